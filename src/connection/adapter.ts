@@ -1,0 +1,152 @@
+import { createServer } from 'node:http';
+import type { IncomingMessage, Server as HttpServer, ServerResponse } from 'node:http';
+import { Logger } from '@nestjs/common';
+import type { HttpAdapterHost } from '@nestjs/core';
+import { WsAdapter } from '@nestjs/platform-ws';
+import { Heartbeat } from './heartbeat.js';
+import { Lingering } from './lingering.js';
+import { GatewayServer } from './server.js';
+import type { ConnectionContext } from './server.js';
+import { Endpoint, pathOf } from './upgrade.js';
+
+/** The port that stands for the application's own HTTP server, as in `@WebSocketGateway()`. */
+const APPLICATION_PORT = 0;
+
+/** The share of `shutdown.drainMs` after which requests in flight are waited for no longer, and the one that cuts TCP. */
+const END_ALL_AT = 0.75;
+const TERMINATE_AT = 0.9;
+
+/**
+ * The adapter of platform-ws with the upgrade path taken over: it owns the servers, every upgrade request and the
+ * shutdown. Nest calls it with one server per port and path; the handlers are bound by the module, once per server
+ * rather than once per connection, so the binding hooks of the base class have nothing left to do.
+ */
+export class WsGatewayAdapter extends WsAdapter {
+  readonly #log = new Logger(WsGatewayAdapter.name);
+  readonly #endpoints = new Map<number, Endpoint>();
+  readonly #lingering: Lingering;
+  readonly #heartbeat: Heartbeat;
+
+  constructor(
+    private readonly context: ConnectionContext,
+    private readonly host: HttpAdapterHost,
+  ) {
+    super();
+    const { clock, sessions, pending, options } = context;
+    this.#lingering = new Lingering(() => clock.now());
+    this.#heartbeat = new Heartbeat(clock, sessions, pending, this.#lingering, options.limits.handlerTimeoutMs);
+  }
+
+  /** The server of a port and path; gateways that share both share it. */
+  override create(port: number, options: Record<string, unknown> & { path?: string } = {}): GatewayServer {
+    const { path, namespace, ...unused } = options;
+    if (namespace !== undefined) throw new Error('A native WebSocket has no namespaces: give the gateway a path');
+    if (Object.keys(unused).length > 0) {
+      this.#log.warn(`@WebSocketGateway() takes a port and a path; without effect: ${Object.keys(unused).join(', ')}`);
+    }
+    const endpoint = this.#endpointOf(port);
+    const pathname = this.pathOf(path);
+    const existing = endpoint.get(pathname);
+    if (existing !== undefined) return existing;
+    const server = new GatewayServer(this.context, port, pathname);
+    endpoint.add(server);
+    return server;
+  }
+
+  /** The server that a gateway with these options was given; undefined when Nest has bound none. */
+  find(port: number, path: string | undefined): GatewayServer | undefined {
+    return this.#endpoints.get(port)?.get(this.pathOf(path));
+  }
+
+  /** Every server, on every port. */
+  get servers(): GatewayServer[] {
+    return [...this.#endpoints.values()].flatMap((endpoint) => endpoint.servers);
+  }
+
+  /** Handlers are bound: gateways on ports of their own listen, and the sweep begins. */
+  async start(): Promise<void> {
+    this.#heartbeat.start();
+    await Promise.all([...this.#endpoints].filter(([, { own }]) => own).map(([port, { http }]) => listen(http, port)));
+  }
+
+  /** From here on upgrades get 503; sessions are served until drain() ends them. */
+  refuseUpgrades(): void {
+    this.context.sessions.refusesNew = true;
+  }
+
+  /**
+   * Ends every session with SHUTTING_DOWN and 1012, each after its last answer in flight; new upgrades get 503. Resolves
+   * when the last one has closed, and before `shutdown.drainMs` are over.
+   */
+  async drain(): Promise<void> {
+    const { sessions, clock, options } = this.context;
+    const { drainMs } = options.shutdown;
+    const begun = clock.now();
+    sessions.drain(() => Math.round(1_000 + Math.random() * drainMs));
+    const stop = clock.every(50, () => {
+      const elapsed = clock.now() - begun;
+      if (elapsed >= drainMs * END_ALL_AT) sessions.endAll();
+      if (elapsed >= drainMs * TERMINATE_AT) sessions.terminateAll();
+    });
+    await sessions.whenEmpty();
+    stop();
+  }
+
+  override bindClientConnect(): void {}
+
+  override bindMessageHandlers(): void {}
+
+  override bindClientDisconnect(): void {}
+
+  override async close(server: GatewayServer): Promise<void> {
+    // Two spellings of one path are one server here and two in Nest, which closes each.
+    await new Promise<void>((resolve) => server.close(() => resolve()));
+  }
+
+  override async dispose(): Promise<void> {
+    this.#heartbeat.stop();
+    this.#lingering.destroyAll();
+    for (const [port, endpoint] of this.#endpoints) {
+      endpoint.dispose();
+      if (port !== APPLICATION_PORT) await closeHttp(endpoint.http);
+    }
+    this.#endpoints.clear();
+  }
+
+  pathOf(path: string | undefined): string {
+    const { options } = this.context;
+    return pathOf(path === undefined ? options.path : path.startsWith('/') ? path : `/${path}`);
+  }
+
+  #endpointOf(port: number): Endpoint {
+    const existing = this.#endpoints.get(port);
+    if (existing !== undefined) return existing;
+    const own = port !== APPLICATION_PORT;
+    const { httpAdapter } = this.host; // read here and not earlier: it is not there when the module is made
+    const http = own ? createServer() : (httpAdapter.getHttpServer() as HttpServer);
+    if (own) http.on('error', (error) => this.#log.error(error));
+    const endpoint = new Endpoint(http, own, this.context, this.#lingering);
+    if (!own) {
+      httpAdapter.use((request: IncomingMessage, response: ServerResponse, next: () => void) =>
+        endpoint.request(request, response, next),
+      );
+    }
+    this.#endpoints.set(port, endpoint);
+    return endpoint;
+  }
+}
+
+function listen(http: HttpServer, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    http.once('error', reject);
+    http.listen(port, () => {
+      http.off('error', reject);
+      resolve();
+    });
+  });
+}
+
+function closeHttp(http: HttpServer): Promise<void> {
+  http.closeAllConnections();
+  return new Promise((resolve) => http.close(() => resolve()));
+}

@@ -1,0 +1,57 @@
+import type { Unsubscribable } from 'rxjs';
+import type { MessageId } from '../protocol/message.js';
+import type { Route } from './router.js';
+import type { WsSession } from './session.js';
+
+/** A request whose handler has not answered at once. */
+export class PendingRequest {
+  /** True when it has been answered, or nobody waits any more. */
+  settled = false;
+  /** Set when the handler's answer is an Observable: is that what it returned, or what interceptors made of a value? */
+  answersAsStream: (() => boolean) | undefined = undefined;
+  /** True once the reply is a stream; it counts among the session's streams then. */
+  isStream = false;
+  /** Set while the stream is subscribed to. */
+  stream: Unsubscribable | undefined = undefined;
+
+  constructor(
+    readonly session: WsSession,
+    readonly route: Route,
+    readonly event: string,
+    readonly id: MessageId | undefined,
+    /** True for a token without an envelope: there is no request to answer with an exception. */
+    readonly bare: boolean,
+    readonly startedAt: number,
+  ) {}
+}
+
+/**
+ * Requests that wait for their handler, oldest first. All have the same time to answer, so the sweep looks only at the
+ * front, and no request needs a timer of its own.
+ */
+export class PendingRequests {
+  // A Set keeps the order of insertion.
+  readonly #requests = new Set<PendingRequest>();
+
+  add(request: PendingRequest): void {
+    this.#requests.add(request);
+  }
+
+  /** It has answered, or begun to. */
+  delete(request: PendingRequest): void {
+    this.#requests.delete(request);
+  }
+
+  get size(): number {
+    return this.#requests.size;
+  }
+
+  /** Removes and returns what began at or before `startedBy`. */
+  *overdue(startedBy: number): Generator<PendingRequest> {
+    for (const request of this.#requests) {
+      if (request.startedAt > startedBy) return;
+      this.#requests.delete(request);
+      yield request;
+    }
+  }
+}

@@ -1,0 +1,160 @@
+import { isObservable, takeWhile } from 'rxjs';
+import type { Observable } from 'rxjs';
+import { BadFrame, decode } from '../protocol/codec.js';
+import { GatewayError } from '../protocol/errors.js';
+import { isBareToken } from '../protocol/message.js';
+import type { InboundMessage } from '../protocol/message.js';
+import { fail } from './failure.js';
+import type { Answerable } from './failure.js';
+import { PendingRequest } from './pending.js';
+import { InterceptedReply } from './router.js';
+import type { Route } from './router.js';
+import { done, reply } from './send.js';
+import type { WsSession } from './session.js';
+import { isThenable } from './thenable.js';
+
+/** One text message, from its bytes to its reply. */
+export function receive(session: WsSession, bytes: Buffer): void {
+  if (!session.isLive || session.hold(bytes)) return;
+  let message: InboundMessage | undefined;
+  let route: Route | undefined;
+  let bare = false;
+  try {
+    const text = bytes.toString(); // ws has seen to it that it is UTF-8
+    bare = acceptsBareToken(session, text);
+    message = bare ? authMessage(text) : decode(text, session.server.context.options.limits.maxJsonDepth);
+    route = findRoute(session, message.event);
+    const result = route.call(session, message); // guard → pipe → handler
+    if (isThenable(result) || isObservable(result)) follow(session, route, message, bare, result);
+    else reply(session, message.event, message.id, result);
+  } catch (error) {
+    fail(session, error, bare ? undefined : { id: idOf(message, error), event: route?.event });
+  }
+}
+
+/** What an anonymous session may not know: whether the event exists (PROTOCOL.md §2). */
+function findRoute(session: WsSession, event: string): Route {
+  const route = session.server.router.find(event);
+  if (route === undefined)
+    throw new GatewayError(session.principal === undefined ? 'UNAUTHENTICATED' : 'UNKNOWN_EVENT');
+  return route;
+}
+
+function idOf(message: InboundMessage | undefined, error: unknown): Answerable['id'] {
+  return message?.id ?? (error instanceof BadFrame ? error.id : undefined);
+}
+
+function acceptsBareToken(session: WsSession, text: string): boolean {
+  return (
+    session.principal === undefined &&
+    session.server.context.options.auth.sources.includes('message') &&
+    isBareToken(text)
+  );
+}
+
+/** The bare JWT is `auth` without an envelope: nobody asked by name, so a bad one gets no exception, only the end. */
+function authMessage(token: string): InboundMessage {
+  return { event: 'auth', data: { token }, id: undefined };
+}
+
+/** The answer comes later: as one value, or as a stream of them. */
+function follow(
+  session: WsSession,
+  route: Route,
+  message: InboundMessage,
+  bare: boolean,
+  result: PromiseLike<unknown> | Observable<unknown>,
+): void {
+  const { clock, pending } = session.server.context;
+  const request = new PendingRequest(session, route, message.event, message.id, bare, clock.now());
+  pending.add(request);
+  session.began(request);
+  if (isObservable(result)) return stream(request, result, always);
+  if (route.serial) session.block();
+  result
+    .then((value) => {
+      if (request.settled) return;
+      if (isObservable(value)) return stream(request, value, always);
+      if (value instanceof InterceptedReply) return stream(request, value.values, value.isStream);
+      reply(session, request.event, request.id, value);
+      settle(request);
+    })
+    .then(undefined, (error: unknown) => failPending(request, error))
+    .then(() => {
+      if (route.serial) session.unblock();
+    });
+}
+
+const always = (): boolean => true;
+
+/** A streamed reply: each value under the request's `id`, then `done`. It has begun to answer with its first value. */
+function stream(request: PendingRequest, values: Observable<unknown>, isStream: () => boolean): void {
+  const { session, event, id } = request;
+  if (request.settled) return;
+  request.answersAsStream = isStream;
+  let single: unknown; // the answer, should it turn out to be no stream
+  const guarded = (step: () => void): void => {
+    try {
+      step();
+    } catch (error) {
+      failPending(request, error);
+    }
+  };
+  guarded(() => isStream() && begin(request));
+  const wanted = takeWhile<unknown>(() => !request.settled && session.isLive);
+  const subscription = values.pipe(wanted).subscribe({
+    next: (value) =>
+      guarded(() => {
+        if (!isStream()) return void (single = value);
+        begin(request);
+        reply(session, event, id, value);
+      }),
+    error: (error: unknown) => failPending(request, error),
+    complete: () =>
+      guarded(() => {
+        if (request.settled) return;
+        if (!isStream()) reply(session, event, id, single);
+        else if (id !== undefined) done(session, event, id);
+        settle(request);
+      }),
+  });
+  if (request.settled) subscription.unsubscribe();
+  else request.stream = subscription;
+}
+
+/** A handler that returned a stream has answered in time; the stream counts among the session's from now on. */
+function begin(request: PendingRequest): void {
+  if (request.isStream) return;
+  if (!request.session.streaming()) {
+    throw new GatewayError('RATE_LIMITED', { message: 'Too many streams', retryAfterMs: 1_000 });
+  }
+  request.isStream = true;
+  request.session.server.context.pending.delete(request);
+}
+
+/** The sweep has found a request whose time is over. */
+export function timeOut(request: PendingRequest): void {
+  try {
+    if (request.answersAsStream?.()) begin(request);
+    else throw new GatewayError('HANDLER_TIMEOUT');
+  } catch (error) {
+    failPending(request, error);
+  }
+}
+
+function failPending(request: PendingRequest, error: unknown): void {
+  if (request.settled) return;
+  const { session } = request;
+  const durationMs = session.server.context.clock.now() - request.startedAt;
+  const answerable = { id: request.id, event: request.route.event, durationMs };
+  settle(request, () => fail(session, error, request.bare ? undefined : answerable));
+}
+
+/** Answers first and counts it as answered after, since the next held message may run at once. */
+function settle(request: PendingRequest, answer?: () => void): void {
+  request.settled = true;
+  answer?.();
+  request.stream?.unsubscribe();
+  request.session.server.context.pending.delete(request);
+  request.session.ended(request);
+}

@@ -1,0 +1,49 @@
+import type { IncomingMessage } from 'node:http';
+import type { Observable } from 'rxjs';
+import type { InboundMessage } from '../protocol/message.js';
+import type { WsSession } from './session.js';
+
+/**
+ * An answer that came through interceptors. Those hand on an Observable whatever the handler returned, and only a stream
+ * of the handler's own is one for the client.
+ */
+export class InterceptedReply {
+  constructor(
+    readonly values: Observable<unknown>,
+    /** Known from the first value on. */
+    readonly isStream: () => boolean,
+  ) {}
+}
+
+/** One event of one gateway: what stands between frame and method is decided when it is made, not per message. */
+export interface Route {
+  readonly event: string;
+  /** True when later frames of the session wait until this one has settled (`auth`: what follows it relies on it). */
+  readonly serial: boolean;
+  /** Guard, pipe and handler. The value, a promise or an Observable of it; throws what the client is to be told. */
+  call(session: WsSession, message: InboundMessage): unknown;
+}
+
+/** `handleConnection` and `handleDisconnect` of one gateway. */
+export interface ConnectionHooks {
+  connected(session: WsSession, request: IncomingMessage): unknown;
+  disconnected(session: WsSession, closeCode: number): unknown;
+}
+
+/** All events of all gateways on one path. */
+export class Router {
+  // Map, not object: "__proto__" is a legal event name.
+  readonly #routes = new Map<string, Route>();
+  readonly hooks: ConnectionHooks[] = [];
+
+  /** @returns false when another handler has the event already */
+  add(route: Route): boolean {
+    if (this.#routes.has(route.event)) return false;
+    this.#routes.set(route.event, route);
+    return true;
+  }
+
+  find(event: string): Route | undefined {
+    return this.#routes.get(event);
+  }
+}

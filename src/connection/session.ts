@@ -1,0 +1,281 @@
+import { randomUUID } from 'node:crypto';
+import { encode } from '../protocol/codec.js';
+import { GatewayError, isErrorCode } from '../protocol/errors.js';
+import type { ErrorCode } from '../protocol/errors.js';
+import { end, endByCloseCode } from './failure.js';
+import type { PendingRequest } from './pending.js';
+import { receive } from './receive.js';
+import type { GatewayServer } from './server.js';
+import { SESSION } from './socket.js';
+import type { GatewaySocket } from './socket.js';
+
+/** Who a session speaks for (RFC 7519 §4.1.2). */
+export interface Principal {
+  readonly subject: string;
+  readonly roles: readonly string[];
+  readonly scopes: readonly string[];
+  /** All claims of the token, as verified. */
+  readonly claims: Readonly<Record<string, unknown>>;
+  /** `exp` in epoch milliseconds. */
+  readonly expiresAt: number;
+}
+
+/** Where a session is in its life. Frames that arrive while it is `opening` are held. */
+export type SessionPhase =
+  | { readonly phase: 'opening' }
+  | { readonly phase: 'open' }
+  | { readonly phase: 'closing'; readonly code: ErrorCode }
+  | { readonly phase: 'closed' };
+
+const OPENING: SessionPhase = { phase: 'opening' };
+const OPEN: SessionPhase = { phase: 'open' };
+const CLOSED: SessionPhase = { phase: 'closed' };
+
+/** One peer: from the upgrade to the close. */
+export class WsSession {
+  readonly id = randomUUID();
+  /** When the upgrade was accepted, in epoch milliseconds. */
+  readonly connectedAt: number;
+
+  #phase = OPENING;
+  #principal: Principal | undefined;
+  #endsAt = Infinity;
+  #expiringAt = Infinity;
+  #authenticateBy = Infinity;
+  #pingAt: number;
+  #pongBy = Infinity;
+  #badFrames: number;
+  #badFramesAt: number;
+  #held: Buffer[] | undefined;
+  #pending: Set<PendingRequest> | undefined;
+  #streams = 0;
+  #blocked = 0;
+
+  /** @internal How many of the path's gateways have been told of the connection. */
+  hooksCalled = 0;
+  /** @internal Set while an async `handleConnection` runs; never rejects. */
+  opening: Promise<void> | undefined;
+
+  constructor(
+    /** The native socket, as `@ConnectedSocket()` gives it. */
+    readonly socket: GatewaySocket,
+    /** @internal */
+    readonly server: GatewayServer,
+    /** Address of the peer, as the TCP connection has it. */
+    readonly clientAddress: string,
+    principal: Principal | undefined,
+  ) {
+    const { clock, options } = server.context;
+    const now = clock.now();
+    this.connectedAt = now;
+    this.#pingAt = now + options.heartbeat.intervalMs;
+    this.#badFrames = options.limits.maxBadFrames;
+    this.#badFramesAt = now;
+    if (principal !== undefined) this.authenticate(principal);
+    else if (!options.auth.anonymous) this.#authenticateBy = now + options.auth.timeoutMs;
+    socket[SESSION] = this;
+  }
+
+  /**
+   * The session of a socket that this package accepted.
+   *
+   * @throws TypeError for any other socket
+   */
+  static of(socket: object): WsSession {
+    const session = (socket as Partial<GatewaySocket>)[SESSION];
+    if (session === undefined) throw new TypeError('This socket was not accepted by WsGatewayModule');
+    return session;
+  }
+
+  /** Who authenticated; undefined while the session is anonymous. */
+  get principal(): Principal | undefined {
+    return this.#principal;
+  }
+
+  get phase(): SessionPhase['phase'] {
+    return this.#phase.phase;
+  }
+
+  /** True until a close has begun: what is sent now goes out. */
+  get isLive(): boolean {
+    return this.#phase === OPEN || this.#phase === OPENING;
+  }
+
+  /**
+   * Pushes an event to the peer.
+   *
+   * @returns false when the session has ended and nothing was sent
+   * @throws TypeError when `data` cannot be serialised
+   */
+  send(event: string, data: unknown): boolean {
+    return this.sendText(encode(event, data));
+  }
+
+  /**
+   * Ends the session: a `disconnect` frame, then the close.
+   *
+   * @param code a code of the catalogue, an application's own (closes with 4400), or a close code as RFC 6455 §7.4 has them
+   */
+  close(code: ErrorCode | number = 1000): void {
+    if (typeof code === 'number') return endByCloseCode(this, code);
+    if (!isErrorCode(code)) throw new TypeError('An error code is 2 to 64 upper case letters, digits and underscores');
+    end(this, new GatewayError(code), { level: 'info' });
+  }
+
+  /** @internal */
+  sendText(text: string): boolean {
+    if (!this.isLive) return false;
+    this.socket.send(text);
+    return true;
+  }
+
+  /** @internal Takes a principal, at first or in place of an earlier one with the same subject. */
+  authenticate(principal: Principal): void {
+    const { clock, options, sessions } = this.server.context;
+    const now = clock.now();
+    const { expiresAt } = principal;
+    // Let in within the tolerance: it ends when the tolerance does (PROTOCOL.md §2).
+    this.#endsAt = expiresAt > now ? expiresAt : expiresAt + options.auth.jwt.clockToleranceSec * 1000;
+    this.#expiringAt = expiresAt - options.auth.refreshLeadMs;
+    this.#authenticateBy = Infinity;
+    this.#principal = principal;
+    if (this.#phase === OPEN) sessions.admitToBroadcasts(this);
+  }
+
+  /** @internal True when the token's time is over, whether or not the sweep has come by. */
+  isExpired(now: number): boolean {
+    return now >= this.#endsAt;
+  }
+
+  /** @internal */
+  open(): void {
+    if (this.#phase !== OPENING) return;
+    this.#phase = OPEN;
+    const { options, sessions } = this.server.context;
+    if (this.#principal !== undefined || options.auth.anonymous) sessions.admitToBroadcasts(this);
+  }
+
+  /** @internal */
+  closing(code: ErrorCode): void {
+    this.#phase = { phase: 'closing', code };
+    this.#held = undefined;
+    if (this.socket.isPaused) this.socket.resume(); // the peer's half of the close has to be read
+  }
+
+  /** @internal */
+  closed(): void {
+    this.#phase = CLOSED;
+    this.#held = undefined;
+    for (const request of this.#pending ?? []) {
+      request.settled = true;
+      request.stream?.unsubscribe();
+      this.server.context.pending.delete(request);
+    }
+    this.#pending = undefined;
+  }
+
+  /** @internal Requests whose answer is not complete. */
+  get inFlight(): number {
+    return this.#pending?.size ?? 0;
+  }
+
+  /** @internal */
+  began(request: PendingRequest): void {
+    (this.#pending ??= new Set()).add(request);
+    if (this.#isFull) this.socket.pause();
+  }
+
+  /**
+   * @internal Its answer is a stream. Streams may stay for hours, so they leave the count that stops the reading and
+   * have a limit of their own. @returns false when that is reached
+   */
+  streaming(): boolean {
+    if (this.#streams >= this.server.context.options.limits.maxStreams) return false;
+    this.#streams++;
+    this.#release();
+    return true;
+  }
+
+  /** @internal Its answer is complete. */
+  ended(request: PendingRequest): void {
+    if (!this.#pending?.delete(request)) return;
+    if (request.isStream) this.#streams--;
+    this.#release();
+  }
+
+  /** @internal Nothing more is handled until unblock(): `handleConnection` or an `auth` is still running. */
+  block(): void {
+    this.#blocked++;
+    this.socket.pause();
+  }
+
+  /** @internal */
+  unblock(): void {
+    this.#blocked--;
+    this.#release();
+  }
+
+  /**
+   * @internal Keeps a frame for later when the session cannot take it now. The socket is paused then, so what can pile
+   * up is what one chunk of TCP already held.
+   */
+  hold(bytes: Buffer): boolean {
+    if (!this.#isFull) return false;
+    (this.#held ??= []).push(bytes);
+    return true;
+  }
+
+  get #isFull(): boolean {
+    if (this.#blocked > 0) return true;
+    return this.inFlight - this.#streams >= this.server.context.options.limits.maxConcurrentMessages;
+  }
+
+  #release(): void {
+    while (this.isLive && !this.#isFull) {
+      const next = this.#held?.shift();
+      if (next === undefined) {
+        this.#held = undefined;
+        if (this.socket.isPaused) this.socket.resume();
+        return;
+      }
+      receive(this, next);
+    }
+  }
+
+  /** @internal Takes one bad frame from the bucket. @returns false with the one that empties it */
+  takeBadFrame(now: number): boolean {
+    const size = this.server.context.options.limits.maxBadFrames;
+    this.#badFrames = Math.min(size, this.#badFrames + ((now - this.#badFramesAt) * size) / 60_000) - 1;
+    this.#badFramesAt = now;
+    return this.#badFrames >= 1;
+  }
+
+  /** @internal */
+  ponged(): void {
+    this.#pongBy = Infinity;
+  }
+
+  /** @internal Does what is due; called by the one sweep for all sessions. */
+  sweep(now: number): void {
+    if (!this.isLive) return;
+    if (now >= this.#authenticateBy) return end(this, new GatewayError('AUTH_TIMEOUT'));
+    if (this.#phase === OPENING && now >= this.connectedAt + this.server.context.options.limits.handlerTimeoutMs) {
+      return end(this, new Error('handleConnection did not settle in time'));
+    }
+    if (now >= this.#endsAt) return end(this, new GatewayError('TOKEN_EXPIRED'));
+    if (now >= this.#pongBy) {
+      if (!this.socket.isPaused) return end(this, new GatewayError('NO_PONG'));
+      this.#pongBy = now + this.server.context.options.heartbeat.timeoutMs; // it is us who do not read
+    }
+    if (now >= this.#expiringAt && this.#phase === OPEN) {
+      this.#expiringAt = Infinity; // once per token
+      this.send('auth.expiring', { expiresAt: this.#principal?.expiresAt });
+    }
+    if (now >= this.#pingAt) {
+      const { intervalMs, timeoutMs } = this.server.context.options.heartbeat;
+      this.#pingAt = now + intervalMs;
+      if (this.#pongBy === Infinity) this.#pongBy = now + timeoutMs;
+      this.socket.ping();
+    }
+  }
+}

@@ -1,0 +1,130 @@
+import type { IncomingMessage, Server as HttpServer, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { GatewayError } from '../protocol/errors.js';
+import { admit, checkHandshake } from './admission.js';
+import { refuse, refuseRequest, turnAway } from './failure.js';
+import { open } from './lifecycle.js';
+import type { Lingering } from './lingering.js';
+import type { ConnectionContext, GatewayServer } from './server.js';
+import { WsSession } from './session.js';
+import type { Principal } from './session.js';
+
+/** The gateways behind one HTTP server: which path belongs to whom, and what becomes of every upgrade request. */
+export class Endpoint {
+  readonly #servers = new Map<string, GatewayServer>();
+
+  /** @param own true for an HTTP server that exists for gateways alone */
+  constructor(
+    readonly http: HttpServer,
+    readonly own: boolean,
+    private readonly context: ConnectionContext,
+    private readonly lingering: Lingering,
+  ) {
+    http.on('upgrade', this.#onUpgrade);
+    // An application's own listener knows better what it answers; without one, Node's answer has no code.
+    if (http.listenerCount('clientError') === 0) http.on('clientError', this.#onClientError);
+    if (own)
+      http.on('request', (request, response) => this.request(request, response, () => notFound(response, request)));
+  }
+
+  get(path: string): GatewayServer | undefined {
+    return this.#servers.get(path);
+  }
+
+  get servers(): GatewayServer[] {
+    return [...this.#servers.values()];
+  }
+
+  add(server: GatewayServer): void {
+    this.#servers.set(server.pathname, server);
+    server.on('wsClientError', (error: Error, socket: Duplex, request: IncomingMessage) => {
+      this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: error.message }), request);
+    });
+  }
+
+  dispose(): void {
+    this.http.off('upgrade', this.#onUpgrade);
+    this.http.off('clientError', this.#onClientError);
+  }
+
+  /** Plain HTTP: 426 at a gateway's path, anything else is the application's. */
+  request(request: IncomingMessage, response: ServerResponse, next: () => void): void {
+    if (!this.#servers.has(pathOf(request.url))) return next();
+    request.resume();
+    refuseRequest(response, new GatewayError('UPGRADE_REQUIRED'), request.method);
+  }
+
+  readonly #onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
+    const server = this.#servers.get(pathOf(request.url));
+    if (server === undefined && this.http.listenerCount('upgrade') > 1) return; // somebody else's
+    // Node takes its own listener off with the upgrade, and an error without a listener ends the process.
+    socket.on('error', destroyThis);
+    try {
+      if (server === undefined) throw new GatewayError('NOT_FOUND', { message: 'No gateway at this path' });
+      upgrade(server, request, socket, head);
+    } catch (error) {
+      this.#refuse(socket, error, request);
+    }
+  };
+
+  readonly #onClientError = (error: NodeJS.ErrnoException, socket: Duplex): void => {
+    if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+    this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: 'Not an HTTP request' }));
+  };
+
+  #refuse(socket: Duplex, error: unknown, request?: IncomingMessage): void {
+    refuse(socket, error, this.context.monitor, this.lingering, request && addressOf(request));
+  }
+}
+
+function destroyThis(this: Duplex): void {
+  this.destroy();
+}
+
+function notFound(response: ServerResponse, request: IncomingMessage): void {
+  refuseRequest(response, new GatewayError('NOT_FOUND'), request.method);
+}
+
+/**
+ * The path of a request target (RFC 9112 §3.2), without its query and a trailing slash. No URL is parsed, so none can
+ * fail to.
+ */
+export function pathOf(target = '/'): string {
+  const absolute = /^[a-z]+:\/\/[^/?]*/i.exec(target);
+  const path = target.slice(absolute?.[0].length ?? 0).split('?', 1)[0] as string; // because split never returns nothing
+  return path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path || '/';
+}
+
+/** The peer's address as the TCP connection has it; an IPv4 address in IPv6 clothes is written as IPv4. */
+export function addressOf(request: IncomingMessage): string {
+  return request.socket.remoteAddress?.replace(/^::ffff:(?=\d+\.)/, '') ?? '';
+}
+
+/** From a request at a gateway's path to a session. Throws what refuses the upgrade. */
+function upgrade(server: GatewayServer, request: IncomingMessage, socket: Duplex, head: Buffer): void {
+  const { context } = server;
+  checkHandshake(request);
+  admit(request, context);
+  const clientAddress = addressOf(request);
+  let principal: Principal | undefined;
+  let rejected: GatewayError | undefined;
+  try {
+    principal = identify(request, context);
+  } catch (error) {
+    if (!(error instanceof GatewayError) || error.code === 'UNAUTHENTICATED') throw error;
+    if (context.options.auth.reject === 'handshake') throw error;
+    rejected = error; // a browser cannot read a refused handshake, so it is told after it
+  }
+  server.handleUpgrade(request, socket, head, (ws) => {
+    if (rejected !== undefined) return turnAway(ws, rejected, context.monitor, clientAddress);
+    open(new WsSession(ws, server, clientAddress, principal), request);
+  });
+}
+
+/** @throws GatewayError UNAUTHENTICATED when a token is needed at the handshake and there is none */
+function identify(request: IncomingMessage, { authentication, options }: ConnectionContext): Principal | undefined {
+  const token = authentication.tokenOf(request);
+  if (token !== undefined) return authentication.authenticate(token);
+  if (options.auth.anonymous || options.auth.sources.includes('message')) return undefined;
+  throw new GatewayError('UNAUTHENTICATED');
+}

@@ -1,0 +1,393 @@
+import type { IncomingMessage } from 'node:http';
+import type { ArgumentMetadata, CanActivate, ExceptionFilter, NestInterceptor, PipeTransform } from '@nestjs/common';
+import {
+  CUSTOM_ROUTE_ARGS_METADATA,
+  EXCEPTION_FILTERS_METADATA,
+  selectExceptionFilterMetadata,
+} from '@nestjs/common/internal';
+import { ContextIdFactory, MetadataScanner } from '@nestjs/core';
+import type { ApplicationConfig, ContextId, ModuleRef, ModulesContainer, NestContainer } from '@nestjs/core';
+import {
+  BaseExceptionFilterContext,
+  ContextUtils,
+  ExecutionContextHost,
+  GuardsConsumer,
+  GuardsContextCreator,
+  Injector,
+  InterceptorsConsumer,
+  InterceptorsContextCreator,
+  PipesConsumer,
+  PipesContextCreator,
+  REQUEST_CONTEXT_ID,
+  STATIC_CONTEXT,
+} from '@nestjs/core/internal';
+import type { InstanceWrapper, Module } from '@nestjs/core/internal';
+import {
+  GATEWAY_SERVER_METADATA,
+  MESSAGE_MAPPING_METADATA,
+  MESSAGE_METADATA,
+  PARAM_ARGS_METADATA,
+} from '@nestjs/websockets/internal';
+import { catchError, from, isObservable } from 'rxjs';
+import { FilteredError } from '../connection/failure.js';
+import { InterceptedReply } from '../connection/router.js';
+import type { ConnectionHooks, Route } from '../connection/router.js';
+import type { GatewayServer } from '../connection/server.js';
+import type { WsSession } from '../connection/session.js';
+import { isThenable } from '../connection/thenable.js';
+import { GatewayError } from '../protocol/errors.js';
+import { isEventName } from '../protocol/message.js';
+import type { InboundMessage } from '../protocol/message.js';
+import { currentPrincipal, currentSession } from './decorators.js';
+import type { WsExceptionFilter } from './ws-exception.filter.js';
+import { accessOf } from './ws.guard.js';
+import type { Access, WsGuard } from './ws.guard.js';
+import type { WsValidationPipe } from './ws-validation.pipe.js';
+
+type Method = (...args: unknown[]) => unknown;
+type Gateway = Record<string, unknown>;
+
+/** A gateway as Nest's container holds it. */
+export interface GatewayHost {
+  readonly wrapper: InstanceWrapper;
+  readonly module: Module;
+  readonly moduleKey: string;
+  /** True for gateways of this package: the application's global guards, pipes and interceptors are not for them. */
+  readonly own: boolean;
+}
+
+/** One parameter of a handler. */
+interface Parameter {
+  readonly index: number;
+  readonly read: (args: readonly unknown[]) => unknown;
+  /** What pipes are told of it. */
+  readonly metadata: ArgumentMetadata;
+  /** The application's, in Nest's order: global, gateway, method, parameter. */
+  readonly pipes: readonly PipeTransform[];
+  readonly validated: boolean;
+  /** True when it needs nothing of Nest's context. */
+  readonly plain: boolean;
+}
+
+/** One handler with all that stands around it. */
+interface Handler {
+  readonly instance: Gateway;
+  readonly method: Method;
+  readonly access: Access;
+  readonly parameters: readonly Parameter[];
+  readonly argumentCount: number;
+  readonly guards: CanActivate[];
+  readonly interceptors: NestInterceptor[];
+  readonly filters: FilterMetadata[];
+}
+
+type FilterMetadata = Parameters<typeof selectExceptionFilterMetadata>[0][number];
+
+// Values of Nest's WsParamtype.
+const SOCKET = 0;
+const PAYLOAD = 3;
+
+/**
+ * Makes the routes of gateways. What stands between frame and method is decided here, once: where that is this package's
+ * guard and pipe alone, the method is called directly; where the application added guards, interceptors, pipes, filters,
+ * request scope or parameter decorators of its own, Nest's own consumers run them, in Nest's order.
+ *
+ * guard of this package → guards → interceptors → (pipe of this package → pipes) → handler; filters around all but the first
+ */
+export class Handlers {
+  readonly #scanner = new MetadataScanner();
+  readonly #utils = new ContextUtils();
+  readonly #injector = new Injector();
+  readonly #guardsConsumer = new GuardsConsumer();
+  readonly #pipesConsumer = new PipesConsumer();
+  readonly #interceptorsConsumer = new InterceptorsConsumer();
+  readonly #guards: GuardsContextCreator;
+  readonly #pipes: PipesContextCreator;
+  readonly #interceptors: InterceptorsContextCreator;
+  readonly #filters: FiltersContext;
+
+  constructor(
+    config: ApplicationConfig,
+    modules: ModulesContainer,
+    private readonly moduleRef: ModuleRef,
+    private readonly guard: WsGuard,
+    private readonly pipe: WsValidationPipe,
+    private readonly filter: WsExceptionFilter,
+  ) {
+    // because the container itself is not injectable, and this is all of it that the creators ask for
+    const container = { getModules: () => modules } as unknown as NestContainer;
+    this.#guards = new GuardsContextCreator(container, config);
+    this.#pipes = new PipesContextCreator(container, config);
+    this.#interceptors = new InterceptorsContextCreator(container, config);
+    this.#filters = new FiltersContext(container);
+  }
+
+  /**
+   * The routes of a gateway's `@SubscribeMessage()` methods.
+   *
+   * @throws Error for an event name that no frame can have
+   */
+  routesOf(host: GatewayHost, server: GatewayServer): Route[] {
+    const prototype = Object.getPrototypeOf(host.wrapper.instance) as Gateway;
+    return this.#scanner
+      .getAllMethodNames(prototype)
+      .filter((name) => Reflect.hasMetadata(MESSAGE_MAPPING_METADATA, prototype[name] as object))
+      .map((name) => {
+        const event: unknown = Reflect.getMetadata(MESSAGE_METADATA, prototype[name] as object);
+        if (isEventName(event))
+          return { event, serial: host.own && event === 'auth', call: this.#callOf(host, name, server) };
+        throw new Error(`${host.wrapper.name}.${name}: an event is a string of 1 to 128 characters`);
+      });
+  }
+
+  /** A gateway's `handleConnection` and `handleDisconnect`; undefined when it has neither. */
+  hooksOf(host: GatewayHost, server: GatewayServer): ConnectionHooks | undefined {
+    const { wrapper } = host;
+    const prototype = wrapper.instance as { handleConnection?: Method; handleDisconnect?: Method };
+    if (prototype.handleConnection === undefined && prototype.handleDisconnect === undefined) return undefined;
+    const call = (session: WsSession, name: 'handleConnection' | 'handleDisconnect', argument: unknown): unknown => {
+      if (prototype[name] === undefined) return undefined;
+      if (wrapper.isDependencyTreeStatic()) return prototype[name](session.socket, argument);
+      return this.#inContext(host, server, session).then(({ instance }) =>
+        (instance[name] as Method)(session.socket, argument),
+      );
+    };
+    return {
+      connected: (session: WsSession, request: IncomingMessage) => call(session, 'handleConnection', request),
+      disconnected: (session: WsSession, closeCode: number) => call(session, 'handleDisconnect', closeCode),
+    };
+  }
+
+  #callOf(host: GatewayHost, name: string, server: GatewayServer): Route['call'] {
+    const { wrapper } = host;
+    if (!wrapper.isDependencyTreeStatic()) {
+      const access = accessOf(wrapper.metatype as object, (wrapper.instance as Record<string, Method>)[name] as Method);
+      return (session, message) => {
+        this.guard.authorize(session, access);
+        return this.#inContext(host, server, session).then(({ instance, contextId }) =>
+          this.#callThroughNest(this.#handlerOf(host, instance, name, contextId), session, message),
+        );
+      };
+    }
+    const handler = this.#handlerOf(host, wrapper.instance as Gateway, name, STATIC_CONTEXT);
+    if (isPlain(handler)) return (session, message) => this.#callDirectly(handler, session, message);
+    return (session, message) => {
+      this.guard.authorize(session, handler.access);
+      return this.#callThroughNest(handler, session, message);
+    };
+  }
+
+  #handlerOf(host: GatewayHost, instance: Gateway, name: string, contextId: ContextId): Handler {
+    const { moduleKey, own, wrapper } = host;
+    const method = instance[name] as Method;
+    const inquirer = contextId === STATIC_CONTEXT ? undefined : wrapper.id;
+    const enhancers = [instance, method as never, moduleKey, contextId, inquirer] as const;
+    const pipes = own ? [] : this.#pipes.create(...enhancers);
+    const parameters = this.#parametersOf(instance, name, moduleKey, pipes);
+    return {
+      instance,
+      method,
+      access: accessOf(wrapper.metatype as object, method),
+      parameters,
+      argumentCount: Math.max(0, ...parameters.map(({ index }) => index + 1)),
+      guards: own ? [] : this.#guards.create(...enhancers),
+      interceptors: own ? [] : this.#interceptors.create(...enhancers),
+      filters: own ? [] : this.#filters.create(...enhancers),
+    };
+  }
+
+  #parametersOf(instance: Gateway, name: string, moduleKey: string, pipes: PipeTransform[]): Parameter[] {
+    const declared = (this.#utils.reflectCallbackMetadata(instance, name, PARAM_ARGS_METADATA) ?? {}) as Record<
+      string,
+      Declared
+    >;
+    const types = this.#utils.reflectCallbackParamtypes(instance, name) as
+      (ArgumentMetadata['metatype'] | undefined)[] | undefined;
+    if (Object.keys(declared).length === 0) return this.#undecorated(types);
+    this.#pipes.setModuleContext(moduleKey);
+    const contextOf = this.#utils.getContextFactory('ws', instance, instance[name] as never);
+    return Object.entries(declared).map(([key, { index, data, pipes: own, schema, factory }]) => {
+      const kind = this.#utils.mapParamType(key);
+      const isBody = Number(kind) === PAYLOAD;
+      const isKnown = factory === currentSession || factory === currentPrincipal;
+      const metadata = { type: isBody ? 'body' : 'custom', metatype: types?.[index], data, schema } as ArgumentMetadata;
+      // Nest pipes every parameter; the application's pipes skip what is none of theirs by its type.
+      const all =
+        isKnown || Number(kind) === SOCKET ? [] : [...pipes, ...this.#pipes.createConcreteContext(own as never)];
+      return {
+        index,
+        metadata,
+        pipes: all as PipeTransform[],
+        validated: this.pipe.applies(metadata),
+        plain: all.length === 0 && (isKnown || !key.includes(CUSTOM_ROUTE_ARGS_METADATA)),
+        read: readerOf(Number(kind), data, factory, contextOf as never),
+      };
+    });
+  }
+
+  /** `handle(client, data)` without decorators: Nest's pipes leave it alone, but its class still says what `data` may be. */
+  #undecorated(types: (ArgumentMetadata['metatype'] | undefined)[] | undefined): Parameter[] {
+    return [0, 1, 2].map((index) => {
+      const metadata: ArgumentMetadata = { type: index === 1 ? 'body' : 'custom', metatype: types?.[index] };
+      return {
+        index,
+        metadata,
+        pipes: [],
+        validated: this.pipe.applies(metadata),
+        plain: true,
+        read: (args) => args[index],
+      };
+    });
+  }
+
+  #callDirectly(handler: Handler, session: WsSession, message: InboundMessage): unknown {
+    this.guard.authorize(session, handler.access);
+    const given = [session.socket, message.data, message.event];
+    const args: unknown[] = Array.from({ length: handler.argumentCount });
+    let waiting: PromiseLike<unknown>[] | undefined;
+    for (const { index, read, validated, metadata } of handler.parameters) {
+      const value = read(given);
+      if (!validated) args[index] = value;
+      else {
+        const checked = this.pipe.transform(value, metadata);
+        if (isThenable(checked)) (waiting ??= []).push(checked.then((result) => (args[index] = result)));
+        else args[index] = checked;
+      }
+    }
+    if (waiting === undefined) return handler.method.apply(handler.instance, args);
+    return Promise.all(waiting).then(() => handler.method.apply(handler.instance, args));
+  }
+
+  async #callThroughNest(handler: Handler, session: WsSession, message: InboundMessage): Promise<unknown> {
+    const { instance, method, guards, interceptors } = handler;
+    const given = [session.socket, message.data, message.event];
+    const callback = method as never; // because Nest's consumers take a controller's method and only reflect on it
+    try {
+      if (!(await this.#guardsConsumer.tryActivate(guards, given, instance as never, callback, 'ws'))) {
+        throw new GatewayError('FORBIDDEN');
+      }
+      let isStream = false;
+      const next = async (): Promise<unknown> => {
+        const result = await method.apply(instance, await this.#argumentsOf(handler, given));
+        isStream = isObservable(result);
+        return result;
+      };
+      const outcome = await this.#interceptorsConsumer.intercept(
+        interceptors,
+        given,
+        instance as never,
+        callback,
+        next,
+        'ws',
+      );
+      if (!isObservable(outcome)) return outcome;
+      const values = outcome.pipe(catchError((error: unknown) => from(this.#filtered(handler, given, error))));
+      return interceptors.length === 0 ? values : new InterceptedReply(values, () => isStream);
+    } catch (error) {
+      return this.#filtered(handler, given, error);
+    }
+  }
+
+  async #argumentsOf(handler: Handler, given: readonly unknown[]): Promise<unknown[]> {
+    const args: unknown[] = Array.from({ length: handler.argumentCount });
+    await Promise.all(
+      handler.parameters.map(async ({ index, read, validated, metadata, pipes }) => {
+        const value = await read(given);
+        const checked = validated ? await this.pipe.transform(value, metadata) : value;
+        args[index] = await this.#pipesConsumer.applyPipes(checked, metadata, [...pipes]);
+      }),
+    );
+    return args;
+  }
+
+  /** The application's filter that takes an error has it; otherwise ours, which throws it on. */
+  async #filtered(handler: Handler, given: unknown[], error: unknown): Promise<never> {
+    const chosen = selectExceptionFilterMetadata(handler.filters, error);
+    if (chosen === undefined) return this.filter.catch(error);
+    const host = new ExecutionContextHost(given, handler.instance.constructor as never, handler.method as never);
+    host.setType('ws');
+    await (chosen.func as ExceptionFilter['catch'])(error, host);
+    throw new FilteredError(error);
+  }
+
+  /** The instance of a request-scoped gateway: as in Nest, one for each client. */
+  async #inContext(
+    { wrapper, module }: GatewayHost,
+    server: GatewayServer,
+    { socket }: WsSession,
+  ): Promise<{ instance: Gateway; contextId: ContextId }> {
+    const contextId = ContextIdFactory.getByRequest(socket as never);
+    if (!Object.hasOwn(socket, REQUEST_CONTEXT_ID)) {
+      Object.defineProperty(socket, REQUEST_CONTEXT_ID, { value: contextId, configurable: true });
+      const durable = wrapper.isDependencyTreeDurable();
+      this.moduleRef.registerRequestByContextId(
+        durable ? contextId.payload : Object.assign(socket, contextId.payload),
+        contextId,
+      );
+    }
+    const instance = await this.#injector.loadPerContext(
+      wrapper.instance as Gateway,
+      module,
+      module.providers,
+      contextId,
+    );
+    for (const key in instance) {
+      if (Reflect.getMetadata(GATEWAY_SERVER_METADATA, instance, key) !== undefined) Reflect.set(instance, key, server);
+    }
+    return { instance, contextId };
+  }
+}
+
+/** How Nest stores a decorated parameter. */
+interface Declared {
+  readonly index: number;
+  readonly data?: string;
+  readonly pipes?: unknown[];
+  readonly schema?: ArgumentMetadata['schema'];
+  readonly factory?: (data: unknown, context: unknown) => unknown;
+}
+
+function readerOf(
+  kind: number,
+  data: string | undefined,
+  factory: Declared['factory'],
+  contextOf: (args: unknown) => unknown,
+): Parameter['read'] {
+  if (factory !== undefined) return (args) => factory(data, contextOf(args));
+  if (kind === SOCKET) return (args) => args[0];
+  if (kind !== PAYLOAD) return () => undefined; // an acknowledgement function: a native WebSocket has none
+  if (data === undefined) return (args) => args[1];
+  return (args) => {
+    const body = args[1];
+    // hasOwn: `@MessageBody('constructor')` is not to reach a prototype.
+    return typeof body === 'object' && body !== null && Object.hasOwn(body, data) ? body[data as never] : undefined;
+  };
+}
+
+function isPlain({ guards, interceptors, filters, parameters }: Handler): boolean {
+  return guards.length + interceptors.length + filters.length === 0 && parameters.every(({ plain }) => plain);
+}
+
+/** Filters of gateway and method, the innermost first. Nest has no global ones for gateways. */
+class FiltersContext extends BaseExceptionFilterContext {
+  create(
+    instance: object,
+    method: never,
+    moduleKey: string,
+    contextId: ContextId,
+    inquirerId?: string,
+  ): FilterMetadata[] {
+    this.moduleContext = moduleKey;
+    return this.createContext(
+      instance as never,
+      method,
+      EXCEPTION_FILTERS_METADATA,
+      contextId,
+      inquirerId,
+    ).reverse() as never;
+  }
+
+  override getGlobalMetadata<T extends unknown[]>(): T {
+    return [] as unknown as T;
+  }
+}

@@ -1,0 +1,67 @@
+import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
+import type { WsResponse } from '@nestjs/websockets';
+import { Authentication } from '../connection/authentication.js';
+import { SessionEnd } from '../connection/failure.js';
+import { WsSession } from '../connection/session.js';
+import type { Principal } from '../connection/session.js';
+import { GatewayError } from '../protocol/errors.js';
+import { CurrentSession, Public } from './decorators.js';
+import { AuthDto } from './dto/auth.dto.js';
+
+/** Answer to `auth`. */
+export interface AuthReply {
+  readonly sessionId: string;
+  readonly subject: string;
+  /** Epoch milliseconds. */
+  readonly expiresAt: number;
+}
+
+/** Answer to `session`. */
+export interface SessionReply extends AuthReply {
+  readonly roles: readonly string[];
+  readonly scopes: readonly string[];
+  /** Epoch milliseconds. */
+  readonly connectedAt: number;
+}
+
+/** The events of the wire contract itself. They answer on every path and port that the module serves. */
+@WebSocketGateway()
+export class WsGateway {
+  constructor(private readonly authentication: Authentication) {}
+
+  /**
+   * Authenticates an anonymous session, or refreshes an authenticated one in place.
+   *
+   * @throws GatewayError TOKEN_INVALID, TOKEN_EXPIRED; FORBIDDEN for another subject; each ends the session.
+   * UNAUTHENTICATED when `message` is not among `auth.sources`
+   */
+  @Public()
+  @SubscribeMessage('auth')
+  auth(@MessageBody() { token }: AuthDto, @CurrentSession() session: WsSession): AuthReply {
+    const current = session.principal;
+    const { sources } = session.server.context.options.auth;
+    if (current === undefined && !sources.includes('message')) throw new GatewayError('UNAUTHENTICATED');
+    const principal = this.authentication.authenticate(token);
+    if (current !== undefined && current.subject !== principal.subject) throw new SessionEnd('FORBIDDEN');
+    session.authenticate(principal);
+    return authReply(session, principal);
+  }
+
+  @SubscribeMessage('session')
+  session(@CurrentSession() session: WsSession): SessionReply {
+    const principal = session.principal as Principal; // because the guard has let it through
+    const { roles, scopes } = principal;
+    return { ...authReply(session, principal), roles, scopes, connectedAt: session.connectedAt };
+  }
+
+  /** For clients that cannot see WebSocket pings: a browser's script, for one. */
+  @Public()
+  @SubscribeMessage('ping')
+  ping(): WsResponse<null> {
+    return { event: 'pong', data: null };
+  }
+}
+
+function authReply(session: WsSession, { subject, expiresAt }: Principal): AuthReply {
+  return { sessionId: session.id, subject, expiresAt };
+}

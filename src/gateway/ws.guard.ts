@@ -1,0 +1,62 @@
+import { Injectable } from '@nestjs/common';
+import type { CanActivate, ExecutionContext } from '@nestjs/common';
+import { SessionEnd } from '../connection/failure.js';
+import { WsSession } from '../connection/session.js';
+import { GatewayError } from '../protocol/errors.js';
+import { PUBLIC_METADATA, ROLES_METADATA, SCOPES_METADATA } from './decorators.js';
+
+/** What a handler asks of a session; decided once per handler. */
+export interface Access {
+  readonly isPublic: boolean;
+  /** One of each list is needed. */
+  readonly roles: readonly (readonly string[])[];
+  /** All are needed. */
+  readonly scopes: readonly string[];
+}
+
+type Handler = (...args: never[]) => unknown;
+
+/** Reads the decorators of a handler and its class. What a handler says of being public or not wins over its class. */
+export function accessOf(gateway: object, handler: Handler): Access {
+  const read = <T>(key: string, target: object): T | undefined => Reflect.getMetadata(key, target) as T | undefined;
+  const roles = [read<string[]>(ROLES_METADATA, gateway), read<string[]>(ROLES_METADATA, handler)];
+  const scopes = [read<string[]>(SCOPES_METADATA, gateway), read<string[]>(SCOPES_METADATA, handler)];
+  const handlerIsClosed = roles[1] !== undefined || scopes[1] !== undefined;
+  const handlerIsPublic = read<boolean>(PUBLIC_METADATA, handler) === true;
+  return {
+    isPublic: handlerIsPublic || (read<boolean>(PUBLIC_METADATA, gateway) === true && !handlerIsClosed),
+    roles: roles.filter((list) => list !== undefined),
+    scopes: scopes.flatMap((list) => list ?? []),
+  };
+}
+
+/**
+ * Stands before every handler of every gateway: closed without a session, unless the handler is public.
+ *
+ * @throws GatewayError UNAUTHENTICATED, FORBIDDEN, TOKEN_EXPIRED (which ends the session)
+ */
+@Injectable()
+export class WsGuard implements CanActivate {
+  readonly #access = new WeakMap<Handler, Access>();
+
+  /** For `@UseGuards(WsGuard)` of one's own; the module calls {@link authorize} itself. */
+  canActivate(context: ExecutionContext): boolean {
+    if (context.getType() !== 'ws') return true;
+    const handler = context.getHandler() as Handler;
+    let access = this.#access.get(handler);
+    if (access === undefined) this.#access.set(handler, (access = accessOf(context.getClass(), handler)));
+    this.authorize(WsSession.of(context.switchToWs().getClient<object>()), access);
+    return true;
+  }
+
+  authorize(session: WsSession, access: Access): void {
+    if (access.isPublic) return;
+    const { principal } = session;
+    if (principal === undefined) throw new GatewayError('UNAUTHENTICATED');
+    if (session.isExpired(session.server.context.clock.now())) throw new SessionEnd('TOKEN_EXPIRED');
+    const allowed =
+      access.roles.every((oneOf) => oneOf.some((role) => principal.roles.includes(role))) &&
+      access.scopes.every((scope) => principal.scopes.includes(scope));
+    if (!allowed) throw new GatewayError('FORBIDDEN');
+  }
+}

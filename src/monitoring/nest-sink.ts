@@ -1,0 +1,30 @@
+import { Logger } from '@nestjs/common';
+import { FailureSink } from './log.js';
+import type { FailureRecord } from './log.js';
+
+const METHOD_OF = { debug: 'debug', info: 'log', warn: 'warn', error: 'error' } as const;
+
+/** Writes through Nest's Logger: `CODE message key=value …` on one line; an unforeseen error brings its stack. */
+export class NestSink extends FailureSink {
+  readonly #logger = new Logger('WsGateway');
+
+  write({ level, code, message, ...fields }: FailureRecord, error: unknown): void {
+    const pairs = Object.entries(fields).map(([key, value]) => `${key}=${quoted(value)}`);
+    const line = [code, message, ...pairs].join(' ');
+    const stack = level === 'error' && error instanceof Error ? error.stack : undefined;
+    if (stack === undefined)
+      this.#logger[METHOD_OF[level]](reasonOf(error) === undefined ? line : `${line} reason=${reasonOf(error)}`);
+    else this.#logger.error(line, stack);
+  }
+}
+
+/** Quoted where a subject or an address could break the line. */
+function quoted(value: unknown): string {
+  const text = String(value);
+  return /^[\w.:@/-]+$/.test(text) ? text : JSON.stringify(text);
+}
+
+/** A cause that this package gave as text, such as why a token is not valid. Other errors may hold anything. */
+function reasonOf(error: unknown): string | undefined {
+  return typeof error === 'string' ? JSON.stringify(error) : undefined;
+}

@@ -1,0 +1,104 @@
+import secureJson from 'secure-json-parse';
+import { GatewayError } from './errors.js';
+import { isEventName, isMessageId } from './message.js';
+import type { InboundMessage, MessageId } from './message.js';
+
+const REFUSE_POISON = { protoAction: 'error', constructorAction: 'error' } as const;
+
+/** A BAD_FRAME that may know the `id` of the request it refuses. */
+export class BadFrame extends GatewayError {
+  constructor(
+    message: string,
+    readonly id?: MessageId,
+  ) {
+    super('BAD_FRAME', { message });
+  }
+}
+
+/**
+ * Reads one text message.
+ *
+ * @param maxDepth deepest nesting of objects and arrays; the envelope itself is level 1
+ * @throws BadFrame when it is no JSON, no object, too deep, poisoned, or its `event` or `id` is not as PROTOCOL.md §1 says
+ */
+export function decode(text: string, maxDepth: number): InboundMessage {
+  if (isDeeperThan(text, maxDepth)) throw new BadFrame('Nested too deep');
+  const value = parse(text);
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new BadFrame('A message is a JSON object');
+  }
+  const { event, data, id } = value as { event?: unknown; data?: unknown; id?: unknown };
+  if (id !== undefined && !isMessageId(id)) {
+    throw new BadFrame('"id" is a string of 1 to 64 characters or an integer from 0 to 2^53-1');
+  }
+  if (!isEventName(event)) throw new BadFrame('"event" is a string of 1 to 128 characters', id);
+  return { event, data, id };
+}
+
+function parse(text: string): unknown {
+  try {
+    return secureJson.parse(text, undefined, REFUSE_POISON);
+  } catch (error) {
+    // The parser's own message quotes the text, so it is told apart and not passed on.
+    throw new BadFrame((error as Error).message.startsWith('Object contains forbidden') ? 'Forbidden key' : 'Not JSON');
+  }
+}
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+
+/**
+ * Looks at the text before anything recursive touches the value. A text with no more brackets than `maxDepth` cannot be
+ * too deep, and two native searches see that; only the rest is walked.
+ */
+export function isDeeperThan(text: string, maxDepth: number): boolean {
+  if (countUpTo(text, '{', maxDepth) + countUpTo(text, '[', maxDepth) <= maxDepth) return false;
+  let depth = 0;
+  let inString = false;
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    if (inString) {
+      if (unit === BACKSLASH) i++;
+      else if (unit === QUOTE) inString = false;
+    } else if (unit === QUOTE) inString = true;
+    else if (unit === 0x7b || unit === 0x5b) {
+      if (++depth > maxDepth) return true;
+    } else if (unit === 0x7d || unit === 0x5d) depth--;
+  }
+  return false;
+}
+
+function countUpTo(text: string, character: string, limit: number): number {
+  let count = 0;
+  for (let at = text.indexOf(character); at !== -1 && count <= limit; at = text.indexOf(character, at + 1)) count++;
+  return count;
+}
+
+/**
+ * Writes one frame.
+ *
+ * @throws TypeError when `data` cannot be serialised (a BigInt, a cycle)
+ */
+export function encode(event: string, data: unknown, id?: MessageId): string {
+  // JSON.stringify says undefined for undefined, functions and symbols: JSON has null for those.
+  const body = JSON.stringify(data) ?? 'null';
+  const head = `{"event":${JSON.stringify(event)},"data":${body}`;
+  return id === undefined ? `${head}}` : `${head},"id":${JSON.stringify(id)}}`;
+}
+
+/** The frame that ends a streamed reply. */
+export function encodeDone(event: string, id: MessageId): string {
+  return `{"event":${JSON.stringify(event)},"id":${JSON.stringify(id)},"done":true}`;
+}
+
+/** What a handler returned under Nest's WsResponse: an object whose own keys are exactly `event` and `data`. */
+export function isWsResponse(value: unknown): value is { event: string; data: unknown } {
+  if (typeof value !== 'object' || value === null) return false;
+  const keys = Object.keys(value);
+  return (
+    keys.length === 2 &&
+    Object.hasOwn(value, 'event') &&
+    Object.hasOwn(value, 'data') &&
+    typeof (value as { event: unknown }).event === 'string'
+  );
+}

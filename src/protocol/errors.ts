@@ -1,0 +1,146 @@
+/**
+ * The error catalogue: one table from which the error class, the frames, the close codes, the log levels and the
+ * documentation derive. `PROTOCOL.md` beside this file describes it for clients; a test holds the two together.
+ */
+
+/** What the catalogue says of one code. */
+export interface ErrorSpec {
+  /** The text a client reads. An exception may carry a more exact one; never one that quotes what the client sent. */
+  readonly message: string;
+  /** The HTTP status of a refusal before the upgrade. */
+  readonly status?: number;
+  /** The close code (RFC 6455 §7.4, IANA's registry, or one of our own 41nn and 44nn), where a connection can end so. */
+  readonly close?: number;
+  /** True when a request that fails so always ends the session as well. */
+  readonly fatal?: boolean;
+  /** What `disconnect` tells the client to do. @default false */
+  readonly reconnect?: boolean;
+  /** True when the same request may succeed later. @default false */
+  readonly retryable?: boolean;
+  /** Who caused it: `client` is logged as a warning and sampled, `server` as an error, `operator` as information. */
+  readonly cause: 'client' | 'server' | 'operator';
+}
+
+export const ERRORS = {
+  BAD_FRAME: { message: 'Not a valid message', close: 4400, cause: 'client' },
+  UNKNOWN_EVENT: { message: 'No handler for this event', cause: 'client' },
+  VALIDATION_FAILED: { message: 'The payload is not valid', cause: 'client' },
+  UNAUTHENTICATED: { message: 'Authentication required', status: 401, cause: 'client' },
+  TOKEN_INVALID: { message: 'The token is not valid', status: 401, close: 3000, fatal: true, cause: 'client' },
+  TOKEN_EXPIRED: {
+    message: 'The token has expired',
+    status: 401,
+    close: 4101,
+    fatal: true,
+    reconnect: true,
+    cause: 'client',
+  },
+  AUTH_TIMEOUT: { message: 'Nobody authenticated in time', close: 3008, reconnect: true, cause: 'client' },
+  FORBIDDEN: { message: 'Not allowed', close: 3003, cause: 'client' },
+  SESSION_REVOKED: { message: 'The session was revoked', close: 4410, fatal: true, cause: 'operator' },
+  SESSION_REPLACED: { message: 'A newer session took the place of this one', close: 4409, cause: 'client' },
+  SESSION_LIMIT: { message: 'Too many sessions', close: 4429, fatal: true, cause: 'client' },
+  RATE_LIMITED: { message: 'Too many messages', close: 4129, reconnect: true, retryable: true, cause: 'client' },
+  BANNED: { message: 'Banned for repeated violations', status: 403, close: 4429, cause: 'client' },
+  NOT_FOUND: { message: 'Not found', status: 404, cause: 'client' },
+  CONFLICT: { message: 'Conflict', cause: 'client' },
+  APPLICATION_ERROR: { message: 'The request failed', cause: 'client' },
+  HANDLER_TIMEOUT: { message: 'The handler did not answer in time', retryable: true, cause: 'server' },
+  INTERNAL: { message: 'Internal error', close: 1011, reconnect: true, cause: 'server' },
+  PROTOCOL_VIOLATION: { message: 'WebSocket protocol violation', close: 1002, cause: 'client' },
+  UNSUPPORTED_DATA: { message: 'Binary messages are not accepted', close: 1003, cause: 'client' },
+  INVALID_UTF8: { message: 'Text is not valid UTF-8', close: 1007, cause: 'client' },
+  MESSAGE_TOO_BIG: { message: 'The message is too big', close: 1009, cause: 'client' },
+  SLOW_CONSUMER: { message: 'Reading too slowly', close: 4113, reconnect: true, cause: 'client' },
+  NO_PONG: { message: 'No answer to a ping', close: 4108, reconnect: true, cause: 'client' },
+  STALLED: { message: 'A message was begun and not finished', close: 4108, reconnect: true, cause: 'client' },
+  SHUTTING_DOWN: {
+    message: 'The server is shutting down',
+    status: 503,
+    close: 1012,
+    reconnect: true,
+    retryable: true,
+    cause: 'operator',
+  },
+  OVERLOADED: {
+    message: 'The server is at capacity',
+    status: 503,
+    close: 1013,
+    reconnect: true,
+    retryable: true,
+    cause: 'server',
+  },
+  BAD_UPGRADE: { message: 'Not a valid WebSocket handshake', status: 400, cause: 'client' },
+  UPGRADE_REQUIRED: { message: 'This is a WebSocket endpoint', status: 426, cause: 'client' },
+  ORIGIN_FORBIDDEN: { message: 'Origin not allowed', status: 403, cause: 'client' },
+  IP_FORBIDDEN: { message: 'Address not allowed', status: 403, cause: 'client' },
+  TOO_MANY_CONNECTIONS: { message: 'Too many connections from this address', status: 429, cause: 'client' },
+} as const satisfies Record<string, ErrorSpec>;
+
+/** A code of the catalogue. */
+export type CatalogueCode = keyof typeof ERRORS;
+
+/** A code of the catalogue, or an application's own (`ORDER_CLOSED`): upper case letters, digits and underscores. */
+export type ErrorCode = CatalogueCode | (string & Record<never, never>);
+
+const APPLICATION_CODE = /^[A-Z][A-Z0-9_]{1,63}$/;
+
+/** True for a name that an application's own code may have. */
+export function isErrorCode(value: unknown): value is ErrorCode {
+  return typeof value === 'string' && APPLICATION_CODE.test(value);
+}
+
+/** The catalogue's entry, or for an application's own code what holds for all of those. */
+export function specOf(code: ErrorCode): ErrorSpec {
+  // hasOwn, not `in`: "constructor" is no code.
+  return Object.hasOwn(ERRORS, code) ? ERRORS[code as CatalogueCode] : ERRORS.APPLICATION_ERROR;
+}
+
+/** The close code of a connection that ends with `code`: the catalogue's, else 41nn for "come back" and 44nn for "stop". */
+export function closeCodeOf(code: ErrorCode, reconnect: boolean): number {
+  if (code === 'UNAUTHENTICATED') return 3000; // IANA: Unauthorized
+  return specOf(code).close ?? (reconnect ? 4100 : 4400);
+}
+
+/** One broken rule of a payload: `path` names declared properties only and is `""` at the root. */
+export interface ErrorDetail {
+  readonly path: string;
+  readonly rule: string;
+  readonly message: string;
+}
+
+export interface GatewayErrorOptions {
+  /** What the client reads; the catalogue's text when absent. Never put in it what the client sent. */
+  readonly message?: string;
+  /** For VALIDATION_FAILED an array of {@link ErrorDetail}; an application's own code may carry any JSON value. */
+  readonly details?: unknown;
+  /** True when the same request may succeed later. Default: as the catalogue says. */
+  readonly retryable?: boolean;
+  /** Milliseconds the client should wait before it tries again; a whole number of at least 0. */
+  readonly retryAfterMs?: number;
+  /** For the log, never for the peer. */
+  readonly cause?: unknown;
+}
+
+/**
+ * A failure with a code. Thrown in a handler, a guard, a pipe or `handleConnection` it reaches the client as it is.
+ *
+ * @throws TypeError when `code` is not upper case letters, digits and underscores, 2 to 64 of them
+ */
+export class GatewayError extends Error {
+  override readonly name = 'GatewayError';
+  readonly code: ErrorCode;
+  readonly details: unknown;
+  readonly retryable: boolean;
+  readonly retryAfterMs: number | undefined;
+
+  constructor(code: ErrorCode, options: GatewayErrorOptions = {}) {
+    if (!isErrorCode(code)) throw new TypeError('An error code is 2 to 64 upper case letters, digits and underscores');
+    const spec = specOf(code);
+    super(options.message ?? spec.message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.details = options.details;
+    this.retryable = options.retryable ?? spec.retryable ?? false;
+    this.retryAfterMs = options.retryAfterMs === undefined ? undefined : Math.max(0, Math.ceil(options.retryAfterMs));
+  }
+}

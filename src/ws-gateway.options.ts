@@ -1,0 +1,440 @@
+import { createPublicKey, createSecretKey } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+
+/** Signature algorithms a token may have (RFC 7518 §3.1). `none` is not among them and cannot be. */
+export const ALGORITHMS = [
+  'HS256',
+  'HS384',
+  'HS512',
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'ES256',
+  'ES384',
+  'ES512',
+] as const;
+export type Algorithm = (typeof ALGORITHMS)[number];
+
+/** Where a token is looked for; the order of `auth.sources` decides, and the first present source counts. */
+export const SOURCES = ['header', 'subprotocol', 'message'] as const;
+export type TokenSource = (typeof SOURCES)[number];
+
+export interface JwtOptions {
+  /** HMAC secret, at least 32 bytes (RFC 7518 §3.2). Either this or `publicKey` is needed. */
+  secret?: string | Uint8Array;
+  /** PEM of an RSA or EC public key, or of a certificate that holds one. */
+  publicKey?: string | Uint8Array;
+  /** Algorithms accepted; each has to fit the key. @default HS256 for a secret, RS256 or the curve's ES for a public key */
+  algorithms?: readonly Algorithm[];
+  /** Accepted `iss`; any when unset. */
+  issuer?: string | readonly string[];
+  /** Accepted `aud`; any when unset. */
+  audience?: string | readonly string[];
+  /** Tolerance for `exp` and `nbf` at authentication, in seconds, 0 to 300. @default 5 */
+  clockToleranceSec?: number;
+}
+
+export interface AuthOptions {
+  jwt: JwtOptions;
+  /** @default ['header', 'subprotocol', 'message'] */
+  sources?: readonly TokenSource[];
+  /**
+   * What a bad token at the handshake gets: `close` accepts, sends `disconnect` and closes, which a browser can read;
+   * `handshake` answers 401. @default 'close'
+   */
+  reject?: 'close' | 'handshake';
+  /** True lets a session without a token stay, for public events. @default false */
+  anonymous?: boolean;
+  /** How long a session may stay unauthenticated, in milliseconds, 100 to 600_000. @default 10_000 */
+  timeoutMs?: number;
+  /** How long before expiry `auth.expiring` is pushed, in milliseconds, 0 to 3_600_000. @default 30_000 */
+  refreshLeadMs?: number;
+}
+
+export interface FirewallOptions {
+  /**
+   * Origins that may connect, as `https://app.example.com` or `https://*.example.com` (any one or more labels).
+   * Unset: an Origin is refused unless it is the server's own host. Requests without an Origin pass.
+   */
+  origins?: readonly string[];
+}
+
+export interface LimitOptions {
+  /** Largest message accepted, in bytes, 1 to 16_777_216; a larger one closes with 1009. @default 65_536 */
+  maxMessageBytes?: number;
+  /** Most fragments a message may come in, 1 to 16_384; more close with 1009. @default 1_024 */
+  maxFragments?: number;
+  /** Deepest nesting of a message, its envelope included, 2 to 1_000. @default 32 */
+  maxJsonDepth?: number;
+  /** Bad frames a session may send before it is closed with 4400, 1 to 1_000_000; refills at as many a minute. @default 10 */
+  maxBadFrames?: number;
+  /** Messages of one session handled at once, 1 to 10_000; at the limit the socket is not read. @default 16 */
+  maxConcurrentMessages?: number;
+  /** Streamed replies a session may have open at once, 1 to 100_000; one more is RATE_LIMITED. @default 64 */
+  maxStreams?: number;
+  /** How long a handler may take to answer, in milliseconds, 10 to 3_600_000. @default 30_000 */
+  handlerTimeoutMs?: number;
+  /** Most bytes queued for a peer that does not read, 1_024 to 268_435_456; more close with 4113. @default 1_048_576 */
+  maxOutboundBytes?: number;
+}
+
+export interface HeartbeatOptions {
+  /** Time between pings, in milliseconds, 100 to 3_600_000. @default 25_000 */
+  intervalMs?: number;
+  /** How long a pong may take, in milliseconds, 100 to 600_000; a peer without one is closed with 4108. @default 10_000 */
+  timeoutMs?: number;
+}
+
+export interface CompressionOptions {
+  /** Smallest message compressed, in bytes, 0 to 16_777_216. @default 1_024 */
+  thresholdBytes?: number;
+}
+
+/** The options of `WsGatewayModule.forRoot()`. */
+export interface WsGatewayOptions {
+  /** Where gateways without a path of their own live. @default '/ws' */
+  path?: string;
+  auth: AuthOptions;
+  firewall?: FirewallOptions;
+  limits?: LimitOptions;
+  heartbeat?: HeartbeatOptions;
+  /** permessage-deflate (RFC 7692), without context takeover; `true` for its defaults. @default false */
+  compression?: boolean | CompressionOptions;
+  shutdown?: {
+    /** How long a drain may take, in milliseconds, 100 to 600_000. @default 10_000 */
+    drainMs?: number;
+  };
+  errors?: {
+    /** Event name of exception frames, 1 to 128 characters. @default 'exception' */
+    event?: string;
+  };
+}
+
+/** The defaults, written once: documentation and README are tested against this object. */
+export const DEFAULTS = Object.freeze({
+  path: '/ws',
+  auth: Object.freeze({
+    jwt: Object.freeze({ clockToleranceSec: 5 }),
+    sources: Object.freeze(['header', 'subprotocol', 'message'] as const),
+    reject: 'close',
+    anonymous: false,
+    timeoutMs: 10_000,
+    refreshLeadMs: 30_000,
+  }),
+  limits: Object.freeze({
+    maxMessageBytes: 65_536,
+    maxFragments: 1_024,
+    maxJsonDepth: 32,
+    maxBadFrames: 10,
+    maxConcurrentMessages: 16,
+    maxStreams: 64,
+    handlerTimeoutMs: 30_000,
+    maxOutboundBytes: 1_048_576,
+  }),
+  heartbeat: Object.freeze({ intervalMs: 25_000, timeoutMs: 10_000 }),
+  compression: Object.freeze({ thresholdBytes: 1_024 }),
+  shutdown: Object.freeze({ drainMs: 10_000 }),
+  errors: Object.freeze({ event: 'exception' }),
+} as const);
+
+/** A verification key and what it may verify. */
+export interface ResolvedJwt {
+  readonly key: KeyObject;
+  readonly algorithms: readonly Algorithm[];
+  readonly issuer: readonly string[] | undefined;
+  readonly audience: readonly string[] | undefined;
+  readonly clockToleranceSec: number;
+}
+
+/** The options with every default filled in, checked and frozen. */
+export interface ResolvedOptions {
+  readonly path: string;
+  readonly auth: {
+    readonly jwt: ResolvedJwt;
+    readonly sources: readonly TokenSource[];
+    readonly reject: 'close' | 'handshake';
+    readonly anonymous: boolean;
+    readonly timeoutMs: number;
+    readonly refreshLeadMs: number;
+  };
+  readonly firewall: { readonly origins: readonly string[] | undefined };
+  readonly limits: Readonly<Required<LimitOptions>>;
+  readonly heartbeat: Readonly<Required<HeartbeatOptions>>;
+  readonly compression: Readonly<Required<CompressionOptions>> | false;
+  readonly shutdown: { readonly drainMs: number };
+  readonly errors: { readonly event: string };
+}
+
+/** Bad options stop the start; the message names every one of them. */
+export class WsGatewayOptionsError extends Error {
+  override readonly name = 'WsGatewayOptionsError';
+
+  constructor(readonly problems: readonly string[]) {
+    super(`WsGatewayModule options:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`);
+  }
+}
+
+/**
+ * Checks the options as a whole and fills in the defaults.
+ *
+ * @throws WsGatewayOptionsError naming every bad option at once
+ */
+export function resolveOptions(options: unknown): ResolvedOptions {
+  const check = new Check();
+  const root = check.object(options, '', [
+    'path',
+    'auth',
+    'firewall',
+    'limits',
+    'heartbeat',
+    'compression',
+    'shutdown',
+    'errors',
+  ]);
+  const auth = check.object(root.auth, 'auth', ['jwt', 'sources', 'reject', 'anonymous', 'timeoutMs', 'refreshLeadMs']);
+  const firewall = check.object(root.firewall, 'firewall', ['origins']);
+  const limits = check.object(root.limits, 'limits', Object.keys(DEFAULTS.limits));
+  const heartbeat = check.object(root.heartbeat, 'heartbeat', Object.keys(DEFAULTS.heartbeat));
+  const shutdown = check.object(root.shutdown, 'shutdown', Object.keys(DEFAULTS.shutdown));
+  const errors = check.object(root.errors, 'errors', Object.keys(DEFAULTS.errors));
+  const limit = (name: keyof typeof DEFAULTS.limits, min: number, max: number): number =>
+    check.integer(limits[name], `limits.${name}`, min, max, DEFAULTS.limits[name]);
+
+  const resolved: ResolvedOptions = {
+    path: check.path(root.path, 'path', DEFAULTS.path),
+    auth: {
+      jwt: resolveJwt(check, auth.jwt),
+      sources: check.list(auth.sources, 'auth.sources', SOURCES) ?? DEFAULTS.auth.sources,
+      reject: check.oneOf(auth.reject, 'auth.reject', ['close', 'handshake'] as const, DEFAULTS.auth.reject),
+      anonymous: check.boolean(auth.anonymous, 'auth.anonymous', DEFAULTS.auth.anonymous),
+      timeoutMs: check.integer(auth.timeoutMs, 'auth.timeoutMs', 100, 600_000, DEFAULTS.auth.timeoutMs),
+      refreshLeadMs: check.integer(auth.refreshLeadMs, 'auth.refreshLeadMs', 0, 3_600_000, DEFAULTS.auth.refreshLeadMs),
+    },
+    firewall: { origins: check.origins(firewall.origins, 'firewall.origins') },
+    limits: {
+      maxMessageBytes: limit('maxMessageBytes', 1, 16_777_216),
+      maxFragments: limit('maxFragments', 1, 16_384),
+      maxJsonDepth: limit('maxJsonDepth', 2, 1_000),
+      maxBadFrames: limit('maxBadFrames', 1, 1_000_000),
+      maxConcurrentMessages: limit('maxConcurrentMessages', 1, 10_000),
+      maxStreams: limit('maxStreams', 1, 100_000),
+      handlerTimeoutMs: limit('handlerTimeoutMs', 10, 3_600_000),
+      maxOutboundBytes: limit('maxOutboundBytes', 1_024, 268_435_456),
+    },
+    heartbeat: {
+      intervalMs: check.integer(
+        heartbeat.intervalMs,
+        'heartbeat.intervalMs',
+        100,
+        3_600_000,
+        DEFAULTS.heartbeat.intervalMs,
+      ),
+      timeoutMs: check.integer(heartbeat.timeoutMs, 'heartbeat.timeoutMs', 100, 600_000, DEFAULTS.heartbeat.timeoutMs),
+    },
+    compression: resolveCompression(check, root.compression),
+    shutdown: { drainMs: check.integer(shutdown.drainMs, 'shutdown.drainMs', 100, 600_000, DEFAULTS.shutdown.drainMs) },
+    errors: { event: check.text(errors.event, 'errors.event', 1, 128) ?? DEFAULTS.errors.event },
+  };
+  if (check.problems.length > 0) throw new WsGatewayOptionsError(check.problems);
+  return deepFreeze(resolved);
+}
+
+function resolveCompression(check: Check, value: unknown): Required<CompressionOptions> | false {
+  if (value === undefined || typeof value === 'boolean') return value === true ? { ...DEFAULTS.compression } : false;
+  const given = check.object(value, 'compression', Object.keys(DEFAULTS.compression));
+  const fallback = DEFAULTS.compression.thresholdBytes;
+  return { thresholdBytes: check.integer(given.thresholdBytes, 'compression.thresholdBytes', 0, 16_777_216, fallback) };
+}
+
+function resolveJwt(check: Check, value: unknown): ResolvedJwt {
+  const at = 'auth.jwt';
+  const jwt = check.object(value, at, ['secret', 'publicKey', 'algorithms', 'issuer', 'audience', 'clockToleranceSec']);
+  const algorithms = check.list(jwt.algorithms, `${at}.algorithms`, ALGORITHMS);
+  const key = resolveKey(check, jwt, at);
+  if (key !== undefined) {
+    for (const algorithm of algorithms ?? []) {
+      if (!fits(algorithm, key))
+        check.problem(`${at}.algorithms`, `${algorithm} does not fit the key that is configured`);
+    }
+  }
+  const fallback = DEFAULTS.auth.jwt.clockToleranceSec;
+  return {
+    key: key as KeyObject, // because a missing key is a problem, and a problem throws before this is used
+    algorithms: algorithms ?? (key === undefined ? [] : ALGORITHMS.filter((name) => fits(name, key)).slice(0, 1)),
+    issuer: check.names(jwt.issuer, `${at}.issuer`),
+    audience: check.names(jwt.audience, `${at}.audience`),
+    clockToleranceSec: check.integer(jwt.clockToleranceSec, `${at}.clockToleranceSec`, 0, 300, fallback),
+  };
+}
+
+const MIN_SECRET_BYTES = 32;
+
+function resolveKey(check: Check, jwt: Record<string, unknown>, at: string): KeyObject | undefined {
+  const { secret, publicKey } = jwt;
+  if (secret === undefined && publicKey === undefined) {
+    check.problem(at, 'needs a secret or a publicKey');
+  } else if (secret !== undefined && publicKey !== undefined) {
+    check.problem(at, 'takes either a secret or a publicKey, not both');
+  } else if (secret !== undefined) {
+    const bytes = bytesOf(secret);
+    if (bytes === undefined) check.problem(`${at}.secret`, 'must be a string or bytes');
+    else if (bytes.length < MIN_SECRET_BYTES) {
+      check.problem(`${at}.secret`, `must be at least ${MIN_SECRET_BYTES} bytes, got ${bytes.length}`);
+    } else return createSecretKey(bytes);
+  } else {
+    const pem = bytesOf(publicKey);
+    if (pem === undefined) check.problem(`${at}.publicKey`, 'must be a PEM string or bytes');
+    else return readPublicKey(check, pem, `${at}.publicKey`);
+  }
+  return undefined;
+}
+
+function readPublicKey(check: Check, pem: Buffer, at: string): KeyObject | undefined {
+  // createPublicKey derives a public key from a private one: a private key in a verifier's configuration is a leak.
+  if (pem.includes('PRIVATE KEY')) return void check.problem(at, 'is a private key; give the public one');
+  try {
+    const key = createPublicKey(pem);
+    const bits = key.asymmetricKeyDetails?.modulusLength;
+    if (bits !== undefined && bits < 2048) check.problem(at, `must have at least 2048 bits, got ${bits}`);
+    if (!ALGORITHMS.some((algorithm) => fits(algorithm, key)))
+      check.problem(at, 'must be an RSA or EC P-256, P-384 or P-521 key');
+    return key;
+  } catch {
+    // OpenSSL's own words name neither the option nor the mistake.
+    return void check.problem(at, 'is not a PEM public key');
+  }
+}
+
+const CURVES: Record<string, string> = { ES256: 'prime256v1', ES384: 'secp384r1', ES512: 'secp521r1' };
+
+/** An algorithm is bound to the type of the key (RFC 8725 §3.1): a public key never verifies an HMAC. */
+function fits(algorithm: Algorithm, key: KeyObject): boolean {
+  if (key.type === 'secret') return algorithm.startsWith('HS');
+  if (key.asymmetricKeyType === 'rsa') return algorithm.startsWith('RS') || algorithm.startsWith('PS');
+  if (key.asymmetricKeyType === 'rsa-pss') return algorithm.startsWith('PS');
+  return key.asymmetricKeyType === 'ec' && CURVES[algorithm] === key.asymmetricKeyDetails?.namedCurve;
+}
+
+function bytesOf(value: unknown): Buffer | undefined {
+  if (typeof value === 'string') return Buffer.from(value, 'utf8');
+  return value instanceof Uint8Array ? Buffer.from(value) : undefined;
+}
+
+/** Collects problems instead of throwing at the first. A getter returns its fallback where there was one. */
+class Check {
+  readonly problems: string[] = [];
+
+  problem(at: string, what: string): void {
+    this.problems.push(at === '' ? what : `${at} ${what}`);
+  }
+
+  object(value: unknown, at: string, known: readonly string[]): Record<string, unknown> {
+    if (value === undefined) return {};
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+      this.problem(at, `${at === '' ? 'the options ' : ''}must be an object, got ${show(value)}`);
+      return {};
+    }
+    for (const key of Object.keys(value)) {
+      if (!known.includes(key)) this.problem(at === '' ? key : `${at}.${key}`, 'is not an option');
+    }
+    return value as Record<string, unknown>;
+  }
+
+  integer(value: unknown, at: string, min: number, max: number, fallback: number): number {
+    if (value === undefined) return fallback;
+    if (Number.isInteger(value) && (value as number) >= min && (value as number) <= max) return value as number;
+    this.problem(at, `must be an integer from ${min} to ${max}, got ${show(value)}`);
+    return fallback;
+  }
+
+  boolean(value: unknown, at: string, fallback: boolean): boolean {
+    if (value === undefined || typeof value === 'boolean') return value ?? fallback;
+    this.problem(at, `must be true or false, got ${show(value)}`);
+    return fallback;
+  }
+
+  oneOf<T extends string>(value: unknown, at: string, allowed: readonly T[], fallback: T): T {
+    if (value === undefined) return fallback;
+    const found = allowed.find((candidate) => candidate === value);
+    if (found === undefined) this.problem(at, `must be one of ${allowed.join(', ')}, got ${show(value)}`);
+    return found ?? fallback;
+  }
+
+  list<T extends string>(value: unknown, at: string, allowed: readonly T[]): readonly T[] | undefined {
+    if (value === undefined) return undefined;
+    const ok =
+      Array.isArray(value) &&
+      value.length > 0 &&
+      new Set(value).size === value.length &&
+      value.every((item) => allowed.includes(item as T));
+    if (ok) return [...(value as T[])];
+    this.problem(at, `must be a list of one or more of ${allowed.join(', ')}, each once, got ${show(value)}`);
+    return undefined;
+  }
+
+  text(value: unknown, at: string, min: number, max: number): string | undefined {
+    if (value === undefined) return undefined;
+    if (typeof value === 'string' && value.length >= min && value.length <= max) return value;
+    this.problem(at, `must be a string of ${min} to ${max} characters, got ${show(value)}`);
+    return undefined;
+  }
+
+  names(value: unknown, at: string): readonly string[] | undefined {
+    if (value === undefined) return undefined;
+    const list: readonly unknown[] = Array.isArray(value) ? value : [value];
+    if (list.length > 0 && list.every((item) => typeof item === 'string' && item !== '')) return list as string[];
+    this.problem(at, `must be a non-empty string or a list of them, got ${show(value)}`);
+    return undefined;
+  }
+
+  path(value: unknown, at: string, fallback: string): string {
+    if (value === undefined) return fallback;
+    if (typeof value === 'string' && /^\/[^\s?#]*$/.test(value)) return value;
+    this.problem(at, `must begin with a slash and hold no space, "?" or "#", got ${show(value)}`);
+    return fallback;
+  }
+
+  origins(value: unknown, at: string): readonly string[] | undefined {
+    if (value === undefined) return undefined;
+    if (!Array.isArray(value)) {
+      this.problem(at, `must be a list of origins, got ${show(value)}`);
+      return undefined;
+    }
+    for (const origin of value as unknown[]) {
+      if (!isOriginPattern(origin)) {
+        this.problem(
+          at,
+          `must hold origins as "https://app.example.com" or "https://*.example.com", got ${show(origin)}`,
+        );
+      }
+    }
+    return value as string[];
+  }
+}
+
+function isOriginPattern(value: unknown): boolean {
+  if (typeof value !== 'string') return false;
+  const wildcard = value.replace('://*.', '://wildcard.');
+  if (!URL.canParse(wildcard)) return false;
+  const { origin, pathname, search, hash, username } = new URL(wildcard);
+  return origin !== 'null' && pathname === '/' && search + hash + username === '' && !wildcard.includes('*');
+}
+
+function show(value: unknown): string {
+  if (typeof value === 'number' || typeof value === 'boolean' || value === null) return String(value);
+  if (typeof value === 'string')
+    return value.length <= 64 ? JSON.stringify(value) : `a string of ${value.length} characters`;
+  return Array.isArray(value) ? JSON.stringify(value).slice(0, 100) : `a value of type ${typeof value}`;
+}
+
+function deepFreeze<T extends object>(value: T): T {
+  for (const member of Object.values(value)) {
+    // A KeyObject is immutable and has internal slots; only plain objects and arrays are frozen.
+    const plain = Array.isArray(member) || Object.getPrototypeOf(member ?? 0) === Object.prototype;
+    if (plain) deepFreeze(member as object);
+  }
+  return Object.freeze(value);
+}

@@ -1,0 +1,96 @@
+import { FastifyAdapter } from '@nestjs/platform-fastify';
+import { Test } from '@nestjs/testing';
+import type { INestApplication, ModuleMetadata, Type } from '@nestjs/common';
+import type { AddressInfo } from 'node:net';
+import { WsClock } from '../../src/connection/clock.js';
+import { FailureSink } from '../../src/monitoring/log.js';
+import type { FailureRecord } from '../../src/monitoring/log.js';
+import { WsGatewayModule } from '../../src/index.js';
+import type { AuthOptions, WsGatewayOptions } from '../../src/index.js';
+import { SECRET } from './tokens.js';
+
+/** A clock that stands still until it is moved. */
+export class ManualClock extends WsClock {
+  #now = Date.now();
+  readonly #tasks = new Map<() => void, { ms: number; next: number }>();
+
+  now(): number {
+    return this.#now;
+  }
+
+  every(ms: number, task: () => void): () => void {
+    this.#tasks.set(task, { ms, next: this.#now + ms });
+    return () => this.#tasks.delete(task);
+  }
+
+  advance(ms: number): void {
+    const end = this.#now + ms;
+    while (this.#now < end) {
+      this.#now = Math.min(end, ...[...this.#tasks.values()].map(({ next }) => next));
+      for (const [task, timer] of this.#tasks) {
+        if (timer.next > this.#now) continue;
+        timer.next += timer.ms;
+        task();
+      }
+    }
+  }
+}
+
+/** The lines of the log, as they would be written. */
+export class MemorySink extends FailureSink {
+  readonly lines: (FailureRecord & { error?: unknown })[] = [];
+
+  write(record: FailureRecord, error: unknown): void {
+    this.lines.push(error === undefined ? record : { ...record, error });
+  }
+}
+
+export interface TestApp {
+  app: INestApplication;
+  clock: ManualClock;
+  log: MemorySink;
+  /** `ws://127.0.0.1:port` of the application's own server. */
+  url: string;
+  port: number;
+}
+
+export interface TestAppOptions extends Pick<ModuleMetadata, 'providers' | 'imports' | 'controllers'> {
+  options?: Omit<WsGatewayOptions, 'auth'> & { auth?: Partial<AuthOptions> };
+  gateways?: Type[];
+  fastify?: boolean;
+  before?: (app: INestApplication) => void;
+}
+
+const running = new Set<INestApplication>();
+
+/** A Nest application with the module and the given gateways, listening on a free port of loopback. */
+export async function startApp(setup: TestAppOptions = {}): Promise<TestApp> {
+  const { options = {}, gateways = [], providers = [], imports = [], controllers = [] } = setup;
+  const clock = new ManualClock();
+  const log = new MemorySink();
+  const auth = { jwt: { secret: SECRET }, ...options.auth };
+  const module = await Test.createTestingModule({
+    imports: [WsGatewayModule.forRoot({ ...options, auth }), ...imports],
+    providers: [...gateways, ...providers],
+    controllers,
+  })
+    .overrideProvider(WsClock)
+    .useValue(clock)
+    .overrideProvider(FailureSink)
+    .useValue(log)
+    .compile();
+  const app = setup.fastify
+    ? module.createNestApplication(new FastifyAdapter(), { logger: false })
+    : module.createNestApplication({ logger: false });
+  setup.before?.(app);
+  await app.listen(0, '127.0.0.1');
+  running.add(app);
+  const { port } = app.getHttpServer().address() as AddressInfo;
+  return { app, clock, log, port, url: `ws://127.0.0.1:${port}` };
+}
+
+/** Stops what startApp() started; for `afterEach`. */
+export async function stopApps(): Promise<void> {
+  await Promise.all([...running].map((app) => app.close()));
+  running.clear();
+}
