@@ -33,3 +33,5 @@ export type { SessionFilter } from './connection/sessions.js';
 
 export { WsMonitor } from './monitoring/events.js';
 export type { FailureEvent, FailureLevel, FailureListener } from './monitoring/events.js';
+export { FailureSink } from './monitoring/log.js';
+export type { FailureRecord } from './monitoring/log.js';

@@ -35,11 +35,11 @@ const OPTIONS = Symbol('nestjs-ws-gateway.options');
   providers: [
     { provide: OPTIONS, inject: [MODULE_OPTIONS_TOKEN], useFactory: resolveOptions },
     { provide: WsClock, useClass: SystemClock },
-    { provide: FailureSink, useClass: NestSink },
     {
       provide: WsMonitor,
-      inject: [FailureSink, WsClock],
-      useFactory: (sink: FailureSink, clock: WsClock) => {
+      // A FailureSink that a global module of the application exports takes the place of Nest's Logger.
+      inject: [WsClock, { token: FailureSink, optional: true }],
+      useFactory: (clock: WsClock, sink: FailureSink = new NestSink()) => {
         const monitor = new WsMonitor();
         monitor.subscribe(new FailureLog(sink, clock).listener);
         return monitor;

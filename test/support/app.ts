@@ -1,6 +1,7 @@
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { Test } from '@nestjs/testing';
-import type { INestApplication, ModuleMetadata, Type } from '@nestjs/common';
+import { Global, Module } from '@nestjs/common';
+import type { DynamicModule, INestApplication, ModuleMetadata, Type } from '@nestjs/common';
 import type { AddressInfo } from 'node:net';
 import { WsClock } from '../../src/connection/clock.js';
 import { FailureSink } from '../../src/monitoring/log.js';
@@ -45,6 +46,14 @@ export class MemorySink extends FailureSink {
   }
 }
 
+@Global()
+@Module({})
+class LogModule {
+  static of(log: MemorySink): DynamicModule {
+    return { module: LogModule, providers: [{ provide: FailureSink, useValue: log }], exports: [FailureSink] };
+  }
+}
+
 export interface TestApp {
   app: INestApplication;
   clock: ManualClock;
@@ -70,14 +79,12 @@ export async function startApp(setup: TestAppOptions = {}): Promise<TestApp> {
   const log = new MemorySink();
   const auth = { jwt: { secret: SECRET }, ...options.auth };
   const module = await Test.createTestingModule({
-    imports: [WsGatewayModule.forRoot({ ...options, auth }), ...imports],
+    imports: [WsGatewayModule.forRoot({ ...options, auth }), LogModule.of(log), ...imports],
     providers: [...gateways, ...providers],
     controllers,
   })
     .overrideProvider(WsClock)
     .useValue(clock)
-    .overrideProvider(FailureSink)
-    .useValue(log)
     .compile();
   const app = setup.fastify
     ? module.createNestApplication(new FastifyAdapter(), { logger: false })

@@ -1,0 +1,68 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { tryOut } from './service/try.js';
+
+const HELP = `ws-gateway: a WebSocket gateway with JWT sessions, validation and coded errors
+
+  ws-gateway                 starts the service, configured by the environment (see README.md)
+  ws-gateway try [options]   sends a message to a gateway and prints the answer
+      --url URL              default ws://127.0.0.1:8765/ws
+      --token TOKEN          a JWT, sent as the Authorization header
+      --text TEXT            what to send, default "hello"
+  ws-gateway --help | --version
+`;
+
+/** @returns the exit code, or undefined while the service runs */
+async function main(args: string[]): Promise<number | undefined> {
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: {
+      url: { type: 'string', default: 'ws://127.0.0.1:8765/ws' },
+      token: { type: 'string' },
+      text: { type: 'string', default: 'hello' },
+      help: { type: 'boolean', short: 'h' },
+      version: { type: 'boolean', short: 'v' },
+    },
+  });
+  const [command = 'start', ...excess] = positionals;
+  if (values.help) return print(HELP);
+  if (values.version) return print(`${version()}\n`);
+  if (excess.length > 0 || !['start', 'try'].includes(command))
+    throw new TypeError(`Unknown command: ${positionals.join(' ')}`);
+  if (command === 'try') return tryOut({ url: values.url, token: values.token, text: values.text });
+  const { start } = await import('./service/start.js'); // its packages are optional, so they are loaded when used
+  await start();
+  return undefined;
+}
+
+function print(text: string): number {
+  process.stdout.write(text);
+  return 0;
+}
+
+function version(): string {
+  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+    version: string;
+  };
+  return version;
+}
+
+/** One message for whoever started it: a mistake of theirs without a stack, anything else with one. */
+function explain(error: unknown): string {
+  const { name, code, message, stack } = error as NodeJS.ErrnoException;
+  if (code === 'ERR_MODULE_NOT_FOUND') {
+    return `${message}\nThe service needs what the module alone does not: npm install @nestjs/platform-express pino pino-pretty rotating-file-stream`;
+  }
+  if (code?.startsWith('ERR_PARSE_ARGS') || name === 'TypeError') return `${message}\n\n${HELP}`;
+  return name === 'ConfigurationError' ? message : (stack ?? message);
+}
+
+try {
+  const exitCode = await main(process.argv.slice(2));
+  if (exitCode !== undefined) process.exitCode = exitCode;
+} catch (error) {
+  process.stderr.write(`${explain(error)}\n`);
+  process.exit(1);
+}

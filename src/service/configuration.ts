@@ -1,0 +1,217 @@
+import { randomBytes } from 'node:crypto';
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { createSecureContext } from 'node:tls';
+import { resolveOptions, WsGatewayOptionsError } from '../ws-gateway.options.js';
+import type { WsGatewayOptions } from '../ws-gateway.options.js';
+
+/** What the standalone service is told by its environment and its file. */
+export interface ServiceConfiguration {
+  /** Address to listen on. @default '127.0.0.1' */
+  readonly host: string;
+  /** Port to listen on; 0 takes a free one. @default 8765 */
+  readonly port: number;
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
+  readonly errorLogFile: string | undefined;
+  readonly tls: { readonly cert: Buffer; readonly key: Buffer } | undefined;
+  readonly gateway: WsGatewayOptions;
+  /** The secret that was made up because no key is configured; never in production. */
+  readonly ephemeralSecret: string | undefined;
+}
+
+export const LOG_LEVELS = ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+export const LOG_FORMATS = ['json', 'pretty'] as const;
+export type LogFormat = (typeof LOG_FORMATS)[number];
+
+/** The environment is wrong: one message that names everything. */
+export class ConfigurationError extends Error {
+  override readonly name = 'ConfigurationError';
+
+  constructor(readonly problems: readonly string[]) {
+    super(`The configuration is not valid:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`);
+  }
+}
+
+/** Which option of the module a variable sets, so that a complaint can name what the operator wrote. */
+const OPTION_OF = {
+  JWT_SECRET: 'auth.jwt.secret',
+  JWT_PUBLIC_KEY: 'auth.jwt.publicKey',
+  JWT_ALGORITHMS: 'auth.jwt.algorithms',
+  JWT_ISSUER: 'auth.jwt.issuer',
+  JWT_AUDIENCE: 'auth.jwt.audience',
+  ALLOWED_ORIGINS: 'firewall.origins',
+  MAX_MESSAGE_BYTES: 'limits.maxMessageBytes',
+  SHUTDOWN_DRAIN_MS: 'shutdown.drainMs',
+} as const;
+
+type Tree = Record<string, unknown>;
+
+/**
+ * Reads and checks the configuration as a whole. The environment wins over the file of `WS_GATEWAY_CONFIG`; an empty
+ * variable counts as unset.
+ *
+ * @throws ConfigurationError naming everything that is wrong
+ */
+export function readConfiguration(environment: NodeJS.ProcessEnv, isTerminal: boolean): ServiceConfiguration {
+  const problems: string[] = [];
+  const get = (name: string): string | undefined => environment[name]?.trim() || undefined;
+  const list = (name: string): string[] | undefined =>
+    get(name)
+      ?.split(',')
+      .map((item) => item.trim());
+  const oneOf = <T extends string>(name: string, allowed: readonly T[], fallback: T): T => {
+    const value = get(name) ?? fallback;
+    if (!allowed.includes(value as T))
+      problems.push(`${name} must be one of ${allowed.join(', ')}, got ${JSON.stringify(value)}`);
+    return value as T;
+  };
+
+  const options = optionsFile(get('WS_GATEWAY_CONFIG'), problems);
+  const publicKey = publicKeyOf(get('JWT_PUBLIC_KEY'), problems);
+  if (get('JWT_SECRET') !== undefined || get('JWT_PUBLIC_KEY') !== undefined) {
+    // A key of the environment takes the place of the file's, whatever kind that was.
+    assign(options, OPTION_OF.JWT_SECRET, undefined);
+    assign(options, OPTION_OF.JWT_PUBLIC_KEY, undefined);
+  }
+  const given: Record<keyof typeof OPTION_OF, unknown> = {
+    JWT_SECRET: get('JWT_SECRET'),
+    JWT_PUBLIC_KEY: publicKey,
+    JWT_ALGORITHMS: list('JWT_ALGORITHMS'),
+    JWT_ISSUER: list('JWT_ISSUER'),
+    JWT_AUDIENCE: list('JWT_AUDIENCE'),
+    ALLOWED_ORIGINS: list('ALLOWED_ORIGINS'),
+    MAX_MESSAGE_BYTES: numberOf(get('MAX_MESSAGE_BYTES')),
+    SHUTDOWN_DRAIN_MS: numberOf(get('SHUTDOWN_DRAIN_MS')),
+  };
+  for (const [name, value] of Object.entries(given)) {
+    if (value !== undefined) assign(options, OPTION_OF[name as keyof typeof OPTION_OF], value);
+  }
+
+  const ephemeralSecret = needsSecret(options, get, problems) ? randomBytes(32).toString('base64url') : undefined;
+  if (ephemeralSecret !== undefined) assign(options, OPTION_OF.JWT_SECRET, ephemeralSecret);
+  problems.push(...optionProblems(options, given));
+
+  const port = numberOf(get('PORT')) ?? 8765;
+  if (typeof port !== 'number' || port > 65_535)
+    problems.push(`PORT must be an integer from 0 to 65535, got ${JSON.stringify(port)}`);
+  const configuration: ServiceConfiguration = {
+    host: get('HOST') ?? '127.0.0.1',
+    port: Number(port),
+    logLevel: oneOf('LOG_LEVEL', LOG_LEVELS, 'info'),
+    logFormat: oneOf('LOG_FORMAT', LOG_FORMATS, isTerminal ? 'pretty' : 'json'),
+    errorLogFile: writable('ERROR_LOG_FILE', get('ERROR_LOG_FILE'), problems),
+    tls: tlsOf(get('TLS_CERT_FILE'), get('TLS_KEY_FILE'), problems),
+    gateway: options as unknown as WsGatewayOptions, // because optionProblems() has found nothing wrong with it
+    ephemeralSecret,
+  };
+  if (problems.length > 0) throw new ConfigurationError(problems);
+  return configuration;
+}
+
+/** Without any key: in production that is a mistake, elsewhere somebody is trying the service out. */
+function needsSecret(options: Tree, get: (name: string) => string | undefined, problems: string[]): boolean {
+  const { jwt } = (isTree(options.auth) ? options.auth : {}) as { jwt?: unknown };
+  const { secret, publicKey } = (isTree(jwt) ? jwt : {}) as { secret?: unknown; publicKey?: unknown };
+  if (secret !== undefined || publicKey !== undefined || get('JWT_PUBLIC_KEY') !== undefined) return false;
+  if (get('NODE_ENV') === 'production') {
+    problems.push('JWT_SECRET or JWT_PUBLIC_KEY is needed when NODE_ENV is production');
+  }
+  return true; // also then: it spares the reader a second complaint about the same thing
+}
+
+function optionProblems(options: Tree, given: Record<string, unknown>): string[] {
+  try {
+    resolveOptions(options);
+    return [];
+  } catch (error) {
+    if (!(error instanceof WsGatewayOptionsError)) throw error;
+    return error.problems.map((problem) => {
+      const source = Object.entries(OPTION_OF).find(
+        ([name, path]) => given[name] !== undefined && problem.startsWith(`${path} `),
+      );
+      return source === undefined ? problem : `${source[0]}${problem.slice(source[1].length)}`;
+    });
+  }
+}
+
+function optionsFile(path: string | undefined, problems: string[]): Tree {
+  if (path === undefined) return {};
+  const text = read('WS_GATEWAY_CONFIG', path, problems)?.toString('utf8');
+  if (text === undefined) return {};
+  try {
+    const value: unknown = JSON.parse(text);
+    if (isTree(value)) return value;
+    problems.push(`WS_GATEWAY_CONFIG: ${path} must hold a JSON object`);
+  } catch {
+    // The parser's message may quote the file, and the file may hold a secret.
+    problems.push(`WS_GATEWAY_CONFIG: ${path} is not JSON`);
+  }
+  return {};
+}
+
+function publicKeyOf(value: string | undefined, problems: string[]): string | undefined {
+  if (value === undefined) return undefined;
+  if (value.includes('-----BEGIN')) return value.replaceAll('\\n', '\n'); // how one line of an env file holds a PEM
+  return read('JWT_PUBLIC_KEY', value, problems)?.toString('utf8');
+}
+
+function tlsOf(
+  certFile: string | undefined,
+  keyFile: string | undefined,
+  problems: string[],
+): ServiceConfiguration['tls'] {
+  if (certFile === undefined && keyFile === undefined) return undefined;
+  if (certFile === undefined || keyFile === undefined) {
+    return void problems.push('TLS_CERT_FILE and TLS_KEY_FILE are needed together');
+  }
+  const cert = read('TLS_CERT_FILE', certFile, problems);
+  const key = read('TLS_KEY_FILE', keyFile, problems);
+  if (cert === undefined || key === undefined) return undefined;
+  try {
+    createSecureContext({ cert, key });
+    return { cert, key };
+  } catch {
+    return void problems.push('TLS_CERT_FILE and TLS_KEY_FILE are not a certificate and its key in PEM');
+  }
+}
+
+function read(name: string, path: string, problems: string[]): Buffer | undefined {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    return void problems.push(`${name}: ${path} cannot be read (${(error as NodeJS.ErrnoException).code})`);
+  }
+}
+
+function writable(name: string, path: string | undefined, problems: string[]): string | undefined {
+  if (path === undefined) return undefined;
+  try {
+    closeSync(openSync(path, 'a', 0o600));
+  } catch (error) {
+    problems.push(`${name}: ${path} cannot be written (${(error as NodeJS.ErrnoException).code})`);
+  }
+  return path;
+}
+
+/** A whole number; anything else is handed on as it is, for the complaint to show. */
+function numberOf(value: string | undefined): number | string | undefined {
+  return value !== undefined && /^\d{1,15}$/.test(value) ? Number(value) : value;
+}
+
+function assign(tree: Tree, path: string, value: unknown): void {
+  const keys = path.split('.');
+  const last = keys.pop() as string; // because no path is empty
+  let node = tree;
+  for (const key of keys) {
+    if (node[key] === undefined) node[key] = {};
+    if (!isTree(node[key])) return; // resolveOptions() names it
+    node = node[key];
+  }
+  if (value === undefined) delete node[last];
+  else node[last] = value;
+}
+
+function isTree(value: unknown): value is Tree {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

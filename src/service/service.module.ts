@@ -1,0 +1,28 @@
+import { Global, Module } from '@nestjs/common';
+import type { DynamicModule } from '@nestjs/common';
+import { APP_FILTER } from '@nestjs/core';
+import { FailureSink } from '../monitoring/log.js';
+import { WsGatewayModule } from '../ws-gateway.module.js';
+import type { WsGatewayOptions } from '../ws-gateway.options.js';
+import { HealthController } from './health.controller.js';
+import { HttpExceptionFilter } from './http-exception.filter.js';
+import { ServiceGateway } from './service.gateway.js';
+
+/** The standalone service: the module, a gateway that answers, and two HTTP endpoints. */
+@Global()
+@Module({})
+export class ServiceModule {
+  static forRoot(options: WsGatewayOptions, sink: FailureSink): DynamicModule {
+    return {
+      module: ServiceModule,
+      imports: [WsGatewayModule.forRoot(options)],
+      controllers: [HealthController],
+      providers: [
+        ServiceGateway,
+        { provide: APP_FILTER, useClass: HttpExceptionFilter },
+        { provide: FailureSink, useValue: sink },
+      ],
+      exports: [FailureSink],
+    };
+  }
+}

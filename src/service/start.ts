@@ -1,0 +1,126 @@
+import 'reflect-metadata';
+import { relative } from 'node:path';
+import type { AddressInfo } from 'node:net';
+import { NestFactory } from '@nestjs/core';
+import { JwtService } from '@nestjs/jwt';
+import type { NestExpressApplication } from '@nestjs/platform-express';
+import type { Logger } from 'pino';
+import { DEFAULTS } from '../ws-gateway.options.js';
+import { ConfigurationError, readConfiguration } from './configuration.js';
+import type { ServiceConfiguration } from './configuration.js';
+import { createPino, PinoLogger, PinoSink } from './logging.js';
+import { ServiceModule } from './service.module.js';
+
+/** How long a demo token is good for, in seconds. */
+const DEMO_TOKEN_SECONDS = 3_600;
+
+/**
+ * Starts the standalone service and drains it on SIGTERM and SIGINT.
+ *
+ * @throws ConfigurationError
+ */
+export async function start(): Promise<void> {
+  const configuration = readConfiguration(process.env, process.stdout.isTTY);
+  const pino = await createPino(configuration);
+  const sink = new PinoSink(pino, configuration.errorLogFile);
+  const app = await createApp(configuration, pino, sink);
+  const stop = drainOnSignals(app, configuration, pino, sink);
+  try {
+    await app.listen(configuration.port, configuration.host);
+  } catch (error) {
+    await stop();
+    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+    throw new ConfigurationError([`PORT: ${configuration.host}:${configuration.port} is in use`]);
+  }
+  announce(configuration, (app.getHttpServer() as { address(): AddressInfo }).address(), pino);
+}
+
+async function createApp(
+  configuration: ServiceConfiguration,
+  pino: Logger,
+  sink: PinoSink,
+): Promise<NestExpressApplication> {
+  const { gateway, tls } = configuration;
+  // because Nest's type lacks minVersion, which it hands on to https.createServer()
+  const httpsOptions: object | undefined = tls && { ...tls, minVersion: 'TLSv1.2' };
+  const app = await NestFactory.create<NestExpressApplication>(ServiceModule.forRoot(gateway, sink), {
+    logger: new PinoLogger(pino),
+    abortOnError: false,
+    bodyParser: false,
+    ...(httpsOptions !== undefined && { httpsOptions }),
+  });
+  app.disable('x-powered-by');
+  return app;
+}
+
+/** SIGTERM and SIGINT drain; a second one does not wait. Returns what they do. */
+function drainOnSignals(
+  app: NestExpressApplication,
+  { gateway }: ServiceConfiguration,
+  pino: Logger,
+  sink: PinoSink,
+): () => Promise<void> {
+  const drainMs = gateway.shutdown?.drainMs ?? DEFAULTS.shutdown.drainMs;
+  const stop = async (): Promise<void> => {
+    await app.close();
+    await sink.close();
+  };
+  let stopping = false;
+  const onSignal = (signal: string): void => {
+    if (stopping) process.exit(1);
+    stopping = true;
+    pino.info({ signal, drainMs }, 'Draining');
+    // The drain keeps within its time by itself; this is for an HTTP request that never ends.
+    setTimeout(() => process.exit(0), drainMs).unref();
+    stop().then(
+      () => process.exit(0),
+      (error: unknown) => {
+        pino.fatal({ err: error }, 'The shutdown failed');
+        process.exit(1);
+      },
+    );
+  };
+  process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
+  return stop;
+}
+
+function announce(
+  { gateway, tls, ephemeralSecret }: ServiceConfiguration,
+  { address, family, port }: AddressInfo,
+  pino: Logger,
+): void {
+  const secure = tls === undefined ? '' : 's';
+  const host = `${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+  const url = `ws${secure}://${host}${gateway.path ?? DEFAULTS.path}`;
+  pino.info(
+    { http: `http${secure}://${host}`, websocket: url },
+    `Listening on http${secure}://${host}, WebSocket at ${url}`,
+  );
+  if (ephemeralSecret === undefined) return;
+  const main = relative(process.cwd(), process.argv[1] ?? 'dist/main.js');
+  process.stdout.write(`
+No JWT_SECRET or JWT_PUBLIC_KEY is set, so this run has a secret of its own, gone when it ends.
+A demo token, good for an hour:
+
+  ${demoToken(ephemeralSecret, gateway)}
+
+Try it from another terminal:
+
+  node ${main} try --url ${url} --token ${demoToken(ephemeralSecret, gateway)}
+
+`);
+}
+
+/** A token that this run accepts, whatever issuer and audience it is configured with. */
+function demoToken(secret: string, { auth }: ServiceConfiguration['gateway']): string {
+  const first = (names: string | readonly string[] | undefined): string | undefined =>
+    typeof names === 'string' ? names : names?.[0];
+  const { issuer, audience, algorithms } = auth.jwt;
+  const claims = { sub: 'demo', roles: ['demo'], iss: first(issuer), aud: first(audience) };
+  const payload = Object.fromEntries(Object.entries(claims).filter(([, value]) => value !== undefined));
+  return new JwtService({}).sign(payload, {
+    secret,
+    expiresIn: DEMO_TOKEN_SECONDS,
+    algorithm: algorithms?.[0] ?? 'HS256',
+  });
+}
