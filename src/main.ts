@@ -13,6 +13,8 @@ const HELP = `ws-gateway: a WebSocket gateway with JWT sessions, validation and 
   ws-gateway --help | --version
 `;
 
+class UsageError extends Error {}
+
 /** @returns the exit code, or undefined while the service runs */
 async function main(args: string[]): Promise<number | undefined> {
   const { values, positionals } = parseArgs({
@@ -30,7 +32,7 @@ async function main(args: string[]): Promise<number | undefined> {
   if (values.help) return print(HELP);
   if (values.version) return print(`${version()}\n`);
   if (excess.length > 0 || !['start', 'try'].includes(command))
-    throw new TypeError(`Unknown command: ${positionals.join(' ')}`);
+    throw new UsageError(`Unknown command: ${positionals.join(' ')}`);
   if (command === 'try') return tryOut({ url: values.url, token: values.token, text: values.text });
   const { start } = await import('./service/start.js'); // its packages are optional, so they are loaded when used
   await start();
@@ -43,10 +45,10 @@ function print(text: string): number {
 }
 
 function version(): string {
-  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+  const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
     version: string;
   };
-  return version;
+  return manifest.version;
 }
 
 /** One message for whoever started it: a mistake of theirs without a stack, anything else with one. */
@@ -55,7 +57,7 @@ function explain(error: unknown): string {
   if (code === 'ERR_MODULE_NOT_FOUND') {
     return `${message}\nThe service needs what the module alone does not: npm install @nestjs/platform-express pino pino-pretty rotating-file-stream`;
   }
-  if (code?.startsWith('ERR_PARSE_ARGS') || name === 'TypeError') return `${message}\n\n${HELP}`;
+  if (code?.startsWith('ERR_PARSE_ARGS') || error instanceof UsageError) return `${message}\n\n${HELP}`;
   return name === 'ConfigurationError' ? message : (stack ?? message);
 }
 

@@ -107,7 +107,7 @@ export class WsGatewayModule
   #bindGateways(): void {
     const handlers = new Handlers(this.config, this.modules, this.moduleRef, this.guard, this.pipe, this.filter);
     // The package's own gateway comes first: nobody else is to have `auth`.
-    for (const host of this.#gateways().sort((a, b) => Number(b.own) - Number(a.own))) {
+    for (const host of this.#gateways().toSorted((a, b) => Number(b.own) - Number(a.own))) {
       const { metatype, name } = host.wrapper;
       const options = (Reflect.getMetadata(GATEWAY_OPTIONS, metatype as object) ?? {}) as { path?: string };
       const port = (Reflect.getMetadata(PORT_METADATA, metatype as object) ?? 0) as number;

@@ -1,7 +1,8 @@
+import { GatewayError } from '../protocol/errors.js';
 import type { WsClock } from './clock.js';
 import type { Lingering } from './lingering.js';
 import type { PendingRequests } from './pending.js';
-import { timeOut } from './receive.js';
+import { failPending } from './receive.js';
 import type { WsSessions } from './sessions.js';
 
 /** Milliseconds between two sweeps: how late a deadline, an expiry or a ping may be. */
@@ -33,7 +34,9 @@ export class Heartbeat {
 
   sweep(): void {
     const now = this.clock.now();
-    for (const request of this.pending.overdue(now - this.handlerTimeoutMs)) timeOut(request);
+    for (const request of this.pending.overdue(now - this.handlerTimeoutMs)) {
+      failPending(request, new GatewayError('HANDLER_TIMEOUT'));
+    }
     this.sessions.sweep(now);
     this.lingering.sweep(now);
   }

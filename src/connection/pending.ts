@@ -7,8 +7,6 @@ import type { WsSession } from './session.js';
 export class PendingRequest {
   /** True when it has been answered, or nobody waits any more. */
   settled = false;
-  /** Set when the handler's answer is an Observable: is that what it returned, or what interceptors made of a value? */
-  answersAsStream: (() => boolean) | undefined = undefined;
   /** True once the reply is a stream; it counts among the session's streams then. */
   isStream = false;
   /** Set while the stream is subscribed to. */

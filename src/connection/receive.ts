@@ -69,13 +69,13 @@ function follow(
   const request = new PendingRequest(session, route, message.event, message.id, bare, clock.now());
   pending.add(request);
   session.began(request);
-  if (isObservable(result)) return stream(request, result, always);
+  if (isObservable(result)) return stream(request, result);
   if (route.serial) session.block();
   result
     .then((value) => {
       if (request.settled) return;
-      if (isObservable(value)) return stream(request, value, always);
-      if (value instanceof InterceptedReply) return stream(request, value.values, value.isStream);
+      if (isObservable(value)) return stream(request, value);
+      if (value instanceof InterceptedReply) return stream(request, value.values, value);
       reply(session, request.event, request.id, value);
       settle(request);
     })
@@ -85,13 +85,10 @@ function follow(
     });
 }
 
-const always = (): boolean => true;
-
 /** A streamed reply: each value under the request's `id`, then `done`. It has begun to answer with its first value. */
-function stream(request: PendingRequest, values: Observable<unknown>, isStream: () => boolean): void {
+function stream(request: PendingRequest, values: Observable<unknown>, intercepted?: InterceptedReply): void {
   const { session, event, id } = request;
   if (request.settled) return;
-  request.answersAsStream = isStream;
   let single: unknown; // the answer, should it turn out to be no stream
   const guarded = (step: () => void): void => {
     try {
@@ -100,20 +97,20 @@ function stream(request: PendingRequest, values: Observable<unknown>, isStream: 
       failPending(request, error);
     }
   };
-  guarded(() => isStream() && begin(request));
+  if (intercepted === undefined || intercepted.isStream) guarded(() => begin(request));
+  else intercepted.onStream = () => guarded(() => begin(request));
   const wanted = takeWhile<unknown>(() => !request.settled && session.isLive);
   const subscription = values.pipe(wanted).subscribe({
     next: (value) =>
       guarded(() => {
-        if (!isStream()) return void (single = value);
-        begin(request);
-        reply(session, event, id, value);
+        if (request.isStream) reply(session, event, id, value);
+        else single = value;
       }),
     error: (error: unknown) => failPending(request, error),
     complete: () =>
       guarded(() => {
         if (request.settled) return;
-        if (!isStream()) reply(session, event, id, single);
+        if (!request.isStream) reply(session, event, id, single);
         else if (id !== undefined) done(session, event, id);
         settle(request);
       }),
@@ -124,7 +121,6 @@ function stream(request: PendingRequest, values: Observable<unknown>, isStream: 
 
 /** A handler that returned a stream has answered in time; the stream counts among the session's from now on. */
 function begin(request: PendingRequest): void {
-  if (request.isStream) return;
   if (!request.session.streaming()) {
     throw new GatewayError('RATE_LIMITED', { message: 'Too many streams', retryAfterMs: 1_000 });
   }
@@ -132,17 +128,8 @@ function begin(request: PendingRequest): void {
   request.session.server.context.pending.delete(request);
 }
 
-/** The sweep has found a request whose time is over. */
-export function timeOut(request: PendingRequest): void {
-  try {
-    if (request.answersAsStream?.()) begin(request);
-    else throw new GatewayError('HANDLER_TIMEOUT');
-  } catch (error) {
-    failPending(request, error);
-  }
-}
-
-function failPending(request: PendingRequest, error: unknown): void {
+/** Ends a request that has been followed with an error; the sweep comes here too, with HANDLER_TIMEOUT. */
+export function failPending(request: PendingRequest, error: unknown): void {
   if (request.settled) return;
   const { session } = request;
   const durationMs = session.server.context.clock.now() - request.startedAt;

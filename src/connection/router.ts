@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { EMPTY } from 'rxjs';
 import type { Observable } from 'rxjs';
 import type { InboundMessage } from '../protocol/message.js';
 import type { WsSession } from './session.js';
@@ -8,11 +9,15 @@ import type { WsSession } from './session.js';
  * of the handler's own is one for the client.
  */
 export class InterceptedReply {
-  constructor(
-    readonly values: Observable<unknown>,
-    /** Known from the first value on. */
-    readonly isStream: () => boolean,
-  ) {}
+  values: Observable<unknown> = EMPTY;
+  isStream = false;
+  onStream: (() => void) | undefined;
+
+  /** The handler has returned an Observable. */
+  streams(): void {
+    this.isStream = true;
+    this.onStream?.();
+  }
 }
 
 /** One event of one gateway: what stands between frame and method is decided when it is made, not per message. */

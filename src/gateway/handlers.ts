@@ -266,10 +266,10 @@ export class Handlers {
       if (!(await this.#guardsConsumer.tryActivate(guards, given, instance as never, callback, 'ws'))) {
         throw new GatewayError('FORBIDDEN');
       }
-      let isStream = false;
+      const reply = new InterceptedReply();
       const next = async (): Promise<unknown> => {
         const result = await method.apply(instance, await this.#argumentsOf(handler, given));
-        isStream = isObservable(result);
+        if (isObservable(result)) reply.streams();
         return result;
       };
       const outcome = await this.#interceptorsConsumer.intercept(
@@ -282,7 +282,7 @@ export class Handlers {
       );
       if (!isObservable(outcome)) return outcome;
       const values = outcome.pipe(catchError((error: unknown) => from(this.#filtered(handler, given, error))));
-      return interceptors.length === 0 ? values : new InterceptedReply(values, () => isStream);
+      return interceptors.length === 0 ? values : Object.assign(reply, { values });
     } catch (error) {
       return this.#filtered(handler, given, error);
     }
@@ -384,7 +384,7 @@ class FiltersContext extends BaseExceptionFilterContext {
       EXCEPTION_FILTERS_METADATA,
       contextId,
       inquirerId,
-    ).reverse() as never;
+    ).toReversed() as never;
   }
 
   override getGlobalMetadata<T extends unknown[]>(): T {

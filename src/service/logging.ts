@@ -36,7 +36,7 @@ export async function createPino({ logLevel, logFormat }: ServiceConfiguration):
 
 /** Nest's logger on pino. */
 export class PinoLogger implements LoggerService {
-  constructor(private readonly pino: Logger) {}
+  constructor(private readonly output: Logger) {}
 
   log(message: unknown, ...rest: unknown[]): void {
     const context = contextOf(rest);
@@ -71,9 +71,9 @@ export class PinoLogger implements LoggerService {
   ): void {
     const stack = rest.length > 1 && typeof rest[0] === 'string' ? rest[0] : undefined; // error(message, stack, context)
     const fields = { ...(context !== undefined && { context }), ...(stack !== undefined && { stack }) };
-    if (message instanceof Error) this.pino[level]({ ...fields, err: message }, message.message);
-    else if (typeof message === 'object' && message !== null) this.pino[level]({ ...fields, ...message });
-    else this.pino[level](fields, String(message));
+    if (message instanceof Error) this.output[level]({ ...fields, err: message }, message.message);
+    else if (typeof message === 'object' && message !== null) this.output[level]({ ...fields, ...message });
+    else this.output[level](fields, String(message));
   }
 }
 
@@ -89,20 +89,20 @@ export class PinoSink extends FailureSink {
   #leftOut = 0;
 
   constructor(
-    private readonly pino: Logger,
+    private readonly output: Logger,
     errorLogFile: string | undefined,
   ) {
     super();
     if (errorLogFile === undefined) return;
     const options = { path: dirname(errorLogFile), size: FILE_SIZE, rotate: FILES_KEPT, mode: 0o600 } as const;
     this.#file = createStream(basename(errorLogFile), options);
-    this.#file.on('error', (error) => this.pino.error({ err: error }, 'The file of failures cannot be written'));
+    this.#file.on('error', (error) => this.output.error({ err: error }, 'The file of failures cannot be written'));
   }
 
   write({ level, message, ...fields }: FailureRecord, error: unknown): void {
     const cause =
       typeof error === 'string' ? { reason: error } : level === 'error' && error !== undefined ? { err: error } : {};
-    this.pino[level]({ ...fields, ...cause }, message);
+    this.output[level]({ ...fields, ...cause }, message);
     if (this.#file === undefined || level === 'debug') return; // a peer that says goodbye is no failure
     if (this.#file.writableLength > MAX_WAITING_BYTES) return void this.#leftOut++;
     const leftOut = this.#leftOut > 0 && { leftOut: this.#leftOut };

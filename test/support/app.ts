@@ -24,6 +24,11 @@ export class ManualClock extends WsClock {
     return () => this.#tasks.delete(task);
   }
 
+  /** Moves without running anything, as between two sweeps. */
+  jump(ms: number): void {
+    this.#now += ms;
+  }
+
   advance(ms: number): void {
     const end = this.#now + ms;
     while (this.#now < end) {
@@ -70,7 +75,7 @@ export interface TestAppOptions extends Pick<ModuleMetadata, 'providers' | 'impo
   before?: (app: INestApplication) => void;
 }
 
-const running = new Set<INestApplication>();
+const running = new Map<INestApplication, ManualClock>();
 
 /** A Nest application with the module and the given gateways, listening on a free port of loopback. */
 export async function startApp(setup: TestAppOptions = {}): Promise<TestApp> {
@@ -91,13 +96,22 @@ export async function startApp(setup: TestAppOptions = {}): Promise<TestApp> {
     : module.createNestApplication({ logger: false });
   setup.before?.(app);
   await app.listen(0, '127.0.0.1');
-  running.add(app);
+  running.set(app, clock);
   const { port } = app.getHttpServer().address() as AddressInfo;
   return { app, clock, log, port, url: `ws://127.0.0.1:${port}` };
 }
 
-/** Stops what startApp() started; for `afterEach`. */
+/** Stops what startApp() started; for `afterEach`. The clock runs on, so that a drain that waits comes to its end. */
 export async function stopApps(): Promise<void> {
-  await Promise.all([...running].map((app) => app.close()));
+  const stopping = [...running].map(async ([app, clock]) => {
+    let isClosed = false;
+    const closed = app.close().finally(() => (isClosed = true));
+    while (!isClosed) {
+      clock.advance(250);
+      await new Promise(setImmediate);
+    }
+    await closed;
+  });
   running.clear();
+  await Promise.all(stopping);
 }

@@ -1,0 +1,65 @@
+import { describe, expect, it } from 'vitest';
+import { isOriginAllowed } from '../../src/connection/admission.js';
+import { pathOf } from '../../src/connection/upgrade.js';
+
+describe('isOriginAllowed', () => {
+  const allowed = ['https://app.example.com', 'https://*.example.org', 'http://localhost:3000'];
+
+  it.each([
+    'https://app.example.com',
+    'https://app.example.com:443',
+    'HTTPS://APP.EXAMPLE.COM',
+    'https://a.example.org',
+    'https://a.b.example.org',
+    'http://localhost:3000',
+  ])('accepts %s', (origin) => {
+    expect(isOriginAllowed(origin, 'ws.test', allowed)).toBe(true);
+  });
+
+  it.each([
+    'https://app.example.com.evil.test',
+    'https://evil.test/https://app.example.com',
+    'https://app.example.com@evil.test',
+    'https://xapp.example.com',
+    'http://app.example.com',
+    'https://app.example.com:8443',
+    'https://example.org',
+    'https://evilexample.org',
+    'http://a.example.org',
+    'http://localhost:3001',
+    'null',
+    '',
+    'file://',
+    'chrome-extension://abc',
+    'https://ws.test',
+  ])('refuses %s', (origin) => {
+    expect(isOriginAllowed(origin, 'ws.test', allowed)).toBe(false);
+  });
+
+  it('without a list accepts the server itself and nobody else', () => {
+    expect(isOriginAllowed('https://ws.test', 'ws.test', undefined)).toBe(true);
+    expect(isOriginAllowed('https://ws.test', 'ws.test:443', undefined)).toBe(true);
+    expect(isOriginAllowed('http://ws.test:8080', 'ws.test:8080', undefined)).toBe(true);
+    expect(isOriginAllowed('http://ws.test', 'ws.test:8080', undefined)).toBe(false);
+    expect(isOriginAllowed('https://evil.test', 'ws.test', undefined)).toBe(false);
+    expect(isOriginAllowed('https://ws.test', '', undefined)).toBe(false);
+    expect(isOriginAllowed('null', 'null', undefined)).toBe(false);
+  });
+});
+
+describe('pathOf', () => {
+  it.each([
+    ['/ws', '/ws'],
+    ['/ws/', '/ws'],
+    ['/ws?a=/b/', '/ws'],
+    ['/', '/'],
+    ['', '/'],
+    ['http://host/ws/?x', '/ws'],
+    ['http://[bad/ws', '/ws'],
+    ['//ws', '//ws'],
+    ['/%zz', '/%zz'],
+    ['*', '*'],
+  ])('of %j is %j', (target, path) => {
+    expect(pathOf(target)).toBe(path);
+  });
+});
