@@ -83,12 +83,16 @@ export class WsGatewayAdapter extends WsAdapter {
     const { drainMs } = options.shutdown;
     const begun = clock.now();
     sessions.drain(() => Math.round(1_000 + Math.random() * drainMs));
+    // The hard end: whatever is left then has had its disconnect and been cut.
+    let giveUp: () => void = () => undefined;
+    const timeOver = new Promise<void>((resolve) => (giveUp = resolve));
     const stop = clock.every(50, () => {
       const elapsed = clock.now() - begun;
       if (elapsed >= drainMs * END_ALL_AT) sessions.endAll();
       if (elapsed >= drainMs * TERMINATE_AT) sessions.terminateAll();
+      if (elapsed >= drainMs) giveUp();
     });
-    await sessions.whenEmpty();
+    await Promise.race([sessions.whenEmpty(), timeOver]);
     stop();
   }
 
@@ -99,7 +103,9 @@ export class WsGatewayAdapter extends WsAdapter {
   override bindClientDisconnect(): void {}
 
   override async close(server: GatewayServer): Promise<void> {
-    // Two spellings of one path are one server here and two in Nest, which closes each.
+    // Two spellings of one path are one server here and two in Nest, which closes each. ws waits for its clients,
+    // so those that have not closed by now are cut.
+    for (const client of server.clients) client.terminate();
     await new Promise<void>((resolve) => server.close(() => resolve()));
   }
 

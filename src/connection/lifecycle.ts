@@ -1,69 +1,63 @@
 import type { IncomingMessage } from 'node:http';
-import type { WebSocket } from 'ws';
-import { end, reportClosedByPeer, reportHook } from './failure.js';
 import { GatewayError } from '../protocol/errors.js';
+import { end, reportClosedByPeer, reportStray } from './failure.js';
 import { receive } from './receive.js';
+import type { WsSession } from './session.js';
 import { isThenable } from './thenable.js';
-import { WsSession } from './session.js';
 
 /** A session begins. Its frames wait until every `handleConnection` has settled. */
 export function open(session: WsSession, request: IncomingMessage): void {
+  session.server.context.sessions.add(session);
+  const waiting = connect(session, request);
+  if (waiting.length === 0) return session.open();
+  session.block();
+  // Whatever settles late has a place to go, and the session is no longer waited for when its time is over.
+  const hooks = Promise.all(waiting).then(
+    () => session.open(),
+    (error: unknown) => {
+      if (session.isLive) end(session, error);
+      else reportStray(session, error, 'handleConnection');
+    },
+  );
+  session.opening = Promise.race([hooks, session.openingTimedOut()]).then(() => {
+    session.opening = undefined;
+    session.unblock();
+  });
+}
+
+/** Tells the gateways of the path, in their order, until one of them ends the session. @returns what is not settled yet */
+function connect(session: WsSession, request: IncomingMessage): Promise<unknown>[] {
   const { socket, server } = session;
-  server.context.sessions.add(session);
-  server.clients.delete(socket); // until it may be written to, see WsSession.open()
-  socket.on('message', onMessage);
-  socket.on('pong', onPong);
-  socket.on('close', onClose);
-  socket.on('error', onError);
-  const waiting: PromiseLike<unknown>[] = [];
+  const waiting: Promise<unknown>[] = [];
   try {
-    server.emit('connection', socket, request);
+    // Not emit(): it would leave the promise of an async listener alone.
+    for (const listener of server.rawListeners('connection')) {
+      const result: unknown = listener.call(server, socket, request);
+      if (isThenable(result)) waiting.push(Promise.resolve(result));
+    }
     for (const gateway of server.router.hooks) {
-      if (!session.isLive) return;
+      if (!session.isLive) break;
       session.hooksCalled++;
       const result = gateway.connected(session, request);
-      if (isThenable(result)) waiting.push(result);
+      if (isThenable(result)) waiting.push(Promise.resolve(result));
     }
   } catch (error) {
     // What has begun is still waited for, so that none of it is an unhandled rejection.
     waiting.push(Promise.reject(error));
   }
-  if (waiting.length === 0) return session.open();
-  session.block();
-  session.opening = Promise.all(waiting)
-    .then(
-      () => session.open(),
-      (error: unknown) => end(session, error),
-    )
-    .then(() => {
-      session.opening = undefined;
-      session.unblock();
-    });
+  return waiting;
 }
 
-// Shared by all sockets: a closure for each would cost every idle session its memory.
-
-function onMessage(this: WebSocket, data: Buffer, isBinary: boolean): void {
-  const session = WsSession.of(this);
+export function onMessage(session: WsSession, data: Buffer, isBinary: boolean): void {
   if (isBinary) end(session, new GatewayError('UNSUPPORTED_DATA'));
   else receive(session, data);
 }
 
-function onPong(this: WebSocket): void {
-  WsSession.of(this).ponged();
-}
-
-/** `ws` reports here what it has closed for already, and what TCP says: `close` follows and is what gets reported. */
-function onError(this: WebSocket): void {
-  if (this.isPaused) this.resume();
-}
-
-function onClose(this: WebSocket, closeCode: number): void {
-  const session = WsSession.of(this);
-  const { sessions } = session.server.context;
+export function onClose(session: WsSession, closeCode: number): void {
   if (session.isLive) reportClosedByPeer(session, closeCode);
   session.closed();
-  sessions.delete(session);
+  session.server.context.sessions.delete(session);
+  session.server.clients.delete(session.socket);
   if (session.opening === undefined) disconnect(session, closeCode);
   else void session.opening.then(() => disconnect(session, closeCode));
 }
@@ -72,9 +66,11 @@ function disconnect(session: WsSession, closeCode: number): void {
   for (const gateway of session.server.router.hooks.slice(0, session.hooksCalled)) {
     try {
       const result = gateway.disconnected(session, closeCode);
-      if (isThenable(result)) result.then(undefined, (error: unknown) => reportHook(session, error));
+      if (isThenable(result)) {
+        Promise.resolve(result).catch((error: unknown) => reportStray(session, error, 'handleDisconnect'));
+      }
     } catch (error) {
-      reportHook(session, error);
+      reportStray(session, error, 'handleDisconnect');
     }
   }
 }

@@ -4,7 +4,7 @@ import { BadFrame, decode } from '../protocol/codec.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isBareToken } from '../protocol/message.js';
 import type { InboundMessage } from '../protocol/message.js';
-import { fail } from './failure.js';
+import { fail, reportStray } from './failure.js';
 import type { Answerable } from './failure.js';
 import { PendingRequest } from './pending.js';
 import { InterceptedReply } from './router.js';
@@ -41,7 +41,8 @@ function findRoute(session: WsSession, event: string): Route {
 }
 
 function idOf(message: InboundMessage | undefined, error: unknown): Answerable['id'] {
-  return message?.id ?? (error instanceof BadFrame ? error.id : undefined);
+  // Only what decode() threw is asked; what a handler threw may not like to be.
+  return message === undefined && error instanceof BadFrame ? error.id : message?.id;
 }
 
 function acceptsBareToken(session: WsSession, text: string): boolean {
@@ -71,7 +72,8 @@ function follow(
   session.began(request);
   if (isObservable(result)) return stream(request, result);
   if (route.serial) session.block();
-  result
+  // Promise.resolve: a thenable of an application's own may answer twice, or throw in then().
+  Promise.resolve(result)
     .then((value) => {
       if (request.settled) return;
       if (isObservable(value)) return stream(request, value);
@@ -98,7 +100,12 @@ function stream(request: PendingRequest, values: Observable<unknown>, intercepte
     }
   };
   if (intercepted === undefined || intercepted.isStream) guarded(() => begin(request));
-  else intercepted.onStream = () => guarded(() => begin(request));
+  else {
+    intercepted.onStream = () => {
+      guarded(() => begin(request));
+      session.release();
+    };
+  }
   const wanted = takeWhile<unknown>(() => !request.settled && session.isLive);
   const subscription = values.pipe(wanted).subscribe({
     next: (value) =>
@@ -115,8 +122,9 @@ function stream(request: PendingRequest, values: Observable<unknown>, intercepte
         settle(request);
       }),
   });
-  if (request.settled) subscription.unsubscribe();
-  else request.stream = subscription;
+  request.stream = subscription;
+  if (request.settled) stop(request);
+  else session.release();
 }
 
 /** A handler that returned a stream has answered in time; the stream counts among the session's from now on. */
@@ -141,7 +149,23 @@ export function failPending(request: PendingRequest, error: unknown): void {
 function settle(request: PendingRequest, answer?: () => void): void {
   request.settled = true;
   answer?.();
-  request.stream?.unsubscribe();
   request.session.server.context.pending.delete(request);
+  stop(request);
   request.session.ended(request);
+}
+
+/** The session is gone: nobody waits for the answer. */
+export function abandon(request: PendingRequest): void {
+  request.settled = true;
+  request.session.server.context.pending.delete(request);
+  stop(request);
+}
+
+/** Ends the stream of a request. What an application does when it is unsubscribed from may throw. */
+function stop(request: PendingRequest): void {
+  try {
+    request.stream?.unsubscribe();
+  } catch (error) {
+    reportStray(request.session, error, request.route.event);
+  }
 }

@@ -2,11 +2,11 @@ import { randomUUID } from 'node:crypto';
 import { encode } from '../protocol/codec.js';
 import { GatewayError, isErrorCode } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
-import { end, endByCloseCode } from './failure.js';
+import { end, endByApplication } from './failure.js';
 import type { PendingRequest } from './pending.js';
-import { receive } from './receive.js';
+import { abandon, receive } from './receive.js';
 import type { GatewayServer } from './server.js';
-import { SESSION } from './socket.js';
+import { isClose, SESSION } from './socket.js';
 import type { GatewaySocket } from './socket.js';
 
 /** Who a session speaks for (RFC 7519 §4.1.2). */
@@ -26,6 +26,9 @@ export type SessionPhase =
   | { readonly phase: 'open' }
   | { readonly phase: 'closing'; readonly code: ErrorCode }
   | { readonly phase: 'closed' };
+
+/** Bytes of messages that may wait for their turn in one session, unless two messages are more than that. */
+const MAX_HELD_BYTES = 1_048_576;
 
 const OPENING: SessionPhase = { phase: 'opening' };
 const OPEN: SessionPhase = { phase: 'open' };
@@ -47,14 +50,17 @@ export class WsSession {
   #badFrames: number;
   #badFramesAt: number;
   #held: Buffer[] | undefined;
+  #heldBytes = 0;
+  #releasing = false;
   #pending: Set<PendingRequest> | undefined;
   #streams = 0;
   #blocked = 0;
 
   /** @internal How many of the path's gateways have been told of the connection. */
   hooksCalled = 0;
-  /** @internal Set while an async `handleConnection` runs; never rejects. */
+  /** @internal Set while an async `handleConnection` runs and is waited for; never rejects. */
   opening: Promise<void> | undefined;
+  #giveUpOpening: (() => void) | undefined;
 
   constructor(
     /** The native socket, as `@ConnectedSocket()` gives it. */
@@ -115,9 +121,13 @@ export class WsSession {
    * Ends the session: a `disconnect` frame, then the close.
    *
    * @param code a code of the catalogue, an application's own (closes with 4400), or a close code as RFC 6455 §7.4 has them
+   * @throws TypeError when it is none of these
    */
   close(code: ErrorCode | number = 1000): void {
-    if (typeof code === 'number') return endByCloseCode(this, code);
+    if (typeof code === 'number') {
+      if (!isClose(code)) throw new TypeError('A close code is 1000 to 1014 without 1004 to 1006, or 3000 to 4999');
+      return endByApplication(this, code, '');
+    }
     if (!isErrorCode(code)) throw new TypeError('An error code is 2 to 64 upper case letters, digits and underscores');
     end(this, new GatewayError(code), { level: 'info' });
   }
@@ -155,6 +165,21 @@ export class WsSession {
     if (this.#principal !== undefined || options.auth.anonymous) sessions.admitToBroadcasts(this);
   }
 
+  /** @internal Resolves when `handleConnection` has had its time, whether or not the session is still there. */
+  openingTimedOut(): Promise<void> {
+    this.server.context.sessions.watchOpening(this);
+    return new Promise((resolve) => (this.#giveUpOpening = resolve));
+  }
+
+  /** @internal @returns true when there is nothing to wait for any more */
+  sweepOpening(now: number): boolean {
+    if (this.opening === undefined) return true;
+    if (now < this.connectedAt + this.server.context.options.limits.handlerTimeoutMs) return false;
+    end(this, new Error('handleConnection did not settle in time'));
+    this.#giveUpOpening?.();
+    return true;
+  }
+
   /** @internal */
   closing(code: ErrorCode): void {
     this.#phase = { phase: 'closing', code };
@@ -166,12 +191,9 @@ export class WsSession {
   closed(): void {
     this.#phase = CLOSED;
     this.#held = undefined;
-    for (const request of this.#pending ?? []) {
-      request.settled = true;
-      request.stream?.unsubscribe();
-      this.server.context.pending.delete(request);
-    }
+    const pending = this.#pending;
     this.#pending = undefined;
+    for (const request of pending ?? []) abandon(request);
   }
 
   /** @internal Requests whose answer is not complete. */
@@ -192,7 +214,6 @@ export class WsSession {
   streaming(): boolean {
     if (this.#streams >= this.server.context.options.limits.maxStreams) return false;
     this.#streams++;
-    this.#release();
     return true;
   }
 
@@ -200,7 +221,7 @@ export class WsSession {
   ended(request: PendingRequest): void {
     if (!this.#pending?.delete(request)) return;
     if (request.isStream) this.#streams--;
-    this.#release();
+    this.release();
   }
 
   /** @internal Nothing more is handled until unblock(): `handleConnection` or an `auth` is still running. */
@@ -212,7 +233,7 @@ export class WsSession {
   /** @internal */
   unblock(): void {
     this.#blocked--;
-    this.#release();
+    this.release();
   }
 
   /**
@@ -220,8 +241,14 @@ export class WsSession {
    * up is what one chunk of TCP already held.
    */
   hold(bytes: Buffer): boolean {
-    if (!this.#isFull) return false;
+    if (!this.#isFull && (this.#held === undefined || this.#releasing)) return false;
     (this.#held ??= []).push(bytes);
+    this.#heldBytes += bytes.length;
+    // One chunk of compressed frames can be a thousand times its size when it is unpacked.
+    const { maxMessageBytes } = this.server.context.options.limits;
+    if (this.#heldBytes > Math.max(MAX_HELD_BYTES, 2 * maxMessageBytes)) {
+      end(this, new GatewayError('RATE_LIMITED', { retryAfterMs: 1_000 }));
+    }
     return true;
   }
 
@@ -230,16 +257,18 @@ export class WsSession {
     return this.inFlight - this.#streams >= this.server.context.options.limits.maxConcurrentMessages;
   }
 
-  #release(): void {
-    while (this.isLive && !this.#isFull) {
-      const next = this.#held?.shift();
-      if (next === undefined) {
-        this.#held = undefined;
-        if (this.socket.isPaused) this.socket.resume();
-        return;
-      }
+  /** @internal Handles what was held, as far as there is room. A message that makes room meanwhile does not start it anew. */
+  release(): void {
+    if (this.#releasing) return;
+    this.#releasing = true;
+    let next: Buffer | undefined;
+    while (this.isLive && !this.#isFull && (next = this.#held?.shift()) !== undefined) {
+      this.#heldBytes -= next.length;
       receive(this, next);
     }
+    this.#releasing = false;
+    if (this.#held?.length === 0) this.#held = undefined;
+    if (this.isLive && !this.#isFull && this.socket.isPaused) this.socket.resume();
   }
 
   /** @internal Takes one bad frame from the bucket. @returns false with the one that empties it */
@@ -259,9 +288,6 @@ export class WsSession {
   sweep(now: number): void {
     if (!this.isLive) return;
     if (now >= this.#authenticateBy) return end(this, new GatewayError('AUTH_TIMEOUT'));
-    if (this.#phase === OPENING && now >= this.connectedAt + this.server.context.options.limits.handlerTimeoutMs) {
-      return end(this, new Error('handleConnection did not settle in time'));
-    }
     if (now >= this.#endsAt) return end(this, new GatewayError('TOKEN_EXPIRED'));
     if (now >= this.#pongBy) {
       if (!this.socket.isPaused) return end(this, new GatewayError('NO_PONG'));

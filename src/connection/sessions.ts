@@ -12,6 +12,7 @@ export interface SessionFilter {
 /** The registry: every session of the module, on all paths and ports. Injectable anywhere in the application. */
 export class WsSessions {
   readonly #sessions = new Map<string, WsSession>();
+  readonly #opening = new Set<WsSession>();
   #drain: (() => number) | undefined;
   #whenEmpty: (() => void) | undefined;
 
@@ -48,8 +49,14 @@ export class WsSessions {
     session.server.clients.add(session.socket);
   }
 
+  /** @internal Its `handleConnection` runs: it has its time, even when the peer has gone. */
+  watchOpening(session: WsSession): void {
+    this.#opening.add(session);
+  }
+
   /** @internal */
   sweep(now: number): void {
+    for (const session of this.#opening) if (session.sweepOpening(now)) this.#opening.delete(session);
     for (const session of this.#sessions.values()) {
       session.sweep(now);
       if (this.#drain !== undefined && session.inFlight === 0) this.#endForShutdown(session, this.#drain);

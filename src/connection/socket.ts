@@ -1,21 +1,52 @@
+import type { Writable } from 'node:stream';
 import { WebSocket } from 'ws';
-import { endByCloseCode, endSlowConsumer } from './failure.js';
+import { end, endByApplication, endViolation } from './failure.js';
+import { GatewayError } from '../protocol/errors.js';
+import { onClose, onMessage } from './lifecycle.js';
 import type { WsSession } from './session.js';
 
 // By symbol, not instanceof: an application may have a second copy of `ws`.
 export const SESSION = Symbol.for('nestjs-ws-gateway.session');
 
 /**
- * The socket that handlers receive: `ws`'s own, which tells the peer why before it closes. `ws` closes with its status
- * code before it emits `error` for a protocol violation, so `close` is where both its closes and the application's pass.
+ * What is read of `ws`'s own state, since nothing public says it: its receiver has given the peer up, or the peer's close
+ * frame has come. Were these gone, a violation would be called a close by the application, and a close answered twice.
+ */
+interface Internals {
+  readonly _closeFrameReceived?: boolean;
+  readonly _receiver?: Writable;
+}
+
+/** Longest reason of a close, in bytes (RFC 6455 §5.5). */
+const MAX_REASON_BYTES = 123;
+
+/**
+ * The socket that handlers receive: `ws`'s own, which tells the peer why before it closes, and which hands its events to
+ * the session by itself: listeners would cost every idle session its memory, and an application could remove them.
  */
 export class GatewaySocket extends WebSocket {
   [SESSION]: WsSession | undefined = undefined;
 
+  override emit(event: string | symbol, ...args: unknown[]): boolean {
+    const session = this[SESSION];
+    if (session !== undefined) {
+      if (event === 'message') onMessage(session, args[0] as Buffer, args[1] as boolean);
+      else if (event === 'pong') session.ponged();
+      else if (event === 'close') onClose(session, args[0] as number);
+    }
+    // An error without a listener ends the process. What it says comes again as the close.
+    if (event === 'error' && this.listenerCount('error') === 0) return true;
+    return super.emit(event, ...args);
+  }
+
+  /** Both `ws` and the application close here. `ws` does so before it emits `error` for a violation of RFC 6455. */
   override close(code?: number, reason?: string | Buffer): void {
     const session = this[SESSION];
-    if (session?.isLive && !this.#peerIsClosing) endByCloseCode(session, code ?? 1000, reason);
-    else super.close(code, reason);
+    const { _closeFrameReceived, _receiver } = this as unknown as Internals;
+    if (!session?.isLive || _closeFrameReceived) super.close(code, reason);
+    else if (_receiver?.errored) endViolation(session, code ?? 1002);
+    else if (isClose(code, reason)) endByApplication(session, code ?? 1000, reason?.toString() ?? '');
+    else super.close(code, reason); // throws what is wrong with it
   }
 
   override send(data: Parameters<WebSocket['send']>[0], ...rest: unknown[]): void {
@@ -23,12 +54,13 @@ export class GatewaySocket extends WebSocket {
     (super.send as (data: unknown, ...rest: unknown[]) => void)(data, ...rest);
     const session = this[SESSION];
     if (session?.isLive && this.bufferedAmount > session.server.context.options.limits.maxOutboundBytes) {
-      endSlowConsumer(session);
+      end(session, new GatewayError('SLOW_CONSUMER'));
     }
   }
+}
 
-  /** `ws` answers a peer's close frame through close() too. Its flag is the only sign of it; absent, we would say goodbye twice. */
-  get #peerIsClosing(): boolean {
-    return (this as unknown as { _closeFrameReceived?: boolean })._closeFrameReceived === true;
-  }
+/** May it be sent? (RFC 6455 §7.4) */
+export function isClose(code = 1000, reason: string | Buffer = ''): boolean {
+  if (Buffer.byteLength(reason) > MAX_REASON_BYTES) return false;
+  return (code >= 1000 && code <= 1014 && ![1004, 1005, 1006].includes(code)) || (code >= 3000 && code <= 4999);
 }

@@ -1,4 +1,6 @@
-import type { IncomingMessage, Server as HttpServer, ServerResponse } from 'node:http';
+import { ServerResponse } from 'node:http';
+import type { IncomingMessage, Server as HttpServer } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { GatewayError } from '../protocol/errors.js';
 import { admit, checkHandshake } from './admission.js';
@@ -23,8 +25,10 @@ export class Endpoint {
     http.on('upgrade', this.#onUpgrade);
     // An application's own listener knows better what it answers; without one, Node's answer has no code.
     if (http.listenerCount('clientError') === 0) http.on('clientError', this.#onClientError);
-    if (own)
-      http.on('request', (request, response) => this.request(request, response, () => notFound(response, request)));
+    if (own) {
+      const notFound = (response: ServerResponse): void => this.#refuseRequest(response, new GatewayError('NOT_FOUND'));
+      http.on('request', (request, response) => this.request(request, response, () => notFound(response)));
+    }
   }
 
   get(path: string): GatewayServer | undefined {
@@ -37,8 +41,8 @@ export class Endpoint {
 
   add(server: GatewayServer): void {
     this.#servers.set(server.pathname, server);
-    server.on('wsClientError', (error: Error, socket: Duplex, request: IncomingMessage) => {
-      this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: error.message }), request);
+    server.on('wsClientError', (error: Error, socket: Duplex) => {
+      this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: error.message }));
     });
   }
 
@@ -51,7 +55,7 @@ export class Endpoint {
   request(request: IncomingMessage, response: ServerResponse, next: () => void): void {
     if (!this.#servers.has(pathOf(request.url))) return next();
     request.resume();
-    refuseRequest(response, new GatewayError('UPGRADE_REQUIRED'), request.method);
+    this.#refuseRequest(response, new GatewayError('UPGRADE_REQUIRED'));
   }
 
   readonly #onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
@@ -59,21 +63,28 @@ export class Endpoint {
     if (server === undefined && this.http.listenerCount('upgrade') > 1) return; // somebody else's
     // Node takes its own listener off with the upgrade, and an error without a listener ends the process.
     socket.on('error', destroyThis);
+    // Its answer would be written into our frames. Nobody pipelines an upgrade behind a request but to see this happen.
+    if (owesResponse(socket)) return void socket.destroy();
+    if (server === undefined && isPlainRequest(request)) return serveAsPlainHttp(this.http, request, socket);
     try {
       if (server === undefined) throw new GatewayError('NOT_FOUND', { message: 'No gateway at this path' });
-      upgrade(server, request, socket, head);
+      upgrade(server, request, socket, head, this.lingering);
     } catch (error) {
-      this.#refuse(socket, error, request);
+      this.#refuse(socket, error);
     }
   };
 
   readonly #onClientError = (error: NodeJS.ErrnoException, socket: Duplex): void => {
-    if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+    if (error.code === 'ECONNRESET' || !socket.writable || owesResponse(socket)) return void socket.destroy();
     this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: 'Not an HTTP request' }));
   };
 
-  #refuse(socket: Duplex, error: unknown, request?: IncomingMessage): void {
-    refuse(socket, error, this.context.monitor, this.lingering, request && addressOf(request));
+  #refuseRequest(response: ServerResponse, error: GatewayError): void {
+    refuseRequest(response, error, this.context.monitor, addressOf(response.req.socket));
+  }
+
+  #refuse(socket: Duplex, error: unknown): void {
+    refuse(socket, error, this.context.monitor, this.lingering, addressOf(socket));
   }
 }
 
@@ -81,8 +92,24 @@ function destroyThis(this: Duplex): void {
   this.destroy();
 }
 
-function notFound(response: ServerResponse, request: IncomingMessage): void {
-  refuseRequest(response, new GatewayError('NOT_FOUND'), request.method);
+/** True while an earlier request of the connection has not been answered; Node keeps its response there. */
+function owesResponse(socket: Duplex): boolean {
+  return ((socket as { _httpMessage?: unknown })._httpMessage ?? undefined) !== undefined;
+}
+
+/** A request that offers another protocol, as HTTP clients do with `h2c`, and does without (RFC 9110 §7.8). */
+function isPlainRequest({ headers }: IncomingMessage): boolean {
+  const isWebSocket = headers.upgrade?.toLowerCase() === 'websocket';
+  return !isWebSocket && headers['content-length'] === undefined && headers['transfer-encoding'] === undefined;
+}
+
+/** Node hands every upgrade to whoever listens for them; this one is the application's. */
+function serveAsPlainHttp(http: HttpServer, request: IncomingMessage, socket: Duplex): void {
+  const response = new ServerResponse(request);
+  response.shouldKeepAlive = false;
+  response.assignSocket(socket as Socket); // because the socket of an upgrade is that of its HTTP server
+  response.on('finish', () => socket.end());
+  http.emit('request', request, response);
 }
 
 /**
@@ -96,16 +123,22 @@ export function pathOf(target = '/'): string {
 }
 
 /** The peer's address as the TCP connection has it; an IPv4 address in IPv6 clothes is written as IPv4. */
-export function addressOf(request: IncomingMessage): string {
-  return request.socket.remoteAddress?.replace(/^::ffff:(?=\d+\.)/, '') ?? '';
+export function addressOf(socket: Duplex): string {
+  return (socket as Partial<Socket>).remoteAddress?.replace(/^::ffff:(?=\d+\.)/, '') ?? '';
 }
 
 /** From a request at a gateway's path to a session. Throws what refuses the upgrade. */
-function upgrade(server: GatewayServer, request: IncomingMessage, socket: Duplex, head: Buffer): void {
+function upgrade(
+  server: GatewayServer,
+  request: IncomingMessage,
+  socket: Duplex,
+  head: Buffer,
+  lingering: Lingering,
+): void {
   const { context } = server;
   checkHandshake(request);
   admit(request, context);
-  const clientAddress = addressOf(request);
+  const clientAddress = addressOf(socket);
   let principal: Principal | undefined;
   let rejected: GatewayError | undefined;
   try {
@@ -116,7 +149,11 @@ function upgrade(server: GatewayServer, request: IncomingMessage, socket: Duplex
     rejected = error; // a browser cannot read a refused handshake, so it is told after it
   }
   server.handleUpgrade(request, socket, head, (ws) => {
-    if (rejected !== undefined) return turnAway(ws, rejected, context.monitor, clientAddress);
+    server.clients.delete(ws); // until it may be written to, see WsSession.open()
+    if (rejected !== undefined) {
+      turnAway(ws, rejected, context.monitor, clientAddress);
+      return lingering.add(socket);
+    }
     open(new WsSession(ws, server, clientAddress, principal), request);
   });
 }

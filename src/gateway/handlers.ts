@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { Logger } from '@nestjs/common';
 import type { ArgumentMetadata, CanActivate, ExceptionFilter, NestInterceptor, PipeTransform } from '@nestjs/common';
 import {
   CUSTOM_ROUTE_ARGS_METADATA,
@@ -29,7 +30,7 @@ import {
   PARAM_ARGS_METADATA,
 } from '@nestjs/websockets/internal';
 import { catchError, from, isObservable } from 'rxjs';
-import { FilteredError } from '../connection/failure.js';
+import { FilteredError } from '../connection/describe.js';
 import { InterceptedReply } from '../connection/router.js';
 import type { ConnectionHooks, Route } from '../connection/router.js';
 import type { GatewayServer } from '../connection/server.js';
@@ -114,6 +115,15 @@ export class Handlers {
     private readonly pipe: WsValidationPipe,
     private readonly filter: WsExceptionFilter,
   ) {
+    const scoped = [
+      ...config.getGlobalRequestGuards(),
+      ...config.getGlobalRequestPipes(),
+      ...config.getGlobalRequestInterceptors(),
+    ];
+    if (scoped.length > 0) {
+      const names = scoped.map(({ name }) => String(name)).join(', ');
+      new Logger('WsGatewayModule').warn(`Nest does not call global enhancers of request scope for gateways: ${names}`);
+    }
     // because the container itself is not injectable, and this is all of it that the creators ask for
     const container = { getModules: () => modules } as unknown as NestContainer;
     this.#guards = new GuardsContextCreator(container, config);

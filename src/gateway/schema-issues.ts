@@ -1,4 +1,5 @@
 import type { ErrorDetail } from '../protocol/errors.js';
+import { UNKNOWN_PROPERTY } from './dto-rules.js';
 
 /** An issue of a Standard Schema; some libraries add a `code`. */
 interface Issue {
@@ -18,20 +19,28 @@ export function detailsOfIssues(
 ): ErrorDetail[] {
   const details: ErrorDetail[] = [];
   for (const issue of issues) {
-    const keys = (issue.path ?? []).map((segment) => (typeof segment === 'object' ? segment.key : segment));
+    const keys = keysOf(issue);
     const path = declared(keys, schema, prefix);
-    const code = (issue as { code?: unknown }).code;
-    const detail =
-      code === 'unrecognized_keys'
-        ? { path, rule: 'unknownProperty', message: 'has a property that is not allowed' }
-        : {
-            path,
-            rule: typeof code === 'string' ? code : 'schema',
-            message: quotes(issue.message, value, keys) ? 'is not valid' : issue.message,
-          };
-    if (!details.some((other) => other.path === detail.path && other.rule === detail.rule)) details.push(detail);
+    const code = (issue as { code?: unknown } | null)?.code;
+    const rule = typeof code === 'string' ? code : 'schema';
+    const message = messageOf(issue, value, keys);
+    const detail = code === 'unrecognized_keys' ? { path, ...UNKNOWN_PROPERTY } : { path, rule, message };
+    if (!details.some((other) => other.path === path && other.rule === detail.rule)) details.push(detail);
   }
-  return details;
+  return details.length > 0 ? details : [{ path: prefix, rule: 'schema', message: NOT_VALID }];
+}
+
+const NOT_VALID = 'is not valid';
+
+function messageOf(issue: Issue, value: unknown, keys: readonly PropertyKey[]): string {
+  const message: unknown = (issue as Issue | null)?.message;
+  return typeof message !== 'string' || quotes(message, value, keys) ? NOT_VALID : message;
+}
+
+function keysOf(issue: Issue): PropertyKey[] {
+  const path: unknown = (issue as Issue | null)?.path;
+  if (!Array.isArray(path)) return [];
+  return path.map((segment: unknown) => (isObject(segment) ? segment.key : segment) as PropertyKey);
 }
 
 /** The part of a path that the schema declares: property names of its shape, and positions in arrays. */
@@ -69,11 +78,27 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return (typeof value === 'object' || typeof value === 'function') && value !== null;
 }
 
-/** True when a message holds the value it is about. A string of one or two characters counts only in quotes. */
+/** True when a message holds the value it is about, or a part of that. Short strings count only in quotes. */
 function quotes(message: string, root: unknown, keys: readonly PropertyKey[]): boolean {
   let value = root;
   for (const key of keys) value = isObject(value) && Object.hasOwn(value, key) ? value[key as string] : undefined;
-  if (typeof value === 'number') return message.includes(String(value));
-  if (typeof value !== 'string' || value === '') return false;
-  return value.length > 2 ? message.includes(value) : message.includes(`"${value}"`) || message.includes(`'${value}'`);
+  return leavesOf(value).some((leaf) => {
+    if (leaf.length > 2) return message.toLowerCase().includes(leaf.toLowerCase());
+    return leaf !== '' && (message.includes(`"${leaf}"`) || message.includes(`'${leaf}'`));
+  });
+}
+
+/** Most leaves looked at; the rest of so large a value is not what a message quotes. */
+const MAX_LEAVES = 100;
+
+/** The strings and numbers in a value. */
+function leavesOf(value: unknown, leaves: string[] = []): string[] {
+  if (typeof value === 'string' || typeof value === 'number') leaves.push(String(value));
+  else if (isObject(value)) {
+    for (const member of Object.values(value)) {
+      if (leaves.length >= MAX_LEAVES) break;
+      leavesOf(member, leaves);
+    }
+  }
+  return leaves;
 }

@@ -1,7 +1,7 @@
 import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import type { WsResponse } from '@nestjs/websockets';
 import { Authentication } from '../connection/authentication.js';
-import { SessionEnd } from '../connection/failure.js';
+import { SessionEnd } from '../connection/describe.js';
 import { WsSession } from '../connection/session.js';
 import type { Principal } from '../connection/session.js';
 import { GatewayError } from '../protocol/errors.js';

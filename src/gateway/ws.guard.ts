@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import type { CanActivate, ExecutionContext } from '@nestjs/common';
-import { SessionEnd } from '../connection/failure.js';
+import { SessionEnd } from '../connection/describe.js';
 import { WsSession } from '../connection/session.js';
 import { GatewayError } from '../protocol/errors.js';
 import { PUBLIC_METADATA, ROLES_METADATA, SCOPES_METADATA } from './decorators.js';

@@ -24,8 +24,10 @@ export interface FailureEvent {
   /** Also in the frame that the client got. */
   readonly incidentId?: string;
   readonly durationMs?: number;
-  /** What was thrown, for the log only. */
-  readonly error?: unknown;
+  /** Why, in this package's own words: of a token that is not valid, for one. */
+  readonly reason?: string;
+  /** Where, of what was not foreseen. */
+  readonly stack?: string;
 }
 
 export type FailureListener = (event: FailureEvent) => void;
@@ -43,7 +45,14 @@ export class WsMonitor {
     };
   }
 
+  /** Tells every listener. One that throws is a fault of its own: it must not end a session, let alone the process. */
   emit(event: FailureEvent): void {
-    for (const listener of this.#listeners) listener(event);
+    for (const listener of this.#listeners) {
+      try {
+        listener(event);
+      } catch {
+        process.emitWarning('A listener of WsMonitor threw', 'WsGatewayWarning');
+      }
+    }
   }
 }

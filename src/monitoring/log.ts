@@ -2,14 +2,14 @@ import type { FailureEvent, FailureLevel } from './events.js';
 import type { WsClock } from '../connection/clock.js';
 
 /** What a line of the log says; the names are the same in every sink. */
-export type FailureRecord = Omit<FailureEvent, 'error'> & {
+export type FailureRecord = FailureEvent & {
   /** Lines of the same code that were left out before this one. */
   readonly suppressed?: number;
 };
 
 /** Where the lines go: Nest's Logger in a host application, pino in the standalone service. */
 export abstract class FailureSink {
-  abstract write(record: FailureRecord, error: unknown): void;
+  abstract write(record: FailureRecord): void;
 }
 
 /** Lines of one code and level that may come at once, and how many more each second lets in. */
@@ -31,10 +31,9 @@ export class FailureLog {
   ) {}
 
   readonly listener = (event: FailureEvent): void => {
-    const { error, ...record } = event;
     const suppressed = isSampled(event.level) ? this.#take(event.code) : 0;
     if (suppressed === undefined) return;
-    this.sink.write(suppressed === 0 ? record : { ...record, suppressed }, error);
+    this.sink.write(suppressed === 0 ? event : { ...event, suppressed });
   };
 
   /** @returns how many were left out since the last line, or undefined when this one is left out too */

@@ -8,12 +8,10 @@ const METHOD_OF = { debug: 'debug', info: 'log', warn: 'warn', error: 'error' } 
 export class NestSink extends FailureSink {
   readonly #logger = new Logger('WsGateway');
 
-  write({ level, code, message, ...fields }: FailureRecord, error: unknown): void {
+  write({ level, code, message, stack, ...fields }: FailureRecord): void {
     const pairs = Object.entries(fields).map(([key, value]) => `${key}=${quoted(value)}`);
     const line = [code, message, ...pairs].join(' ');
-    const stack = level === 'error' && error instanceof Error ? error.stack : undefined;
-    if (stack === undefined)
-      this.#logger[METHOD_OF[level]](reasonOf(error) === undefined ? line : `${line} reason=${reasonOf(error)}`);
+    if (stack === undefined) this.#logger[METHOD_OF[level]](line);
     else this.#logger.error(line, stack);
   }
 }
@@ -22,9 +20,4 @@ export class NestSink extends FailureSink {
 function quoted(value: unknown): string {
   const text = String(value);
   return /^[\w.:@/-]+$/.test(text) ? text : JSON.stringify(text);
-}
-
-/** A cause that this package gave as text, such as why a token is not valid. Other errors may hold anything. */
-function reasonOf(error: unknown): string | undefined {
-  return typeof error === 'string' ? JSON.stringify(error) : undefined;
 }

@@ -141,6 +141,7 @@ export class GatewayError extends Error {
     this.code = code;
     this.details = options.details;
     this.retryable = options.retryable ?? spec.retryable ?? false;
-    this.retryAfterMs = options.retryAfterMs === undefined ? undefined : Math.max(0, Math.ceil(options.retryAfterMs));
+    const { retryAfterMs } = options;
+    this.retryAfterMs = Number.isFinite(retryAfterMs) ? Math.max(0, Math.ceil(retryAfterMs as number)) : undefined;
   }
 }

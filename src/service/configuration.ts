@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import { resolveOptions, WsGatewayOptionsError } from '../ws-gateway.options.js';
 import type { WsGatewayOptions } from '../ws-gateway.options.js';
@@ -187,7 +187,9 @@ function read(name: string, path: string, problems: string[]): Buffer | undefine
 function writable(name: string, path: string | undefined, problems: string[]): string | undefined {
   if (path === undefined) return undefined;
   try {
-    closeSync(openSync(path, 'a', 0o600));
+    const file = openSync(path, 'a', 0o600);
+    if (!fstatSync(file).isFile()) problems.push(`${name}: ${path} is not a file`);
+    closeSync(file);
   } catch (error) {
     problems.push(`${name}: ${path} cannot be written (${(error as NodeJS.ErrnoException).code})`);
   }

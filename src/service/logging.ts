@@ -99,16 +99,13 @@ export class PinoSink extends FailureSink {
     this.#file.on('error', (error) => this.output.error({ err: error }, 'The file of failures cannot be written'));
   }
 
-  write({ level, message, ...fields }: FailureRecord, error: unknown): void {
-    const cause =
-      typeof error === 'string' ? { reason: error } : level === 'error' && error !== undefined ? { err: error } : {};
-    this.output[level]({ ...fields, ...cause }, message);
+  write({ level, message, ...fields }: FailureRecord): void {
+    this.output[level](fields, message);
     if (this.#file === undefined || level === 'debug') return; // a peer that says goodbye is no failure
     if (this.#file.writableLength > MAX_WAITING_BYTES) return void this.#leftOut++;
     const leftOut = this.#leftOut > 0 && { leftOut: this.#leftOut };
     this.#leftOut = 0;
-    const record = { time: new Date().toISOString(), level, message, ...fields, ...leftOut, ...described(cause) };
-    this.#file.write(`${JSON.stringify(record)}\n`);
+    this.#file.write(`${JSON.stringify({ time: new Date().toISOString(), level, message, ...fields, ...leftOut })}\n`);
   }
 
   /** Resolves when everything is on the disk. */
@@ -118,9 +115,4 @@ export class PinoSink extends FailureSink {
       else this.#file.end(() => resolve());
     });
   }
-}
-
-function described(cause: { reason?: string; err?: unknown }): object {
-  if (cause.err === undefined) return cause;
-  return { err: cause.err instanceof Error ? (cause.err.stack ?? cause.err.message) : `thrown: ${typeof cause.err}` };
 }

@@ -29,8 +29,12 @@ export async function start(): Promise<void> {
     await app.listen(configuration.port, configuration.host);
   } catch (error) {
     await stop();
-    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
-    throw new ConfigurationError([`PORT: ${configuration.host}:${configuration.port} is in use`]);
+    const { code, syscall } = error as NodeJS.ErrnoException;
+    if (syscall !== 'listen' && syscall !== 'getaddrinfo') throw error;
+    const why = code === 'EADDRINUSE' ? 'it is in use' : code;
+    throw new ConfigurationError([
+      `HOST and PORT: cannot listen on ${configuration.host}:${configuration.port}, ${why}`,
+    ]);
   }
   announce(configuration, (app.getHttpServer() as { address(): AddressInfo }).address(), pino);
 }

@@ -170,8 +170,10 @@ describe('a session', () => {
     expect(sessions.count()).toBe(50);
     expect(sessions.find({ subject: 'user-7' })).toHaveLength(1);
     expect(sessions.count({ clientAddress: '127.0.0.1' })).toBe(50);
-    for (const [index, client] of clients.entries())
-      index % 2 === 0 ? client.socket.terminate() : client.socket.close();
+    for (const [index, { socket }] of clients.entries()) {
+      if (index % 2 === 0) socket.terminate();
+      else socket.close();
+    }
     await expect.poll(() => sessions.count()).toBe(0);
   });
 

@@ -461,11 +461,20 @@ describe('enhancers of the application', () => {
   it('run in the order of Nest, inside of ours', async () => {
     expect(await ask('order', { count: 1, email: 'a@example.com' })).toMatchObject({ data: 'done' });
     expect(trace).toEqual([
-      ...['global guard', 'class guard', 'guard'],
-      ...['global interceptor in', 'class interceptor in', 'interceptor in'],
-      ...['global pipe', 'class pipe', 'pipe', 'own pipe'],
+      'global guard',
+      'class guard',
+      'guard',
+      'global interceptor in',
+      'class interceptor in',
+      'interceptor in',
+      'global pipe',
+      'class pipe',
+      'pipe',
+      'own pipe',
       'handler',
-      ...['interceptor out', 'class interceptor out', 'global interceptor out'],
+      'interceptor out',
+      'class interceptor out',
+      'global interceptor out',
     ]);
   });
 
@@ -526,8 +535,8 @@ describe('enhancers of the application', () => {
   it('of request scope are made once for each client', async () => {
     const first = await Client.connect(`${test.url}/scoped`, { token: token() });
     const second = await Client.connect(`${test.url}/scoped`, { token: token() });
-    const numberOf = async (of: Client): Promise<number> =>
-      ((await of.ask({ event: 'number', data: 'd', id: 1 })).data as [number])[0];
+    const numberOf = async (asking: Client): Promise<number> =>
+      ((await asking.ask({ event: 'number', data: 'd', id: 1 })).data as [number])[0];
     const [a, b] = [await numberOf(first), await numberOf(second)];
     expect(a).not.toBe(b);
     expect(await numberOf(first)).toBe(a);

@@ -44,10 +44,10 @@ export class ManualClock extends WsClock {
 
 /** The lines of the log, as they would be written. */
 export class MemorySink extends FailureSink {
-  readonly lines: (FailureRecord & { error?: unknown })[] = [];
+  readonly lines: FailureRecord[] = [];
 
-  write(record: FailureRecord, error: unknown): void {
-    this.lines.push(error === undefined ? record : { ...record, error });
+  write(record: FailureRecord): void {
+    this.lines.push(record);
   }
 }
 

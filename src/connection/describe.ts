@@ -1,0 +1,138 @@
+import { randomUUID } from 'node:crypto';
+import { HttpException } from '@nestjs/common';
+import { WsException } from '@nestjs/websockets';
+import { ERRORS, GatewayError, isErrorCode, specOf } from '../protocol/errors.js';
+import type { ErrorCode } from '../protocol/errors.js';
+
+/** Ends the session, though the catalogue does not say so of its code. */
+export class SessionEnd extends GatewayError {}
+
+/** An error that a filter of the application has handled: it is logged, and a request with an `id` still gets its answer. */
+export class FilteredError {
+  constructor(readonly error: unknown) {}
+}
+
+/** A thrown value as the client and the log may see it; plain data, read from it once. */
+export interface Failure {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly details: unknown;
+  readonly retryable: boolean;
+  readonly retryAfterMs: number | undefined;
+  /** It ends the session too. */
+  readonly fatal: boolean;
+  /** On every INTERNAL: in the frame and in the log line. */
+  readonly incidentId?: string;
+  /** For the log: why, in our own words. */
+  readonly reason?: string;
+  /** For the log: where, of what was not foreseen. */
+  readonly stack?: string;
+}
+
+/**
+ * Any thrown value as a failure. What is unforeseen is INTERNAL, and its message never leaves the server. A thrown value
+ * may be anything at all, a Proxy or an object whose getters throw included, and this does not.
+ */
+export function describe(thrown: unknown): Failure {
+  try {
+    if (thrown instanceof GatewayError) return fromGatewayError(thrown);
+    if (thrown instanceof WsException) return fromWsException(thrown);
+    if (thrown instanceof HttpException) return fromHttpException(thrown);
+    return internal(thrown);
+  } catch {
+    return internal(undefined); // it cannot even be looked at
+  }
+}
+
+/** Was it handled by a filter of the application? Says no of what cannot be looked at. */
+export function isFiltered(thrown: unknown): thrown is FilteredError {
+  try {
+    return thrown instanceof FilteredError;
+  } catch {
+    return false;
+  }
+}
+
+function failureOf(code: ErrorCode, rest: Partial<Failure> = {}): Failure {
+  const spec = specOf(code);
+  return {
+    code,
+    message: spec.message,
+    details: undefined,
+    retryable: spec.retryable ?? false,
+    retryAfterMs: undefined,
+    fatal: spec.fatal ?? false,
+    ...rest,
+  };
+}
+
+function internal(thrown: unknown): Failure {
+  const stack = stackOf(thrown);
+  return failureOf('INTERNAL', { incidentId: randomUUID(), ...(stack !== undefined && { stack }) });
+}
+
+/** Longest stack or text of a thrown value that goes into the log, in UTF-16 units. */
+const MAX_STACK_LENGTH = 8_192;
+
+function stackOf(thrown: unknown): string | undefined {
+  try {
+    const text = thrown instanceof Error ? (thrown.stack ?? thrown.message) : `thrown: ${typeof thrown}`;
+    return String(text).slice(0, MAX_STACK_LENGTH);
+  } catch {
+    return undefined; // a getter of its own threw
+  }
+}
+
+function fromGatewayError(error: GatewayError): Failure {
+  const { code, message, details, retryable, retryAfterMs, cause } = error;
+  if (code === 'INTERNAL') return internal(cause ?? error);
+  return failureOf(code, {
+    message: typeof message === 'string' ? message : specOf(code).message,
+    details,
+    retryable: retryable === true,
+    retryAfterMs: Number.isFinite(retryAfterMs) ? retryAfterMs : undefined,
+    ...(error instanceof SessionEnd && { fatal: true }),
+    ...(typeof cause === 'string' && { reason: cause }),
+  });
+}
+
+/** What Nest's own context throws when a guard says false. */
+const NEST_GUARD_SAID_NO = 'Forbidden resource';
+
+function fromWsException(exception: WsException): Failure {
+  const content: unknown = exception.getError();
+  if (content === NEST_GUARD_SAID_NO) return failureOf('FORBIDDEN');
+  if (typeof content === 'string') return failureOf('APPLICATION_ERROR', { message: content });
+  if (typeof content !== 'object' || content === null) return failureOf('APPLICATION_ERROR');
+  const { code, message, status: _status, ...details } = content as Record<string, unknown>;
+  if (code === 'INTERNAL') return internal(exception);
+  return failureOf(isErrorCode(code) ? code : 'APPLICATION_ERROR', {
+    ...(typeof message === 'string' && { message }),
+    ...(Object.keys(details).length > 0 && { details }),
+  });
+}
+
+const CODE_OF_STATUS: Readonly<Record<number, ErrorCode>> = {
+  400: 'VALIDATION_FAILED',
+  401: 'UNAUTHENTICATED',
+  403: 'FORBIDDEN',
+  404: 'NOT_FOUND',
+  408: 'HANDLER_TIMEOUT',
+  409: 'CONFLICT',
+  410: 'NOT_FOUND',
+  422: 'VALIDATION_FAILED',
+  429: 'RATE_LIMITED',
+  503: 'OVERLOADED',
+  504: 'HANDLER_TIMEOUT',
+};
+
+function fromHttpException(exception: HttpException): Failure {
+  const status = exception.getStatus();
+  const code = CODE_OF_STATUS[status] ?? (status < 500 ? 'APPLICATION_ERROR' : 'INTERNAL');
+  if (code === 'INTERNAL') return internal(exception);
+  if (code === 'VALIDATION_FAILED') {
+    // A pipe of the application speaks in sentences that may quote the payload, so they stay here.
+    return failureOf(code, { details: [{ path: '', rule: 'badRequest', message: ERRORS.VALIDATION_FAILED.message }] });
+  }
+  return failureOf(code, { message: String(exception.message) });
+}

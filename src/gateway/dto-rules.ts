@@ -1,0 +1,85 @@
+import { getMetadataStorage, ValidationTypes } from 'class-validator';
+import type { ErrorDetail } from '../protocol/errors.js';
+
+/** What a class says of its properties, read once from the metadata of class-validator and TypeScript. */
+interface DtoRules {
+  readonly properties: ReadonlySet<string>;
+  /** Properties validated as an object of a class; an array in its place is a misfit. */
+  readonly objects: ReadonlySet<string>;
+  /** Properties validated as objects in an array. */
+  readonly arrays: ReadonlySet<string>;
+}
+
+const rulesOfClass = new WeakMap<object, DtoRules>();
+
+export function rulesOf(dto: object): DtoRules {
+  let rules = rulesOfClass.get(dto);
+  if (rules === undefined) rulesOfClass.set(dto, (rules = readRules(dto as NewableFunction)));
+  return rules;
+}
+
+function readRules(dto: NewableFunction): DtoRules {
+  const metadata = getMetadataStorage().getTargetValidationMetadatas(dto, '', false, false);
+  const nested = metadata.filter(({ type }) => type === ValidationTypes.NESTED_VALIDATION);
+  const names = nested.map(({ propertyName }) => propertyName);
+  const typeOf = (name: string): unknown => Reflect.getMetadata('design:type', dto.prototype as object, name);
+  return {
+    properties: new Set(metadata.map(({ propertyName }) => propertyName)),
+    objects: new Set(names.filter((name) => ![Array, Object, Set, Map, undefined].includes(typeOf(name) as never))),
+    arrays: new Set(names.filter((name) => typeOf(name) === Array)),
+  };
+}
+
+/** True for a class that class-validator knows rules of, its own or inherited. */
+export function hasRules(type: unknown): type is NewableFunction {
+  return typeof type === 'function' && type !== Object && rulesOf(type).properties.size > 0;
+}
+
+/** The name of an unknown property is what the client sent, so its parent is named. */
+export const UNKNOWN_PROPERTY = { rule: 'unknownProperty', message: 'has a property that is not allowed' } as const;
+
+export function join(parent: string, property: string): string {
+  return parent === '' ? property : `${parent}.${property}`;
+}
+
+/**
+ * What class-transformer and class-validator let through: properties named like a method, which the first drops without
+ * a word (`toString`, `constructor`), and an array where the class has an object, which the second takes item by item.
+ *
+ * @param plain the payload
+ * @param instance what was made of it, and found valid
+ */
+export function misfit(plain: unknown, instance: unknown, path: string): ErrorDetail | undefined {
+  if (!isObject(plain) || !isObject(instance)) return undefined;
+  if (Array.isArray(plain))
+    return firstOf(plain.keys(), (index) => misfit(plain[index], instance[index], join(path, String(index))));
+  const rules = rulesOf(instance.constructor as object);
+  return firstOf(Object.keys(plain), (key) => {
+    if (isMethodName(key, instance)) return { path, ...UNKNOWN_PROPERTY };
+    const value = plain[key];
+    // Below what the class declares there may be anything, and no name of it goes back.
+    const child = rules.properties.has(key) ? join(path, key) : path;
+    const isArray = Array.isArray(value);
+    if (isArray && rules.objects.has(key)) return { path: child, rule: 'isObject', message: 'must be an object' };
+    if (isArray && rules.arrays.has(key) && value.some(Array.isArray)) {
+      return { path: child, rule: 'isObject', message: 'must hold objects' };
+    }
+    return misfit(value, instance[key], child);
+  });
+}
+
+function isMethodName(key: string, instance: Record<PropertyKey, unknown>): boolean {
+  return key in Object.prototype || (!Object.hasOwn(instance, key) && typeof instance[key] === 'function');
+}
+
+function firstOf<T>(items: Iterable<T>, find: (item: T) => ErrorDetail | undefined): ErrorDetail | undefined {
+  for (const item of items) {
+    const found = find(item);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+function isObject(value: unknown): value is Record<PropertyKey, unknown> {
+  return typeof value === 'object' && value !== null;
+}
