@@ -1,4 +1,4 @@
-import { ConfigurableModuleBuilder, Global, Module } from '@nestjs/common';
+import { ConfigurableModuleBuilder, Global, Inject, Logger, Module } from '@nestjs/common';
 import type { BeforeApplicationShutdown, DynamicModule, OnApplicationBootstrap, OnModuleDestroy } from '@nestjs/common';
 import { ApplicationConfig, HttpAdapterHost, ModuleRef, ModulesContainer } from '@nestjs/core';
 import { JwtService } from '@nestjs/jwt';
@@ -68,11 +68,14 @@ export class WsGatewayModule
   extends ConfigurableModuleClass
   implements OnApplicationBootstrap, OnModuleDestroy, BeforeApplicationShutdown
 {
+  readonly #log = new Logger(WsGatewayModule.name);
+
   constructor(
     private readonly config: ApplicationConfig,
     private readonly modules: ModulesContainer,
     private readonly moduleRef: ModuleRef,
     private readonly adapter: WsGatewayAdapter,
+    @Inject(OPTIONS) private readonly options: ResolvedOptions,
     private readonly guard: WsGuard,
     private readonly pipe: WsValidationPipe,
     private readonly filter: WsExceptionFilter,
@@ -92,6 +95,8 @@ export class WsGatewayModule
         'WsGatewayModule installs the WebSocket adapter itself: take app.useWebSocketAdapter() out, or the module',
       );
     }
+    const { unenforced } = this.options;
+    if (unenforced.length > 0) this.#log.warn(`Not enforced in this version: ${unenforced.join(', ')}`);
     this.#bindGateways();
     await this.adapter.start();
   }

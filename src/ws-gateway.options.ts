@@ -50,6 +50,12 @@ export interface AuthOptions {
   anonymous?: boolean;
   /** How long a session may stay unauthenticated, in milliseconds, 100 to 600_000. @default 10_000 */
   timeoutMs?: number;
+  /** Read only when `cookie` is among the sources, which this version does not offer. */
+  cookie?: string;
+  /** Not enforced in this version; the start says so when it is set. */
+  maxSessionsPerSubject?: number | null;
+  /** Not enforced in this version; the start says so when it is set. */
+  onSessionLimit?: 'replace-oldest' | 'refuse-new';
   /** How long before expiry `auth.expiring` is pushed, in milliseconds, 0 to 3_600_000. @default 30_000 */
   refreshLeadMs?: number;
 }
@@ -60,6 +66,19 @@ export interface FirewallOptions {
    * Unset: an Origin is refused unless it is the server's own host. Requests without an Origin pass.
    */
   origins?: readonly string[];
+  /** Not enforced in this version, so anything but an empty list stops the start. */
+  allow?: readonly string[];
+  /** Not enforced in this version, so anything but an empty list stops the start. */
+  deny?: readonly string[];
+  /** This and what follows is not enforced in this version; the start says so of each that is set. */
+  exempt?: readonly string[];
+  trustProxy?: boolean | number | readonly string[];
+  maxConnections?: number | null;
+  maxConnectionsPerAddress?: number | null;
+  handshakesPerSecondPerAddress?: number | null;
+  handshakeBurstPerAddress?: number | null;
+  ban?: { violations?: number; withinMs?: number; forMs?: readonly number[] };
+  dryRun?: boolean | readonly string[];
 }
 
 export interface LimitOptions {
@@ -75,6 +94,11 @@ export interface LimitOptions {
   maxConcurrentMessages?: number;
   /** Streamed replies a session may have open at once, 1 to 100_000; one more is RATE_LIMITED. @default 64 */
   maxStreams?: number;
+  /** This and what follows is not enforced in this version; the start says so of each that is set. `Infinity` is off. */
+  messagesPerSecond?: number | null;
+  messageBurst?: number | null;
+  messagesPerSecondPerSubject?: number | null;
+  bytesPerSecond?: number | null;
   /** How long a handler may take to answer, in milliseconds, 10 to 3_600_000. @default 30_000 */
   handlerTimeoutMs?: number;
   /** Most bytes queued for a peer that does not read, 1_024 to 268_435_456; more close with 4113. @default 1_048_576 */
@@ -161,11 +185,13 @@ export interface ResolvedOptions {
     readonly refreshLeadMs: number;
   };
   readonly firewall: { readonly origins: readonly string[] | undefined };
-  readonly limits: Readonly<Required<LimitOptions>>;
+  readonly limits: Readonly<Record<keyof typeof DEFAULTS.limits, number>>;
   readonly heartbeat: Readonly<Required<HeartbeatOptions>>;
   readonly compression: Readonly<Required<CompressionOptions>> | false;
   readonly shutdown: { readonly drainMs: number };
   readonly errors: { readonly event: string };
+  /** Names of options that are set and have no effect in this version. */
+  readonly unenforced: readonly string[];
 }
 
 /** Bad options stop the start; the message names every one of them. */
@@ -194,9 +220,12 @@ export function resolveOptions(options: unknown): ResolvedOptions {
     'shutdown',
     'errors',
   ]);
-  const auth = check.object(root.auth, 'auth', ['jwt', 'sources', 'reject', 'anonymous', 'timeoutMs', 'refreshLeadMs']);
-  const firewall = check.object(root.firewall, 'firewall', ['origins']);
-  const limits = check.object(root.limits, 'limits', Object.keys(DEFAULTS.limits));
+  const auth = check.object(root.auth, 'auth', [
+    ...['jwt', 'sources', 'cookie', 'reject', 'anonymous', 'timeoutMs', 'refreshLeadMs'],
+    ...UNENFORCED.auth,
+  ]);
+  const firewall = check.object(root.firewall, 'firewall', ['origins', 'allow', 'deny', ...UNENFORCED.firewall]);
+  const limits = check.object(root.limits, 'limits', [...Object.keys(DEFAULTS.limits), ...UNENFORCED.limits]);
   const heartbeat = check.object(root.heartbeat, 'heartbeat', Object.keys(DEFAULTS.heartbeat));
   const shutdown = check.object(root.shutdown, 'shutdown', Object.keys(DEFAULTS.shutdown));
   const errors = check.object(root.errors, 'errors', Object.keys(DEFAULTS.errors));
@@ -237,9 +266,40 @@ export function resolveOptions(options: unknown): ResolvedOptions {
     compression: resolveCompression(check, root.compression),
     shutdown: { drainMs: check.integer(shutdown.drainMs, 'shutdown.drainMs', 100, 600_000, DEFAULTS.shutdown.drainMs) },
     errors: { event: check.text(errors.event, 'errors.event', 1, 128) ?? DEFAULTS.errors.event },
+    unenforced: unenforcedOf(check, { auth, firewall, limits }),
   };
   if (check.problems.length > 0) throw new WsGatewayOptionsError(check.problems);
   return deepFreeze(resolved);
+}
+
+/** Options of the design whose enforcement is still to come. A list that should keep somebody out is no mere wish. */
+const UNENFORCED = {
+  auth: ['maxSessionsPerSubject', 'onSessionLimit'],
+  firewall: [
+    'exempt',
+    'trustProxy',
+    'maxConnections',
+    'maxConnectionsPerAddress',
+    'handshakesPerSecondPerAddress',
+    'handshakeBurstPerAddress',
+    'ban',
+    'dryRun',
+  ],
+  limits: ['messagesPerSecond', 'messageBurst', 'messagesPerSecondPerSubject', 'bytesPerSecond'],
+} as const;
+
+function unenforcedOf(check: Check, given: Record<keyof typeof UNENFORCED, Record<string, unknown>>): string[] {
+  for (const list of ['allow', 'deny']) {
+    const value = given.firewall[list];
+    const isEmpty = value === undefined || (Array.isArray(value) && value.length === 0);
+    if (!isEmpty) check.problem(`firewall.${list}`, 'is not enforced in this version: keep addresses out elsewhere');
+  }
+  const off: readonly unknown[] = [undefined, null, false, Infinity];
+  return Object.entries(UNENFORCED).flatMap(([group, names]) =>
+    names
+      .filter((name) => !off.includes(given[group as keyof typeof UNENFORCED][name]))
+      .map((name) => `${group}.${name}`),
+  );
 }
 
 function resolveCompression(check: Check, value: unknown): Required<CompressionOptions> | false {

@@ -28,7 +28,7 @@ describe('resolveOptions', () => {
     const { jwt: resolvedJwt, ...restOfAuth } = auth;
     const { jwt: jwtDefaults, ...authDefaults } = DEFAULTS.auth;
     const { auth: _, compression: __, ...defaults } = DEFAULTS;
-    expect(rest).toEqual({ ...defaults, compression: false, firewall: { origins: undefined } });
+    expect(rest).toEqual({ ...defaults, compression: false, firewall: { origins: undefined }, unenforced: [] });
     expect(restOfAuth).toEqual(authDefaults);
     expect(resolvedJwt).toMatchObject({
       ...jwtDefaults,
@@ -77,6 +77,19 @@ describe('resolveOptions', () => {
       expect(problems.some((problem) => problem.startsWith(`${name} `))).toBe(true);
     }
     expect(problems).toContain('limits.maxMessageBytes must be an integer from 1 to 16777216, got Infinity');
+  });
+
+  it('takes options that are still to be enforced, says which, and no list that should keep somebody out', () => {
+    const firewall = { allow: [], deny: [], trustProxy: false, maxConnections: 5, dryRun: ['bans'] };
+    const { unenforced } = resolveOptions({
+      auth: { jwt },
+      firewall,
+      limits: { messageBurst: Infinity, bytesPerSecond: 1 },
+    });
+    expect(unenforced).toEqual(['firewall.maxConnections', 'firewall.dryRun', 'limits.bytesPerSecond']);
+    expect(problemsOf({ auth: { jwt }, firewall: { deny: ['10.0.0.1'] } })[0]).toContain(
+      'firewall.deny is not enforced',
+    );
   });
 
   it('never shows a secret', () => {
