@@ -1,0 +1,111 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdir, readdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { token } from './support/tokens.js';
+
+const execute = promisify(execFile);
+const root = new URL('..', import.meta.url).pathname;
+const folder = mkdtempSync(join(tmpdir(), 'ws-gateway-pack-'));
+const installed = join(folder, 'node_modules', 'nestjs-ws-gateway');
+
+/**
+ * Unpacks the tarball as an install would. What the package depends on is linked from this repository, so that the test
+ * needs no registry: only what package.json names is.
+ */
+beforeAll(async () => {
+  const { stdout } = await execute('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', folder], {
+    cwd: root,
+  });
+  const [{ filename }] = JSON.parse(stdout) as [{ filename: string }];
+  await mkdir(installed, { recursive: true });
+  await execute('tar', ['-xzf', join(folder, filename), '-C', installed, '--strip-components=1']);
+  const manifest = (await import(join(installed, 'package.json'), { with: { type: 'json' } })) as {
+    default: Record<'dependencies' | 'optionalDependencies' | 'peerDependencies', Record<string, string>>;
+  };
+  const { dependencies, optionalDependencies, peerDependencies } = manifest.default;
+  for (const name of Object.keys({ ...dependencies, ...optionalDependencies, ...peerDependencies })) {
+    await mkdir(join(folder, 'node_modules', name, '..'), { recursive: true });
+    symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name));
+  }
+});
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+describe('the packed package', () => {
+  it('holds what it needs and nothing of the tests', async () => {
+    const files = await readdir(installed, { recursive: true });
+    for (const file of [
+      'dist/index.js',
+      'dist/index.d.ts',
+      'dist/main.js',
+      'dist/protocol/PROTOCOL.md',
+      'README.md',
+      'LICENSE',
+      'CHANGELOG.md',
+      'SECURITY.md',
+    ]) {
+      expect(files).toContain(file);
+    }
+    expect(files.filter((file) => /test|\.tgz$/.test(file))).toEqual([]);
+  });
+
+  it('works in an empty Nest application', async () => {
+    writeFileSync(
+      join(folder, 'app.mjs'),
+      `import 'reflect-metadata';
+       import { Module } from '@nestjs/common';
+       import { NestFactory } from '@nestjs/core';
+       import { WebSocket } from 'ws';
+       import { WsGatewayModule } from 'nestjs-ws-gateway';
+       class AppModule {}
+       Module({ imports: [WsGatewayModule.forRoot({ auth: { jwt: { secret: process.env.SECRET } } })] })(AppModule);
+       const app = await NestFactory.create(AppModule, { logger: false });
+       await app.listen(0, '127.0.0.1');
+       const socket = new WebSocket('ws://127.0.0.1:' + app.getHttpServer().address().port + '/ws');
+       socket.on('open', () => socket.send(process.env.TOKEN));
+       socket.on('message', (frame) => { console.log(JSON.parse(frame).data.subject); socket.close(); });
+       socket.on('close', () => app.close());`,
+    );
+    const env = { PATH: process.env.PATH, SECRET: 'a-secret-for-tests-of-at-least-32-bytes', TOKEN: token() };
+    const { stdout } = await execute(process.execPath, [join(folder, 'app.mjs')], { env });
+    expect(stdout).toBe('ada\n');
+  });
+
+  it('has a command', async () => {
+    const { stdout } = await execute(process.execPath, [join(installed, 'dist', 'main.js'), '--version']);
+    expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+
+  it('has types that a strict application compiles against', async () => {
+    writeFileSync(
+      join(folder, 'app.mts'),
+      `import { GatewayError, WsGatewayModule, WsSession, type ErrorCode, type WsGatewayOptions } from 'nestjs-ws-gateway';
+       const options: WsGatewayOptions = { auth: { jwt: { secret: 'x' }, sources: ['header'] } };
+       const code: ErrorCode = new GatewayError('ORDER_CLOSED', { details: [1] }).code;
+       export const send = (session: WsSession): boolean => session.send('event', { subject: session.principal?.subject, code });
+       export const imported = WsGatewayModule.forRoot(options);
+       // @ts-expect-error a source that does not exist
+       WsGatewayModule.forRoot({ auth: { jwt: {}, sources: ['nowhere'] } });`,
+    );
+    const compilerOptions = {
+      noEmit: true,
+      strict: true,
+      skipLibCheck: true,
+      module: 'nodenext',
+      target: 'es2023',
+      experimentalDecorators: true,
+      types: ['node'],
+      typeRoots: [join(root, 'node_modules', '@types')],
+    };
+    writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['app.mts'] }));
+    const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+    const compiling = execute(process.execPath, [tsc, '-p', folder]).catch(({ stdout }: { stdout: string }) => ({
+      stdout,
+    }));
+    expect((await compiling).stdout).toBe(''); // tsc says there what is wrong
+  });
+});
