@@ -221,7 +221,13 @@ export function resolveOptions(options: unknown): ResolvedOptions {
     'errors',
   ]);
   const auth = check.object(root.auth, 'auth', [
-    ...['jwt', 'sources', 'cookie', 'reject', 'anonymous', 'timeoutMs', 'refreshLeadMs'],
+    'jwt',
+    'sources',
+    'cookie',
+    'reject',
+    'anonymous',
+    'timeoutMs',
+    'refreshLeadMs',
     ...UNENFORCED.auth,
   ]);
   const firewall = check.object(root.firewall, 'firewall', ['origins', 'allow', 'deny', ...UNENFORCED.firewall]);
