@@ -1,13 +1,11 @@
 import { Controller, Get, Post } from '@nestjs/common';
 import { WebSocketServer as NestServer, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { WebSocketServer } from 'ws';
 import { startApp, stopApps } from '../support/app.js';
 import { Client, refusal } from '../support/client.js';
-import { exchange, exchangeUpgrade, handshake, openTcp, parseAnswer } from '../support/tcp.js';
+import { exchange, exchangeUpgrade, freePort, handshake, openTcp, parseAnswer } from '../support/tcp.js';
 import { token } from '../support/tokens.js';
 
 @WebSocketGateway()
@@ -39,14 +37,6 @@ class PagesController {
 }
 
 afterEach(stopApps);
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 describe.each([{ fastify: false }, { fastify: true }])('on $fastify for fastify', ({ fastify }) => {
   it('serves gateways by their paths, with and without a trailing slash, and the built-in events on each', async () => {

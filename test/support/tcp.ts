@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { connect } from 'node:net';
-import type { Socket } from 'node:net';
+import { connect, createServer } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 
 /** A handshake as a client would send it; `extra` are further header lines. */
 export function handshake(path = '/ws', extra: string[] = []): string {
@@ -15,6 +15,15 @@ export function handshake(path = '/ws', extra: string[] = []): string {
     ...extra,
     '\r\n',
   ].join('\r\n');
+}
+
+/** A port that nobody listens on. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
 }
 
 export async function openTcp(port: number): Promise<Socket> {
