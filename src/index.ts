@@ -16,6 +16,8 @@ export { WsGateway } from './gateway/ws.gateway.js';
 export type { AuthReply, SessionReply } from './gateway/ws.gateway.js';
 export { WsGuard } from './gateway/ws.guard.js';
 export { WsValidationPipe } from './gateway/ws-validation.pipe.js';
+export { dtoValidator } from './gateway/dto-validator.js';
+export type { DtoValidator } from './gateway/dto-validator.js';
 export { WsExceptionFilter } from './gateway/ws-exception.filter.js';
 export { CurrentPrincipal, CurrentSession, Public, Roles, Scopes } from './gateway/decorators.js';
 export { AuthDto } from './gateway/dto/auth.dto.js';

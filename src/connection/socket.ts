@@ -1,8 +1,9 @@
-import type { Writable } from 'node:stream';
+import type { Duplex, Writable } from 'node:stream';
 import { WebSocket } from 'ws';
 import { end, endByApplication, endViolation } from './failure.js';
 import { GatewayError } from '../protocol/errors.js';
 import { onClose, onMessage } from './lifecycle.js';
+import { flushSoon, frame, frames } from './outbox.js';
 import type { WsSession } from './session.js';
 
 // By symbol, not instanceof: an application may have a second copy of `ws`.
@@ -17,6 +18,9 @@ interface Internals {
   readonly _receiver?: Writable;
 }
 
+/** UTF-16 units queued within one tick before they are written all the same. */
+const MAX_QUEUED_LENGTH = 65_536;
+
 /** Longest reason of a close, in bytes (RFC 6455 §5.5). */
 const MAX_REASON_BYTES = 123;
 
@@ -26,6 +30,14 @@ const MAX_REASON_BYTES = 123;
  */
 export class GatewaySocket extends WebSocket {
   [SESSION]: WsSession | undefined = undefined;
+  #stream: Duplex | undefined = undefined;
+  #queued: string | string[] | undefined = undefined;
+  #queuedLength = 0;
+
+  /** Writes text frames itself from now on, unless `ws` has to compress them. */
+  writeTo(stream: Duplex): void {
+    if (this.extensions === '') this.#stream = stream;
+  }
 
   override emit(event: string | symbol, ...args: unknown[]): boolean {
     const session = this[SESSION];
@@ -41,6 +53,7 @@ export class GatewaySocket extends WebSocket {
 
   /** Both `ws` and the application close here. `ws` does so before it emits `error` for a violation of RFC 6455. */
   override close(code?: number, reason?: string | Buffer): void {
+    this.flush();
     const session = this[SESSION];
     const { _closeFrameReceived, _receiver } = this as unknown as Internals;
     if (!session?.isLive || _closeFrameReceived) super.close(code, reason);
@@ -50,8 +63,37 @@ export class GatewaySocket extends WebSocket {
   }
 
   override send(data: Parameters<WebSocket['send']>[0], ...rest: unknown[]): void {
+    if (typeof data === 'string' && rest.length === 0 && this.#stream !== undefined && this.readyState === this.OPEN) {
+      return this.#queue(data);
+    }
+    this.flush(); // what was sent first goes first
     // because the overloads of send() take (cb) or (options, cb), and both are passed on untouched
     (super.send as (data: unknown, ...rest: unknown[]) => void)(data, ...rest);
+    this.#checkOutbound();
+  }
+
+  /** Text leaves at the end of the tick, together with what else is sent in it. */
+  #queue(text: string): void {
+    this.#queuedLength += text.length;
+    if (this.#queued === undefined) {
+      this.#queued = text;
+      flushSoon(this);
+    } else if (typeof this.#queued === 'string') this.#queued = [this.#queued, text];
+    else this.#queued.push(text);
+    if (this.#queuedLength > MAX_QUEUED_LENGTH) this.flush();
+  }
+
+  flush(): void {
+    const queued = this.#queued;
+    if (queued === undefined) return;
+    this.#queued = undefined;
+    this.#queuedLength = 0;
+    // ws has ended it, or the peer has: what is written then would be an error of the stream.
+    if (this.#stream?.writable) this.#stream.write(typeof queued === 'string' ? frame(queued) : frames(queued));
+    this.#checkOutbound();
+  }
+
+  #checkOutbound(): void {
     const session = this[SESSION];
     if (session?.isLive && this.bufferedAmount > session.server.context.options.limits.maxOutboundBytes) {
       end(session, new GatewayError('SLOW_CONSUMER'));

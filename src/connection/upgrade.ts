@@ -154,6 +154,7 @@ function upgrade(
       turnAway(ws, rejected, context.monitor, clientAddress);
       return lingering.add(socket);
     }
+    ws.writeTo(socket);
     open(new WsSession(ws, server, clientAddress, principal), request);
   });
 }

@@ -252,20 +252,18 @@ export class Handlers {
 
   #callDirectly(handler: Handler, session: WsSession, message: InboundMessage): unknown {
     this.guard.authorize(session, handler.access);
+    const { instance, method, parameters } = handler;
     const given = [session.socket, message.data, message.event];
-    const args: unknown[] = Array.from({ length: handler.argumentCount });
+    const args = emptyArguments(handler);
     let waiting: PromiseLike<unknown>[] | undefined;
-    for (const { index, read, validated, metadata } of handler.parameters) {
+    for (const { index, read, validated, metadata } of parameters) {
       const value = read(given);
-      if (!validated) args[index] = value;
-      else {
-        const checked = this.pipe.transform(value, metadata);
-        if (isThenable(checked)) (waiting ??= []).push(checked.then((result) => (args[index] = result)));
-        else args[index] = checked;
-      }
+      const checked = validated ? this.pipe.transform(value, metadata) : value;
+      if (validated && isThenable(checked)) (waiting ??= []).push(checked.then((result) => (args[index] = result)));
+      else args[index] = checked;
     }
-    if (waiting === undefined) return handler.method.apply(handler.instance, args);
-    return Promise.all(waiting).then(() => handler.method.apply(handler.instance, args));
+    if (waiting !== undefined) return Promise.all(waiting).then(() => method.apply(instance, args));
+    return method.apply(instance, args);
   }
 
   async #callThroughNest(handler: Handler, session: WsSession, message: InboundMessage): Promise<unknown> {
@@ -299,7 +297,7 @@ export class Handlers {
   }
 
   async #argumentsOf(handler: Handler, given: readonly unknown[]): Promise<unknown[]> {
-    const args: unknown[] = Array.from({ length: handler.argumentCount });
+    const args = emptyArguments(handler);
     await Promise.all(
       handler.parameters.map(async ({ index, read, validated, metadata, pipes }) => {
         const value = await read(given);
@@ -346,6 +344,12 @@ export class Handlers {
     }
     return { instance, contextId };
   }
+}
+
+function emptyArguments({ argumentCount }: Handler): unknown[] {
+  const args: unknown[] = [];
+  for (let index = 0; index < argumentCount; index++) args.push(undefined);
+  return args;
 }
 
 /** How Nest stores a decorated parameter. */

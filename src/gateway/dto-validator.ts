@@ -1,0 +1,97 @@
+import { plainToInstance } from 'class-transformer';
+import type { ClassConstructor } from 'class-transformer';
+import { validate } from 'class-validator';
+import { GatewayError } from '../protocol/errors.js';
+import type { ErrorDetail } from '../protocol/errors.js';
+import { acceptOf, REFUSED, Uncompilable } from './dto-compiler.js';
+import type { Accept } from './dto-compiler.js';
+import { misfit, UNKNOWN_PROPERTY } from './dto-rules.js';
+import { detailsOfErrors } from './validation-details.js';
+
+/** Most details of one refusal: a long list of bad items must not become a longer answer. */
+export const MAX_DETAILS = 50;
+
+const VALIDATOR_OPTIONS = {
+  whitelist: true,
+  forbidNonWhitelisted: true,
+  forbidUnknownValues: false, // as Nest's ValidationPipe
+  validationError: { target: true, value: true }, // needed to see that no message quotes the value; neither is sent
+} as const;
+
+/** Validates payloads against one class. */
+export interface DtoValidator<T extends object> {
+  /** Whether valid payloads take the compiled path. */
+  readonly isCompiled: boolean;
+  /** The first rule that keeps the class from being compiled, such as `@Expose()`. */
+  readonly reason: string | undefined;
+  /**
+   * The instance for a payload: at once on the compiled path, as a promise otherwise. The verdict is that of
+   * class-validator with `whitelist` and `forbidNonWhitelisted`, and what is made of the payload that of class-transformer.
+   *
+   * @param path where the payload stands, for the details of a refusal
+   * @throws GatewayError VALIDATION_FAILED, or rejects with it
+   */
+  validate(payload: unknown, path?: string): T | Promise<T>;
+}
+
+/**
+ * A validator for a class with rules of class-validator, compiled where it can be. It works without the rest of this
+ * package.
+ *
+ * @example
+ * const validator = dtoValidator(OrderDto);
+ * const order = await validator.validate(JSON.parse(text));
+ */
+export function dtoValidator<T extends object>(dto: ClassConstructor<T>): DtoValidator<T> {
+  let accept: Accept | undefined;
+  let reason: string | undefined;
+  try {
+    accept = acceptOf(dto);
+  } catch (error) {
+    if (!(error instanceof Uncompilable)) throw error;
+    reason = error.message;
+  }
+  return {
+    isCompiled: accept !== undefined,
+    reason,
+    validate(payload, path = '') {
+      if (accept !== undefined && typeof payload === 'object' && payload !== null && !Array.isArray(payload)) {
+        const instance = accept(payload);
+        if (instance !== REFUSED) return instance as T; // because accept() makes instances of this class
+      }
+      return validateSlowly(payload, dto, path);
+    },
+  };
+}
+
+/** What class-transformer and class-validator say, with the words for a refusal. */
+async function validateSlowly<T extends object>(payload: unknown, dto: ClassConstructor<T>, path: string): Promise<T> {
+  if (typeof payload !== 'object' || payload === null || Array.isArray(payload)) {
+    throw failed([{ path, rule: 'isObject', message: 'must be an object' }]);
+  }
+  const instance = toInstance(dto, payload, path);
+  const errors = await validate(instance, VALIDATOR_OPTIONS);
+  if (errors.length > 0) throw failed(detailsOfErrors(errors, path, MAX_DETAILS));
+  const unseen = misfit(payload, instance, path);
+  if (unseen !== undefined) throw failed([unseen]);
+  return instance;
+}
+
+/** class-transformer takes `constructor` for the class and calls `toString`, also where a client has put them. */
+function toInstance<T extends object>(dto: ClassConstructor<T>, payload: object, path: string): T {
+  try {
+    return plainToInstance(dto, payload);
+  } catch (error) {
+    if (!holdsMemberOfObject(payload)) throw error; // a @Transform() of the application's
+    throw failed([{ path, ...UNKNOWN_PROPERTY }]);
+  }
+}
+
+function holdsMemberOfObject(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return Object.keys(value).some((key) => key in Object.prototype) || Object.values(value).some(holdsMemberOfObject);
+}
+
+export function failed(details: readonly ErrorDetail[]): GatewayError {
+  return new GatewayError('VALIDATION_FAILED', { details: details.slice(0, MAX_DETAILS) });
+}
