@@ -39,8 +39,9 @@ export function admit(request: IncomingMessage, { options, sessions }: Connectio
  * @param allowed exact origins and `https://*.example.com`; undefined means the server's own host and nothing else
  */
 export function isOriginAllowed(origin: string, host: string, allowed: readonly string[] | undefined): boolean {
-  if (!URL.canParse(origin)) return false; // "null", too: an opaque origin is nobody's
-  const url = new URL(origin);
+  if (allowed === undefined && (origin === `https://${host}` || origin === `http://${host}`)) return true; // the usual case
+  const url = parse(origin);
+  if (url === undefined) return false; // "null", too: an opaque origin is nobody's
   if (url.protocol !== 'http:' && url.protocol !== 'https:') return false;
   if (allowed === undefined) return url.host === ownHost(url.protocol, host);
   return allowed.some((pattern) => matches(url, pattern));
@@ -48,7 +49,11 @@ export function isOriginAllowed(origin: string, host: string, allowed: readonly 
 
 /** The Host header with the default port of the origin's scheme taken off, as URL does for the origin. */
 function ownHost(protocol: string, host: string): string | undefined {
-  return URL.canParse(`${protocol}//${host}`) ? new URL(`${protocol}//${host}`).host : undefined;
+  return parse(`${protocol}//${host}`)?.host;
+}
+
+function parse(text: string): URL | undefined {
+  return URL.canParse(text) ? new URL(text) : undefined;
 }
 
 function matches(url: URL, pattern: string): boolean {

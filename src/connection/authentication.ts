@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { Injectable } from '@nestjs/common';
 import { JwtService } from '@nestjs/jwt';
@@ -10,9 +11,16 @@ import type { Principal } from './session.js';
 /** Longest token looked at, in bytes. */
 const MAX_TOKEN_BYTES = 8_192;
 
+/** Verified tokens remembered, by digest, and the longest of them in bytes: both bound what they cost. */
+const MAX_REMEMBERED = 5_000;
+const MAX_REMEMBERED_BYTES = 2_048;
+
 /** From a credential to a principal. */
 @Injectable()
 export class Authentication {
+  // Who comes back with the same token, as all do after a restart of a proxy, is not verified again while it lasts.
+  readonly #verified = new Map<string, Principal>();
+
   constructor(
     private readonly options: ResolvedOptions['auth'],
     private readonly clock: WsClock,
@@ -40,6 +48,22 @@ export class Authentication {
    */
   authenticate(token: string): Principal {
     if (token.length > MAX_TOKEN_BYTES) throw invalid('longer than 8 KiB');
+    const digest = hash('sha256', token, 'base64'); // a token is a secret of full entropy, so a plain digest will do
+    const known = this.#verified.get(digest);
+    if (known !== undefined && known.expiresAt > this.clock.now()) return known;
+    const principal = this.#verify(token);
+    if (token.length <= MAX_REMEMBERED_BYTES) this.#remember(digest, principal);
+    return principal;
+  }
+
+  #remember(digest: string, principal: Principal): void {
+    this.#verified.delete(digest); // so that it is the youngest again
+    this.#verified.set(digest, principal);
+    if (this.#verified.size <= MAX_REMEMBERED) return;
+    for (const oldest of this.#verified.keys()) return void this.#verified.delete(oldest);
+  }
+
+  #verify(token: string): Principal {
     const { key, algorithms, issuer, audience, clockToleranceSec } = this.options.jwt;
     let verified: { header?: unknown; payload?: unknown };
     try {

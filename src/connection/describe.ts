@@ -53,7 +53,8 @@ export function isFiltered(thrown: unknown): thrown is FilteredError {
   }
 }
 
-function failureOf(code: ErrorCode, rest: Partial<Failure> = {}): Failure {
+/** What the catalogue says of a code. No Error is made, and no stack taken, for what everyone may cause. */
+export function failureOf(code: ErrorCode, rest: Partial<Failure> = {}): Failure {
   const spec = specOf(code);
   return {
     code,

@@ -7,7 +7,7 @@ import { closeCodeOf, GatewayError, isErrorCode, specOf } from '../protocol/erro
 import type { ErrorCode } from '../protocol/errors.js';
 import type { DisconnectData, ExceptionData, MessageId } from '../protocol/message.js';
 import type { FailureEvent, FailureLevel, WsMonitor } from '../monitoring/events.js';
-import { describe, isFiltered } from './describe.js';
+import { describe, failureOf, isFiltered } from './describe.js';
 import type { Failure } from './describe.js';
 import type { Lingering } from './lingering.js';
 import type { WsSession } from './session.js';
@@ -109,18 +109,22 @@ const COME_BACK: ReadonlySet<number> = new Set([1001, 1011, 1012, 1013, 1014, 30
 
 /** The application closes by number. Its reason is the code when it looks like one. */
 export function endByApplication(session: WsSession, closeCode: number, reason: string): void {
-  const error = new GatewayError(isErrorCode(reason) ? reason : 'CLOSED', { message: 'Closed by the application' });
+  if (!session.isLive) return;
+  const failure = failureOf(isErrorCode(reason) ? reason : 'CLOSED', {
+    message: 'Closed by the application',
+    fatal: false,
+  });
   const reconnect = COME_BACK.has(closeCode) || (closeCode >= 4100 && closeCode < 4200);
-  end(session, error, { closeCode, reason, reconnect, level: 'debug' });
+  endWith(session, failure, { closeCode, reason, reconnect, level: 'debug' });
 }
 
 /** The peer has closed, or its connection broke. Nothing can be sent; it is one event all the same. */
 export function reportClosedByPeer(session: WsSession, closeCode: number): void {
   const clean = closeCode !== 1006; // RFC 6455 §7.1.5
-  const error = new GatewayError(clean ? 'CLOSED' : 'CONNECTION_LOST', {
-    message: clean ? 'Closed by the peer' : 'The connection broke without a close frame',
-  });
-  report(session, 'connection', describe(error), clean ? 'debug' : 'info', { closeCode });
+  const failure = clean
+    ? failureOf('CLOSED', { message: 'Closed by the peer' })
+    : failureOf('CONNECTION_LOST', { message: 'The connection broke without a close frame' });
+  report(session, 'connection', failure, clean ? 'debug' : 'info', { closeCode });
 }
 
 /** Something of the application's threw when nobody waited for it: there is nobody to tell but the log. */

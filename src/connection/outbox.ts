@@ -20,26 +20,46 @@ function flushAll(): void {
 }
 
 /** One text frame as a server sends it, whole and unmasked: header and payload are written once, into one buffer. */
-export function frame(text: string): Buffer {
+export function frame(text: string, isKept: boolean): Buffer {
   const length = Buffer.byteLength(text);
-  const buffer = Buffer.allocUnsafe(headerSize(length) + length);
+  const buffer = take(headerSize(length) + length, isKept);
   buffer.write(text, writeHeader(buffer, 0, length));
   return buffer;
 }
 
 /** Several of them, one after the other. */
-export function frames(texts: readonly string[]): Buffer {
+export function frames(texts: readonly string[], isKept: boolean): Buffer {
   let size = 0;
   for (const text of texts) {
     const length = Buffer.byteLength(text);
     size += headerSize(length) + length;
   }
-  const buffer = Buffer.allocUnsafe(size);
+  const buffer = take(size, isKept);
   let at = 0;
   for (const text of texts) {
     at = writeHeader(buffer, at, Buffer.byteLength(text));
     at += buffer.write(text, at);
   }
+  return buffer;
+}
+
+/** Bytes from which frames are cut one after the other, so that not each of them costs an allocation outside the heap. */
+const SLAB_BYTES = 65_536;
+let slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+let used = 0;
+
+/**
+ * @param isKept true when the buffer is likely to wait for a peer that does not read: then it has memory of its own, lest a
+ * few bytes in a queue keep a whole slab
+ */
+function take(size: number, isKept: boolean): Buffer {
+  if (isKept || size > SLAB_BYTES / 4) return Buffer.allocUnsafeSlow(size);
+  if (used + size > SLAB_BYTES) {
+    slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+    used = 0;
+  }
+  const buffer = slab.subarray(used, used + size);
+  used += size;
   return buffer;
 }
 

@@ -89,7 +89,11 @@ export class GatewaySocket extends WebSocket {
     this.#queued = undefined;
     this.#queuedLength = 0;
     // ws has ended it, or the peer has: what is written then would be an error of the stream.
-    if (this.#stream?.writable) this.#stream.write(typeof queued === 'string' ? frame(queued) : frames(queued));
+    const stream = this.#stream;
+    if (stream?.writable) {
+      const isKept = stream.writableLength > 0;
+      stream.write(typeof queued === 'string' ? frame(queued, isKept) : frames(queued, isKept));
+    }
     this.#checkOutbound();
   }
 

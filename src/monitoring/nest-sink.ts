@@ -9,6 +9,7 @@ export class NestSink extends FailureSink {
   readonly #logger = new Logger('WsGateway');
 
   write({ level, code, message, stack, ...fields }: FailureRecord): void {
+    if (!Logger.isLevelEnabled(METHOD_OF[level])) return; // a clean close is debug, and there are many of those
     const pairs = Object.entries(fields).map(([key, value]) => `${key}=${quoted(value)}`);
     const line = [code, message, ...pairs].join(' ');
     if (stack === undefined) this.#logger[METHOD_OF[level]](line);

@@ -44,9 +44,12 @@ function parse(text: string): unknown {
   }
 }
 
-/** Three native searches spare nearly every message the regular expressions and the walk. An escape may spell anything. */
+/**
+ * Spares nearly every message the regular expressions and the walk. A key begins with its quote unless an escape spells
+ * it, and quotes and backslashes are rare: searches this short run at the speed of memchr.
+ */
 function mayHoldPoison(text: string): boolean {
-  return text.includes('__proto__') || text.includes('constructor') || text.includes('\\u');
+  return text.includes('"__pro') || text.includes('"const') || text.includes('\\u');
 }
 
 const QUOTE = 0x22;
