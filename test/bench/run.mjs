@@ -1,0 +1,161 @@
+// npm run bench [-- --rounds 5 --seconds 3 --only echo|growth --svg FILE]
+// Server CPU per message, as a ratio to bare ws in the same interleaved run: fresh processes, A B C A B C …
+import { fork } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { parseArgs } from 'node:util';
+import { load } from './load.mjs';
+
+const { values } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '5' },
+    seconds: { type: 'string', default: '3' },
+    only: { type: 'string' },
+    svg: { type: 'string' },
+  },
+});
+const rounds = Number(values.rounds);
+const milliseconds = Number(values.seconds) * 1000;
+
+const PEERS = [
+  'bare ws',
+  'nestjs-ws-gateway',
+  'nestjs-ws-gateway + a guard',
+  'stock Nest, no checks',
+  'Nest as teams write it',
+  'Socket.IO with Nest',
+];
+const text = (length) => 'the quick brown fox jumps over the lazy dog '.repeat(100).slice(0, length);
+const SCENARIOS = {
+  '64 connections, 1 in flight': { connections: 64, depth: 1, data: { email: 'user@example.com', text: text(40) } },
+  '64 connections, 16 in flight': { connections: 64, depth: 16, data: { email: 'user@example.com', text: text(40) } },
+  '1,000 connections, 1 in flight': {
+    connections: 1_000,
+    depth: 1,
+    data: { email: 'user@example.com', text: text(40) },
+  },
+  '64 connections, 4 KiB': { connections: 64, depth: 1, data: { email: 'user@example.com', text: text(4_000) } },
+};
+
+/** Microseconds of the server's CPU for one message. */
+async function measure(name, scenario, growth = 1) {
+  const server = fork(new URL('servers.mjs', import.meta.url), [name, String(growth)], {
+    env: { ...process.env, NODE_ENV: 'production' },
+  });
+  const next = () =>
+    new Promise((resolve, reject) =>
+      server.once('message', resolve).once('exit', () => reject(new Error(`${name} ended`))),
+    );
+  const ask = () => (server.send('cpu'), next());
+  try {
+    const { port, token } = await next();
+    const clients = await load({
+      ...scenario,
+      port,
+      token,
+      framing: name.startsWith('Socket.IO') ? 'socketio' : 'json',
+    });
+    await new Promise((resolve) => setTimeout(resolve, milliseconds / 2)); // until it is compiled
+    const [before, from] = [clients.count(), (await ask()).cpu];
+    await new Promise((resolve) => setTimeout(resolve, milliseconds));
+    const [after, to] = [clients.count(), (await ask()).cpu];
+    clients.stop();
+    return (to.user + to.system - from.user - from.system) / (after - before);
+  } finally {
+    server.removeAllListeners('exit');
+    server.kill();
+  }
+}
+
+const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
+const round = (value, digits = 2) => Number(value.toFixed(digits));
+
+async function echo() {
+  const table = {};
+  for (const [title, scenario] of Object.entries(SCENARIOS)) {
+    const cost = Object.fromEntries(PEERS.map((name) => [name, []]));
+    for (let i = 0; i < rounds; i++) for (const name of PEERS) cost[name].push(await measure(name, scenario));
+    for (const name of PEERS) {
+      (table[name] ??= {})[title] = {
+        ratio: round(median(cost[name].map((value, index) => cost['bare ws'][index] / value))),
+        us: round(median(cost[name]), 1),
+      };
+    }
+    process.stdout.write(`\n${title}: server CPU per message\n`);
+    console.table(
+      Object.fromEntries(
+        PEERS.map((name) => [
+          name,
+          { 'µs (median)': table[name][title].us, 'ratio to bare ws': table[name][title].ratio },
+        ]),
+      ),
+    );
+  }
+  return table;
+}
+
+async function growth() {
+  const small = { email: 'user@example.com', text: text(40) };
+  const rows = async (title, steps, one) => {
+    const cost = [];
+    for (const step of steps)
+      cost.push([
+        step,
+        median(
+          await Promise.resolve().then(async () => {
+            const list = [];
+            for (let i = 0; i < Math.min(rounds, 3); i++) list.push(await one(step));
+            return list;
+          }),
+        ),
+      ]);
+    process.stdout.write(`\n${title}\n`);
+    console.table(
+      Object.fromEntries(
+        cost.map(([step, us]) => [step, { 'µs per message': round(us, 1), 'to the first': round(us / cost[0][1]) }]),
+      ),
+    );
+  };
+  await rows('sessions', [1, 10, 100, 1_000, 10_000], (connections) =>
+    measure('nestjs-ws-gateway', { connections, depth: 1, data: small }),
+  );
+  await rows('handlers', [1, 10, 50, 200], (count) =>
+    measure('handlers', { connections: 64, depth: 1, data: small }, count),
+  );
+  await rows('properties of the DTO', [1, 5, 10, 25, 50], (count) => {
+    const data = Object.fromEntries(Array.from({ length: count }, (_, index) => [`p${index}`, 'value']));
+    return measure('properties', { connections: 64, depth: 1, data }, count);
+  });
+}
+
+/** A bar for each server and scenario: how many messages it answers in the CPU time of one by bare ws. */
+function chart(table) {
+  const scenarios = Object.keys(SCENARIOS);
+  const [left, rowHeight, width] = [210, 18, 420];
+  const most = Math.max(...PEERS.flatMap((name) => scenarios.map((title) => table[name][title].ratio)));
+  const lines = [];
+  let y = 44;
+  for (const title of scenarios) {
+    lines.push(`<text x="10" y="${y}" font-weight="bold">${title}</text>`);
+    for (const name of PEERS) {
+      y += rowHeight;
+      const { ratio } = table[name][title];
+      const fill = name.startsWith('nestjs-ws-gateway') ? '#2563eb' : '#9ca3af';
+      lines.push(`<text x="${left - 8}" y="${y}" text-anchor="end">${name}</text>`);
+      lines.push(
+        `<rect x="${left}" y="${y - 11}" width="${Math.max(1, (ratio / most) * width).toFixed(1)}" height="13" fill="${fill}"/>`,
+      );
+      lines.push(`<text x="${left + (ratio / most) * width + 6}" y="${y}">${ratio.toFixed(2)}</text>`);
+    }
+    y += 30;
+  }
+  const note = `ratio to bare ws, higher is better; median of ${rounds} interleaved rounds, Node ${process.version}, ${cpus().length} × ${cpus()[0].model.trim()}`;
+  const style = 'font-family="system-ui, sans-serif" font-size="12" fill="#111827"';
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 700 ${y}" width="700" height="${y}" ${style}><rect width="700" height="${y}" fill="#ffffff"/><text x="10" y="20" fill="#6b7280">${note}</text>${lines.join('')}</svg>\n`;
+}
+
+if (values.only !== 'growth') {
+  const table = await echo();
+  if (values.svg) writeFileSync(values.svg, chart(table));
+}
+if (values.only !== 'echo') await growth();
