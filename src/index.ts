@@ -33,6 +33,8 @@ export type { Principal, SessionPhase } from './connection/session.js';
 export { WsSessions } from './connection/sessions.js';
 export type { SessionFilter } from './connection/sessions.js';
 
+export { Authentication } from './connection/authentication.js';
+export { WsClock } from './connection/clock.js';
 export { WsMonitor } from './monitoring/events.js';
 export type { FailureEvent, FailureLevel, FailureListener } from './monitoring/events.js';
 export { FailureSink } from './monitoring/log.js';

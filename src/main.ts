@@ -10,6 +10,7 @@ const HELP = `ws-gateway: a WebSocket gateway with JWT sessions, validation and 
       --url URL              default ws://127.0.0.1:8765/ws
       --token TOKEN          a JWT, sent as the Authorization header
       --text TEXT            what to send, default "hello"
+      --insecure             take a certificate that nobody vouches for
   ws-gateway --help | --version
 `;
 
@@ -24,6 +25,7 @@ async function main(args: string[]): Promise<number | undefined> {
       url: { type: 'string', default: 'ws://127.0.0.1:8765/ws' },
       token: { type: 'string' },
       text: { type: 'string', default: 'hello' },
+      insecure: { type: 'boolean' },
       help: { type: 'boolean', short: 'h' },
       version: { type: 'boolean', short: 'v' },
     },
@@ -33,7 +35,14 @@ async function main(args: string[]): Promise<number | undefined> {
   if (values.version) return print(`${version()}\n`);
   if (excess.length > 0 || !['start', 'try'].includes(command))
     throw new UsageError(`Unknown command: ${positionals.join(' ')}`);
-  if (command === 'try') return tryOut({ url: values.url, token: values.token, text: values.text });
+  if (command === 'try') {
+    const { url, token, text, insecure = false } = values;
+    try {
+      return await tryOut({ url, token, text, insecure });
+    } catch (error) {
+      throw new UsageError((error as Error).message);
+    }
+  }
   const { start } = await import('./service/start.js'); // its packages are optional, so they are loaded when used
   await start();
   return undefined;
@@ -54,7 +63,8 @@ function version(): string {
 /** One message for whoever started it: a mistake of theirs without a stack, anything else with one. */
 function explain(error: unknown): string {
   const { name, code, message, stack } = error as NodeJS.ErrnoException;
-  if (code === 'ERR_MODULE_NOT_FOUND') {
+  const optional = /'(@nestjs\/platform-express|pino|pino-pretty|rotating-file-stream)'/;
+  if (code === 'ERR_MODULE_NOT_FOUND' && optional.test(message)) {
     return `${message}\nThe service needs what the module alone does not: npm install @nestjs/platform-express pino pino-pretty rotating-file-stream`;
   }
   if (code?.startsWith('ERR_PARSE_ARGS') || error instanceof UsageError) return `${message}\n\n${HELP}`;

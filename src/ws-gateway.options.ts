@@ -94,15 +94,18 @@ export interface LimitOptions {
   maxConcurrentMessages?: number;
   /** Streamed replies a session may have open at once, 1 to 100_000; one more is RATE_LIMITED. @default 64 */
   maxStreams?: number;
-  /** This and what follows is not enforced in this version; the start says so of each that is set. `Infinity` is off. */
-  messagesPerSecond?: number | null;
-  messageBurst?: number | null;
-  messagesPerSecondPerSubject?: number | null;
-  bytesPerSecond?: number | null;
   /** How long a handler may take to answer, in milliseconds, 10 to 3_600_000. @default 30_000 */
   handlerTimeoutMs?: number;
   /** Most bytes queued for a peer that does not read, 1_024 to 268_435_456; more close with 4113. @default 1_048_576 */
   maxOutboundBytes?: number;
+  /** Not enforced in this version; the start says so when it is set. `Infinity` is off. */
+  messagesPerSecond?: number | null;
+  /** Not enforced in this version; the start says so when it is set. `Infinity` is off. */
+  messageBurst?: number | null;
+  /** Not enforced in this version; the start says so when it is set. `Infinity` is off. */
+  messagesPerSecondPerSubject?: number | null;
+  /** Not enforced in this version; the start says so when it is set. `Infinity` is off. */
+  bytesPerSecond?: number | null;
 }
 
 export interface HeartbeatOptions {

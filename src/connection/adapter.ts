@@ -45,7 +45,7 @@ export class WsGatewayAdapter extends WsAdapter {
       this.#log.warn(`@WebSocketGateway() takes a port and a path; without effect: ${Object.keys(unused).join(', ')}`);
     }
     const endpoint = this.#endpointOf(port);
-    const pathname = this.pathOf(path);
+    const pathname = this.#pathnameOf(path);
     const existing = endpoint.get(pathname);
     if (existing !== undefined) return existing;
     const server = new GatewayServer(this.context, port, pathname);
@@ -55,7 +55,7 @@ export class WsGatewayAdapter extends WsAdapter {
 
   /** The server that a gateway with these options was given; undefined when Nest has bound none. */
   find(port: number, path: string | undefined): GatewayServer | undefined {
-    return this.#endpoints.get(port)?.get(this.pathOf(path));
+    return this.#endpoints.get(port)?.get(this.#pathnameOf(path));
   }
 
   /** Every server, on every port. */
@@ -119,7 +119,7 @@ export class WsGatewayAdapter extends WsAdapter {
     this.#endpoints.clear();
   }
 
-  pathOf(path: string | undefined): string {
+  #pathnameOf(path: string | undefined): string {
     const { options } = this.context;
     return pathOf(path === undefined ? options.path : path.startsWith('/') ? path : `/${path}`);
   }

@@ -79,11 +79,14 @@ export class Authentication {
     } catch (error) {
       const reason = error as Error;
       if (reason.name === 'TokenExpiredError') throw new GatewayError('TOKEN_EXPIRED');
-      throw invalid(reason.message);
+      // What a parser says quotes the token; what jsonwebtoken says names no claim's value.
+      throw invalid(OWN_WORDS.has(reason.name) ? reason.message : 'malformed');
     }
     return principalOf(verified.header, verified.payload, this.clock.now() + clockToleranceSec * 1000);
   }
 }
+
+const OWN_WORDS: ReadonlySet<string> = new Set(['JsonWebTokenError', 'NotBeforeError']);
 
 /** `reason` is for the log and names no claim's value. */
 function invalid(reason: string): GatewayError {

@@ -47,7 +47,6 @@ export function fail(session: WsSession, thrown: unknown, request: Answerable | 
 /** How an end differs from what the catalogue says. */
 export interface EndDetails {
   readonly closeCode?: number;
-  readonly reason?: string;
   readonly level?: FailureLevel;
   readonly reconnect?: boolean;
   readonly request?: Answerable | undefined;
@@ -59,7 +58,7 @@ export function end(session: WsSession, thrown: unknown, details: EndDetails = {
 }
 
 function endWith(session: WsSession, failure: Failure, details: EndDetails): void {
-  session.closing(failure.code);
+  session.closing();
   const closeCode = sayGoodbye(session.socket, failure, details);
   report(session, 'connection', failure, details.level ?? levelOf(failure.code), { ...details, closeCode });
 }
@@ -87,7 +86,7 @@ function sayGoodbye(
     ...(retryAfterMs !== undefined && { retryAfterMs }),
   };
   socket.send(encode('disconnect', data));
-  socket.close(closeCode, details.reason ?? code);
+  socket.close(closeCode, code);
   return closeCode;
 }
 
@@ -107,15 +106,14 @@ export function endViolation(session: WsSession, closeCode: number): void {
 /** Close codes by which a client is to come back, beside our own 41nn (IANA's registry). */
 const COME_BACK: ReadonlySet<number> = new Set([1001, 1011, 1012, 1013, 1014, 3008]);
 
-/** The application closes by number. Its reason is the code when it looks like one. */
+/** The application closes by number. Its reason is the code when it looks like one, and the message otherwise. */
 export function endByApplication(session: WsSession, closeCode: number, reason: string): void {
   if (!session.isLive) return;
-  const failure = failureOf(isErrorCode(reason) ? reason : 'CLOSED', {
-    message: 'Closed by the application',
-    fatal: false,
-  });
+  const code = isErrorCode(reason) ? reason : 'CLOSED';
+  const message = reason === '' || reason === code ? 'Closed by the application' : reason;
+  const failure = failureOf(code, { message, fatal: false });
   const reconnect = COME_BACK.has(closeCode) || (closeCode >= 4100 && closeCode < 4200);
-  endWith(session, failure, { closeCode, reason, reconnect, level: 'debug' });
+  endWith(session, failure, { closeCode, reconnect, level: 'debug' });
 }
 
 /** The peer has closed, or its connection broke. Nothing can be sent; it is one event all the same. */

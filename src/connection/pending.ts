@@ -40,10 +40,6 @@ export class PendingRequests {
     this.#requests.delete(request);
   }
 
-  get size(): number {
-    return this.#requests.size;
-  }
-
   /** Removes and returns what began at or before `startedBy`. */
   *overdue(startedBy: number): Generator<PendingRequest> {
     for (const request of this.#requests) {

@@ -15,7 +15,7 @@ import { isThenable } from './thenable.js';
 
 /** One text message, from its bytes to its reply. */
 export function receive(session: WsSession, bytes: Buffer): void {
-  if (!session.isLive || session.hold(bytes)) return;
+  if (!session.handlesMessages || session.hold(bytes)) return;
   let message: InboundMessage | undefined;
   let route: Route | undefined;
   let bare = false;
@@ -87,7 +87,7 @@ function follow(
     });
 }
 
-/** A streamed reply: each value under the request's `id`, then `done`. It has begun to answer with its first value. */
+/** A streamed reply: each value under the request's `id`, then `done`. */
 function stream(request: PendingRequest, values: Observable<unknown>, intercepted?: InterceptedReply): void {
   const { session, event, id } = request;
   if (request.settled) return;
@@ -110,8 +110,9 @@ function stream(request: PendingRequest, values: Observable<unknown>, intercepte
   const subscription = values.pipe(wanted).subscribe({
     next: (value) =>
       guarded(() => {
-        if (request.isStream) reply(session, event, id, value);
-        else single = value;
+        if (!request.isStream) return void (single = value);
+        session.server.context.pending.delete(request); // it has begun to answer
+        reply(session, event, id, value);
       }),
     error: (error: unknown) => failPending(request, error),
     complete: () =>
@@ -127,13 +128,13 @@ function stream(request: PendingRequest, values: Observable<unknown>, intercepte
   else session.release();
 }
 
-/** A handler that returned a stream has answered in time; the stream counts among the session's from now on. */
+/** It counts among the session's streams from now on. Without an `id` nobody waits for its first value. */
 function begin(request: PendingRequest): void {
   if (!request.session.streaming()) {
     throw new GatewayError('RATE_LIMITED', { message: 'Too many streams', retryAfterMs: 1_000 });
   }
   request.isStream = true;
-  request.session.server.context.pending.delete(request);
+  if (request.id === undefined) request.session.server.context.pending.delete(request);
 }
 
 /** Ends a request that has been followed with an error; the sweep comes here too, with HANDLER_TIMEOUT. */
@@ -154,11 +155,9 @@ function settle(request: PendingRequest, answer?: () => void): void {
   request.session.ended(request);
 }
 
-/** The session is gone: nobody waits for the answer. */
+/** The session is gone: nobody reads the stream any more. */
 export function abandon(request: PendingRequest): void {
-  request.settled = true;
-  request.session.server.context.pending.delete(request);
-  stop(request);
+  settle(request);
 }
 
 /** Ends the stream of a request. What an application does when it is unsubscribed from may throw. */

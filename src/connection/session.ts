@@ -24,15 +24,17 @@ export interface Principal {
 export type SessionPhase =
   | { readonly phase: 'opening' }
   | { readonly phase: 'open' }
-  | { readonly phase: 'closing'; readonly code: ErrorCode }
-  | { readonly phase: 'closed' };
+  | { readonly phase: 'closing' }
+  | { readonly phase: 'closed'; readonly byPeer: boolean };
 
 /** Bytes of messages that may wait for their turn in one session, unless two messages are more than that. */
 const MAX_HELD_BYTES = 1_048_576;
 
 const OPENING: SessionPhase = { phase: 'opening' };
 const OPEN: SessionPhase = { phase: 'open' };
-const CLOSED: SessionPhase = { phase: 'closed' };
+const CLOSING: SessionPhase = { phase: 'closing' };
+const CLOSED: SessionPhase = { phase: 'closed', byPeer: false };
+const CLOSED_BY_PEER: SessionPhase = { phase: 'closed', byPeer: true };
 
 /** One peer: from the upgrade to the close. */
 export class WsSession {
@@ -181,19 +183,22 @@ export class WsSession {
   }
 
   /** @internal */
-  closing(code: ErrorCode): void {
-    this.#phase = { phase: 'closing', code };
+  closing(): void {
+    this.#phase = CLOSING;
     this.#held = undefined;
     if (this.socket.isPaused) this.socket.resume(); // the peer's half of the close has to be read
   }
 
   /** @internal */
   closed(): void {
-    this.#phase = CLOSED;
-    this.#held = undefined;
-    const pending = this.#pending;
-    this.#pending = undefined;
-    for (const request of pending ?? []) abandon(request);
+    this.#phase = this.isLive ? CLOSED_BY_PEER : CLOSED;
+    for (const request of this.#pending ?? []) if (request.isStream) abandon(request);
+    this.release(); // what the peer had sent before it closed is handled all the same
+  }
+
+  /** @internal True while messages are handled: also those that came before the peer's close. */
+  get handlesMessages(): boolean {
+    return this.isLive || this.#phase === CLOSED_BY_PEER;
   }
 
   /** @internal Requests whose answer is not complete. */
@@ -262,7 +267,7 @@ export class WsSession {
     if (this.#releasing) return;
     this.#releasing = true;
     let next: Buffer | undefined;
-    while (this.isLive && !this.#isFull && (next = this.#held?.shift()) !== undefined) {
+    while (this.handlesMessages && !this.#isFull && (next = this.#held?.shift()) !== undefined) {
       this.#heldBytes -= next.length;
       receive(this, next);
     }

@@ -1,7 +1,7 @@
-import { ServerResponse } from 'node:http';
-import type { IncomingMessage, Server as HttpServer } from 'node:http';
+import type { IncomingMessage, Server as HttpServer, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { Server as TlsServer } from 'node:tls';
 import { GatewayError } from '../protocol/errors.js';
 import { admit, checkHandshake } from './admission.js';
 import { refuse, refuseRequest, turnAway } from './failure.js';
@@ -64,8 +64,8 @@ export class Endpoint {
     // Node takes its own listener off with the upgrade, and an error without a listener ends the process.
     socket.on('error', destroyThis);
     // Its answer would be written into our frames. Nobody pipelines an upgrade behind a request but to see this happen.
-    if (owesResponse(socket)) return void socket.destroy();
-    if (server === undefined && isPlainRequest(request)) return serveAsPlainHttp(this.http, request, socket);
+    if (owesResponse(socket)) return this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: 'Pipelined' }));
+    if (server === undefined && !isWebSocket(request)) return serveAsPlainHttp(this.http, request, socket, head);
     try {
       if (server === undefined) throw new GatewayError('NOT_FOUND', { message: 'No gateway at this path' });
       upgrade(server, request, socket, head, this.lingering);
@@ -75,7 +75,8 @@ export class Endpoint {
   };
 
   readonly #onClientError = (error: NodeJS.ErrnoException, socket: Duplex): void => {
-    if (error.code === 'ECONNRESET' || !socket.writable || owesResponse(socket)) return void socket.destroy();
+    if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+    if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT') return void socket.end(REQUEST_TIMEOUT, () => socket.destroy());
     this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: 'Not an HTTP request' }));
   };
 
@@ -84,6 +85,8 @@ export class Endpoint {
   }
 
   #refuse(socket: Duplex, error: unknown): void {
+    // Our answer would be written into the one that is under way.
+    if (owesResponse(socket)) socket.destroy();
     refuse(socket, error, this.context.monitor, this.lingering, addressOf(socket));
   }
 }
@@ -97,19 +100,31 @@ function owesResponse(socket: Duplex): boolean {
   return ((socket as { _httpMessage?: unknown })._httpMessage ?? undefined) !== undefined;
 }
 
-/** A request that offers another protocol, as HTTP clients do with `h2c`, and does without (RFC 9110 §7.8). */
-function isPlainRequest({ headers }: IncomingMessage): boolean {
-  const isWebSocket = headers.upgrade?.toLowerCase() === 'websocket';
-  return !isWebSocket && headers['content-length'] === undefined && headers['transfer-encoding'] === undefined;
+/** What Node says itself when a request takes too long to arrive. */
+const REQUEST_TIMEOUT = 'HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n';
+
+function isWebSocket({ headers }: IncomingMessage): boolean {
+  return headers.upgrade?.toLowerCase() === 'websocket';
 }
 
-/** Node hands every upgrade to whoever listens for them; this one is the application's. */
-function serveAsPlainHttp(http: HttpServer, request: IncomingMessage, socket: Duplex): void {
-  const response = new ServerResponse(request);
-  response.shouldKeepAlive = false;
-  response.assignSocket(socket as Socket); // because the socket of an upgrade is that of its HTTP server
-  response.on('finish', () => socket.end());
-  http.emit('request', request, response);
+/** Headers of one hop, which offer what is not taken up. */
+const OFFERS: ReadonlySet<string> = new Set(['upgrade', 'http2-settings', 'connection']);
+
+/**
+ * A request that offers another protocol, as HTTP clients do with `h2c`, and does without (RFC 9110 §7.8). Node hands every
+ * upgrade to whoever listens for them; this one is the application's, so the server reads it again without its offer.
+ */
+function serveAsPlainHttp(http: HttpServer, request: IncomingMessage, socket: Duplex, head: Buffer): void {
+  const { method, url, httpVersion, rawHeaders } = request;
+  const lines = [`${method} ${url} HTTP/${httpVersion}`];
+  for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
+    const [name, value] = rawHeaders.slice(i, i + 2) as [string, string]; // because they come in pairs
+    if (!OFFERS.has(name.toLowerCase())) lines.push(`${name}: ${value}`);
+  }
+  if (/\bclose\b/i.test(request.headers.connection ?? '')) lines.push('Connection: close');
+  socket.off('error', destroyThis);
+  socket.unshift(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), head]));
+  http.emit(http instanceof TlsServer ? 'secureConnection' : 'connection', socket);
 }
 
 /**

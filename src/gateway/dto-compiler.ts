@@ -1,7 +1,8 @@
-import { createRequire } from 'node:module';
 import { getMetadataStorage, ValidationTypes } from 'class-validator';
 import type { ClassConstructor, TransformFnParams } from 'class-transformer';
 import { acceptsForSure } from './fast-predicates.js';
+import { PLAIN_TO_CLASS, transformerMetadata } from './transformer-metadata.js';
+import type { TransformerMetadata, TypeMetadata } from './transformer-metadata.js';
 
 /**
  * Compiles the accept path of a DTO class: what class-transformer and class-validator do to a valid payload, as closures
@@ -60,6 +61,7 @@ function compile(dto: ClassConstructor<object>): Accept {
     rules.set(rule.propertyName, [...(rules.get(rule.propertyName) ?? []), rule]);
   }
   const transformer = transformerMetadata();
+  if (transformer === undefined) throw new Uncompilable('class-transformer keeps its metadata elsewhere');
   if (transformer.getExposedMetadatas(dto).length > 0) throw new Uncompilable('@Expose()');
   if (transformer.getExcludedMetadatas(dto).length > 0) throw new Uncompilable('@Exclude()');
   if (transformer.getStrategy(dto) !== 'none') throw new Uncompilable('@Exclude() or @Expose() of the class');
@@ -68,7 +70,7 @@ function compile(dto: ClassConstructor<object>): Accept {
   const properties = [...rules].map(([name, list]): Property => {
     if (name in Object.prototype || name === '__proto__') throw new Uncompilable(`${name} is a name of Object's`);
     if (name in prototype) throw new Uncompilable(`${name} is a member of the prototype`);
-    return { name, convert: convertOf(dto, name, list), check: checkOf(list) };
+    return { name, convert: convertOf(transformer, dto, name, list), check: checkOf(list) };
   });
   const converters = new Map(properties.map(({ name, convert }) => [name, convert]));
 
@@ -88,8 +90,12 @@ function compile(dto: ClassConstructor<object>): Accept {
 
 // --- What class-transformer does to a value ---
 
-function convertOf(dto: ClassConstructor<object>, name: string, rules: readonly Rule[]): Convert {
-  const transformer = transformerMetadata();
+function convertOf(
+  transformer: TransformerMetadata,
+  dto: ClassConstructor<object>,
+  name: string,
+  rules: readonly Rule[],
+): Convert {
   const type = transformer.findTypeMetadata(dto, name);
   const isNested = rules.some((rule) => rule.type === ValidationTypes.NESTED_VALIDATION);
   if (isNested && type === undefined) throw new Uncompilable(`${name} is nested without @Type()`);
@@ -161,14 +167,15 @@ function typeConversion(
     throw new Uncompilable(`${name} has an unusual @Type()`);
   if (!isNested) throw new Uncompilable(`${name} has a @Type() that is not validated`);
   const accept = acceptOf(target as ClassConstructor<object>);
-  // Where the class says object, class-validator would take an array item by item; ours is refused by the slow path.
+  // class-validator would take an array item by item where the class has an object, and an object for an array.
   const mayBeArray = design === Array || design === Object || design === undefined;
+  const mustBeArray = design === Array;
   const one = (value: unknown): unknown => {
     if (typeof value !== 'object' || value === null) return value; // the check refuses what it may not be
     return Array.isArray(value) ? REFUSED : accept(value);
   };
   return (value) => {
-    if (!Array.isArray(value)) return one(value);
+    if (!Array.isArray(value)) return mustBeArray && value !== null ? REFUSED : one(value);
     if (!mayBeArray) return REFUSED;
     const items: unknown[] = [];
     for (const item of value) {
@@ -222,10 +229,10 @@ function checkOf(rules: readonly Rule[]): Check {
 
 /** The objects in it have been checked when they were made; what is no object is refused here. */
 const isNestedValue: Check = (value) => {
-  if (value === undefined || value === null) return true;
-  if (Array.isArray(value))
-    return value.every((item) => item === undefined || item === null || typeof item === 'object');
-  return typeof value === 'object';
+  if (value === undefined) return true; // class-validator lets it pass, but no null
+  return Array.isArray(value)
+    ? value.every((item) => isNestedValue(item, value))
+    : typeof value === 'object' && value !== null;
 };
 
 function predicatesOf(rule: Rule): Check[] {
@@ -278,41 +285,3 @@ function eachOf(
 declare function constraintOf(): ReturnType<
   ReturnType<typeof getMetadataStorage>['getTargetValidatorConstraints']
 >[number]['instance'];
-
-// --- Where class-transformer keeps what decorators said ---
-
-/** Of class-transformer's TransformationType. */
-const PLAIN_TO_CLASS = 0;
-
-interface TypeMetadata {
-  readonly typeFunction?: (options: { newObject: object; object: object; property: string }) => unknown;
-  readonly options?: { readonly discriminator?: unknown };
-}
-
-interface TransformerMetadata {
-  findTypeMetadata(target: object, property: string): TypeMetadata | undefined;
-  findTransformMetadatas(
-    target: object,
-    property: string,
-    type: number,
-  ): { transformFn: (params: TransformFnParams) => unknown; options?: object & { toClassOnly?: boolean } }[];
-  getExposedMetadatas(target: object): unknown[];
-  getExcludedMetadatas(target: object): unknown[];
-  getStrategy(target: object): string;
-}
-
-let storage: TransformerMetadata | undefined;
-
-/** It is not exported by name. Should a version move it, nothing is compiled and everything works as it did. */
-function transformerMetadata(): TransformerMetadata {
-  try {
-    storage ??= (
-      createRequire(import.meta.url)('class-transformer/cjs/storage.js') as {
-        defaultMetadataStorage: TransformerMetadata;
-      }
-    ).defaultMetadataStorage;
-    return storage;
-  } catch {
-    throw new Uncompilable('class-transformer keeps its metadata elsewhere');
-  }
-}

@@ -1,13 +1,16 @@
 import { getMetadataStorage, ValidationTypes } from 'class-validator';
+import { hasTransform } from './transformer-metadata.js';
 import type { ErrorDetail } from '../protocol/errors.js';
 
-/** What a class says of its properties, read once from the metadata of class-validator and TypeScript. */
+/** What a class says of its properties, read once from the metadata of class-validator, class-transformer and TypeScript. */
 interface DtoRules {
   readonly properties: ReadonlySet<string>;
   /** Properties validated as an object of a class; an array in its place is a misfit. */
   readonly objects: ReadonlySet<string>;
-  /** Properties validated as objects in an array. */
+  /** Properties validated as objects in an array; an object in its place is a misfit. */
   readonly arrays: ReadonlySet<string>;
+  /** Properties that a `@Transform()` makes: what the client sent is no longer what the class says. */
+  readonly transformed: ReadonlySet<string>;
 }
 
 const rulesOfClass = new WeakMap<object, DtoRules>();
@@ -27,6 +30,7 @@ function readRules(dto: NewableFunction): DtoRules {
     properties: new Set(metadata.map(({ propertyName }) => propertyName)),
     objects: new Set(names.filter((name) => ![Array, Object, Set, Map, undefined].includes(typeOf(name) as never))),
     arrays: new Set(names.filter((name) => typeOf(name) === Array)),
+    transformed: new Set(metadata.map(({ propertyName }) => propertyName).filter((name) => hasTransform(dto, name))),
   };
 }
 
@@ -50,26 +54,27 @@ export function join(parent: string, property: string): string {
  * @param instance what was made of it, and found valid
  */
 export function misfit(plain: unknown, instance: unknown, path: string): ErrorDetail | undefined {
-  if (!isObject(plain) || !isObject(instance)) return undefined;
+  if (!isObject(plain) || !isObject(instance) || typeof instance.constructor !== 'function') return undefined;
   if (Array.isArray(plain))
     return firstOf(plain.keys(), (index) => misfit(plain[index], instance[index], join(path, String(index))));
-  const rules = rulesOf(instance.constructor as object);
+  const rules = rulesOf(instance.constructor);
   return firstOf(Object.keys(plain), (key) => {
-    if (isMethodName(key, instance)) return { path, ...UNKNOWN_PROPERTY };
+    if (rules.transformed.has(key)) return undefined;
+    if (isDropped(key, instance)) return { path, ...UNKNOWN_PROPERTY };
     const value = plain[key];
     // Below what the class declares there may be anything, and no name of it goes back.
     const child = rules.properties.has(key) ? join(path, key) : path;
     const isArray = Array.isArray(value);
     if (isArray && rules.objects.has(key)) return { path: child, rule: 'isObject', message: 'must be an object' };
-    if (isArray && rules.arrays.has(key) && value.some(Array.isArray)) {
-      return { path: child, rule: 'isObject', message: 'must hold objects' };
-    }
+    if (!isArray && isObject(value) && rules.arrays.has(key))
+      return { path: child, rule: 'isArray', message: 'must be an array' };
     return misfit(value, instance[key], child);
   });
 }
 
-function isMethodName(key: string, instance: Record<PropertyKey, unknown>): boolean {
-  return key in Object.prototype || (!Object.hasOwn(instance, key) && typeof instance[key] === 'function');
+/** A name that the class has already, as a method, an accessor or by Object: class-transformer does not set those. */
+function isDropped(key: string, instance: Record<PropertyKey, unknown>): boolean {
+  return key in Object.prototype || (!Object.hasOwn(instance, key) && key in instance);
 }
 
 function firstOf<T>(items: Iterable<T>, find: (item: T) => ErrorDetail | undefined): ErrorDetail | undefined {

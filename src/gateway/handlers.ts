@@ -23,6 +23,7 @@ import {
   STATIC_CONTEXT,
 } from '@nestjs/core/internal';
 import type { InstanceWrapper, Module } from '@nestjs/core/internal';
+import { BaseWsExceptionFilter } from '@nestjs/websockets';
 import {
   GATEWAY_SERVER_METADATA,
   MESSAGE_MAPPING_METADATA,
@@ -399,6 +400,17 @@ class FiltersContext extends BaseExceptionFilterContext {
       contextId,
       inquirerId,
     ).toReversed() as never;
+  }
+
+  /**
+   * Nest's own filter knows neither codes nor details and sends the payload back as the cause. Where it is put on a gateway
+   * as it is, ours does what it is there for.
+   */
+  override getFilterInstance(
+    ...args: Parameters<BaseExceptionFilterContext['getFilterInstance']>
+  ): ExceptionFilter | null {
+    const filter = super.getFilterInstance(...args);
+    return filter?.catch === BaseWsExceptionFilter.prototype.catch ? null : filter;
   }
 
   override getGlobalMetadata<T extends unknown[]>(): T {

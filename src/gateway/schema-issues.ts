@@ -82,7 +82,8 @@ function isObject(value: unknown): value is Record<string, unknown> {
 function quotes(message: string, root: unknown, keys: readonly PropertyKey[]): boolean {
   let value = root;
   for (const key of keys) value = isObject(value) && Object.hasOwn(value, key) ? value[key as string] : undefined;
-  return leavesOf(value).some((leaf) => {
+  return leavesOf(value).some((whole) => {
+    const leaf = whole.trim(); // a schema may have trimmed it
     if (leaf.length > 2) return message.toLowerCase().includes(leaf.toLowerCase());
     return leaf !== '' && (message.includes(`"${leaf}"`) || message.includes(`'${leaf}'`));
   });

@@ -33,29 +33,41 @@ function isDeclared({ target, property }: ValidationError): boolean {
 
 /** A rule's own message may quote the value (`$value`, or a function of it); then it says no more than the rule. */
 function safeMessage(error: ValidationError, rule: string, message: string): string {
-  return quotesValue(error, message) ? `${isDeclared(error) ? error.property : 'it'} does not fit ${rule}` : message;
+  return quotesValue(error, rule) ? `${isDeclared(error) ? error.property : 'it'} does not fit ${rule}` : message;
 }
 
-function quotesValue({ target, property }: ValidationError, message: string): boolean {
+function quotesValue({ target, property, value }: ValidationError, name: string): boolean {
   if (target === undefined) return true;
-  const rules = getMetadataStorage().getTargetValidationMetadatas(target.constructor, '', false, false);
-  return rules
-    .filter(({ propertyName }) => propertyName === property)
-    .some((rule) => {
-      if (typeof rule.message === 'string') return rule.message.includes('$value');
-      if (typeof rule.message !== 'function') return false;
+  const storage = getMetadataStorage();
+  const rules = storage
+    .getTargetValidationMetadatas(target.constructor, '', false, false)
+    .filter((rule) => rule.propertyName === property && (rule.name ?? name) === name);
+  return rules.some((rule) => {
+    const given = {
+      value: value as unknown,
+      object: target,
+      property,
+      targetName: target.constructor.name,
+      constraints: rule.constraints,
+    };
+    const own = storage.getTargetValidatorConstraints(rule.constraintCls).map(
+      ({ instance }) =>
+        (args: typeof given) =>
+          instance.defaultMessage?.(args as never) ?? '',
+    );
+    const messages = rule.message === undefined ? own : [(args: typeof given) => messageOf(rule.message, args)];
+    // A message that is the same without the payload does not tell of it.
+    return messages.some((message) => {
       try {
-        // A message that is the same without the payload does not tell of it.
-        const blank = {
-          value: undefined,
-          object: {},
-          property,
-          targetName: target.constructor.name,
-          constraints: rule.constraints,
-        };
-        return rule.message(blank as never) !== message;
+        const text = message(given);
+        return text.includes('$value') || text !== message({ ...given, value: undefined, object: {} });
       } catch {
         return true;
       }
     });
+  });
+}
+
+function messageOf(message: unknown, args: object): string {
+  return String(typeof message === 'function' ? (message as (args: object) => unknown)(args) : message);
 }

@@ -16,15 +16,19 @@ export interface Access {
 
 type Handler = (...args: never[]) => unknown;
 
-/** Reads the decorators of a handler and its class. What a handler says of being public or not wins over its class. */
+/**
+ * Reads the decorators of a handler and its class. What a handler says of being public or not wins over its class; where
+ * one of them says both, closed wins.
+ */
 export function accessOf(gateway: object, handler: Handler): Access {
   const read = <T>(key: string, target: object): T | undefined => Reflect.getMetadata(key, target) as T | undefined;
   const roles = [read<string[]>(ROLES_METADATA, gateway), read<string[]>(ROLES_METADATA, handler)];
   const scopes = [read<string[]>(SCOPES_METADATA, gateway), read<string[]>(SCOPES_METADATA, handler)];
-  const handlerIsClosed = roles[1] !== undefined || scopes[1] !== undefined;
+  const [classIsClosed, handlerIsClosed] = [0, 1].map((index) => (roles[index] ?? scopes[index]) !== undefined);
+  const classIsPublic = read<boolean>(PUBLIC_METADATA, gateway) === true && !classIsClosed;
   const handlerIsPublic = read<boolean>(PUBLIC_METADATA, handler) === true;
   return {
-    isPublic: handlerIsPublic || (read<boolean>(PUBLIC_METADATA, gateway) === true && !handlerIsClosed),
+    isPublic: !handlerIsClosed && (handlerIsPublic || classIsPublic),
     roles: roles.filter((list) => list !== undefined),
     scopes: scopes.flatMap((list) => list ?? []),
   };

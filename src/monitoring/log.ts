@@ -31,14 +31,14 @@ export class FailureLog {
   ) {}
 
   readonly listener = (event: FailureEvent): void => {
-    const suppressed = isSampled(event.level) ? this.#take(event.code) : 0;
+    const suppressed = isSampled(event.level) ? this.#take(`${event.level} ${event.code}`) : 0;
     if (suppressed === undefined) return;
     this.sink.write(suppressed === 0 ? event : { ...event, suppressed });
   };
 
   /** @returns how many were left out since the last line, or undefined when this one is left out too */
-  #take(code: string): number | undefined {
-    const key = this.#buckets.size < MAX_BUCKETS || this.#buckets.has(code) ? code : '';
+  #take(kind: string): number | undefined {
+    const key = this.#buckets.size < MAX_BUCKETS || this.#buckets.has(kind) ? kind : '';
     const now = this.clock.now();
     let bucket = this.#buckets.get(key);
     if (bucket === undefined) this.#buckets.set(key, (bucket = { tokens: BURST, at: now, suppressed: 0 }));

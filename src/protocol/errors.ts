@@ -17,7 +17,7 @@ export interface ErrorSpec {
   readonly reconnect?: boolean;
   /** True when the same request may succeed later. @default false */
   readonly retryable?: boolean;
-  /** Who caused it: `client` is logged as a warning and sampled, `server` as an error, `operator` as information. */
+  /** Who caused it: `client` is logged as a warning, `operator` as information, `server` as an error, which is never sampled. */
   readonly cause: 'client' | 'server' | 'operator';
 }
 

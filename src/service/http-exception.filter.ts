@@ -15,7 +15,7 @@ export class HttpExceptionFilter implements ExceptionFilter {
     const status = exception instanceof HttpException ? exception.getStatus() : 500;
     if (status >= 500) this.#logger.error(exception);
     const { code, message } = new GatewayError(
-      status === 404 ? 'NOT_FOUND' : status < 500 ? 'BAD_REQUEST' : 'INTERNAL',
+      status === 404 ? 'NOT_FOUND' : status < 500 ? 'APPLICATION_ERROR' : 'INTERNAL',
     );
     host.switchToHttp().getResponse<Response>().status(status).json({ code, message });
   }

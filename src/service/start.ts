@@ -110,7 +110,7 @@ A demo token, good for an hour:
 
 Try it from another terminal:
 
-  node ${main} try --url ${url} --token ${demoToken(ephemeralSecret, gateway)}
+  node ${main} try --url ${url}${tls === undefined ? '' : ' --insecure'} --token ${demoToken(ephemeralSecret, gateway)}
 
 `);
 }

@@ -38,8 +38,8 @@ const SCENARIOS = {
 };
 
 /** Microseconds of the server's CPU for one message. */
-async function measure(name, scenario, growth = 1) {
-  const server = fork(new URL('servers.mjs', import.meta.url), [name, String(growth)], {
+async function measure(name, scenario, size = 1) {
+  const server = fork(new URL('servers.mjs', import.meta.url), [name, String(size)], {
     env: { ...process.env, NODE_ENV: 'production' },
   });
   const next = () =>
@@ -98,17 +98,11 @@ async function growth() {
   const small = { email: 'user@example.com', text: text(40) };
   const rows = async (title, steps, one) => {
     const cost = [];
-    for (const step of steps)
-      cost.push([
-        step,
-        median(
-          await Promise.resolve().then(async () => {
-            const list = [];
-            for (let i = 0; i < Math.min(rounds, 3); i++) list.push(await one(step));
-            return list;
-          }),
-        ),
-      ]);
+    for (const step of steps) {
+      const list = [];
+      for (let i = 0; i < Math.min(rounds, 3); i++) list.push(await one(step));
+      cost.push([step, median(list)]);
+    }
     process.stdout.write(`\n${title}\n`);
     console.table(
       Object.fromEntries(

@@ -65,7 +65,7 @@ async function nest(gateway, imports, adapter) {
   return app.getHttpServer();
 }
 
-async function gateway({ dto = EchoDto, handlers = 1, guard = false }) {
+async function secured({ dto = EchoDto, handlers = 1, guard = false }) {
   const Gateway = echoGateway(dto, handlers);
   if (guard) UseGuards({ canActivate: () => true })(Gateway);
   WebSocketGateway()(Gateway);
@@ -92,8 +92,8 @@ const SERVERS = {
     });
     return new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server)));
   },
-  'nestjs-ws-gateway': () => gateway({}),
-  'nestjs-ws-gateway + a guard': () => gateway({ guard: true }),
+  'nestjs-ws-gateway': () => secured({}),
+  'nestjs-ws-gateway + a guard': () => secured({ guard: true }),
   'stock Nest, no checks': () => {
     const Gateway = echoGateway(Object, 1, MessageBody(), ({ id, data }) => ({ event: 'echo', id, data }));
     WebSocketGateway({ path: '/ws' })(Gateway);
@@ -133,8 +133,8 @@ const SERVERS = {
     WebSocketGateway({ transports: ['websocket'] })(Gateway);
     return nest(Gateway, [], (app) => new IoAdapter(app));
   },
-  handlers: () => gateway({ handlers: count }),
-  properties: () => gateway({ dto: WideDto }),
+  handlers: () => secured({ handlers: count }),
+  properties: () => secured({ dto: WideDto }),
 };
 
 const server = await SERVERS[name]();

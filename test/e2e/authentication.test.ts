@@ -2,7 +2,7 @@ import { createHmac, generateKeyPairSync } from 'node:crypto';
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { JwtService } from '@nestjs/jwt';
 import { afterEach, describe, expect, it } from 'vitest';
-import { Public } from '../../src/index.js';
+import { Public, Roles } from '../../src/index.js';
 import { startApp, stopApps } from '../support/app.js';
 import type { TestApp } from '../support/app.js';
 import { Client, refusal } from '../support/client.js';
@@ -139,6 +139,18 @@ describe('a token as a message', () => {
   });
 });
 
+it('a handler that says both public and roles is closed', async () => {
+  @WebSocketGateway()
+  class ContradictingGateway {
+    @Public() @Roles('admin') @SubscribeMessage('both') both(): string {
+      return 'open';
+    }
+  }
+  const { url } = await startApp({ gateways: [ContradictingGateway] });
+  const client = await Client.connect(`${url}/ws`);
+  expect(await client.ask({ event: 'both', id: 1 })).toMatchObject({ data: { code: 'UNAUTHENTICATED' } });
+});
+
 describe('an anonymous session', () => {
   it('may call public events and ping, and stays only when anonymous is on', async () => {
     const { url, clock } = await startApp({ gateways, options: { auth: { anonymous: true } } });
@@ -263,6 +275,16 @@ describe('a token is refused', () => {
       bad.split('.').length === 2 ? `${bad}.${createHmac('sha256', SECRET).update(bad).digest('base64url')}` : bad;
     const client = await Client.connect(`${url}/ws`, { token: signed });
     expect(await client.closed).toEqual({ code: 3000, reason: 'TOKEN_INVALID' });
+  });
+
+  it('without a word of it in the log', async () => {
+    const { url, log } = await startApp({ gateways });
+    const bad = `${b64(hs256)}.${Buffer.from('ada@example.org').toString('base64url')}.AAAA`;
+    const client = await Client.connect(`${url}/ws`);
+    client.send(bad);
+    await client.closed;
+    expect(JSON.stringify(log.lines)).not.toContain('ada@');
+    expect(log.lines[0]).toMatchObject({ code: 'TOKEN_INVALID', reason: 'malformed' });
   });
 
   it('of another issuer or audience, when they are configured', async () => {

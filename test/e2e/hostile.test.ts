@@ -1,4 +1,4 @@
-import { Catch, UseFilters, UseInterceptors } from '@nestjs/common';
+import { Body, Catch, Controller, Post, UseFilters, UseInterceptors } from '@nestjs/common';
 import type { CallHandler, ExceptionFilter } from '@nestjs/common';
 import {
   MessageBody,
@@ -7,8 +7,8 @@ import {
   WebSocketServer as NestServer,
   WsException,
 } from '@nestjs/websockets';
-import { Type } from 'class-transformer';
-import { IsObject, IsOptional, IsString, ValidateNested } from 'class-validator';
+import { Transform, Type } from 'class-transformer';
+import { IsObject, IsOptional, IsString, registerDecorator, ValidateNested } from 'class-validator';
 import { Observable, of } from 'rxjs';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { WebSocket, WebSocketServer } from 'ws';
@@ -45,6 +45,7 @@ const traps: Record<string, () => unknown> = {
 
 class SubDto {
   @IsOptional() @IsString() name?: string;
+  method(): void {}
 }
 
 class WideDto {
@@ -52,7 +53,28 @@ class WideDto {
   @IsOptional() @ValidateNested() @Type(() => SubDto) sub?: SubDto;
   @IsOptional() @ValidateNested({ each: true }) @Type(() => SubDto) items?: SubDto[];
   @IsOptional() @ValidateNested({ each: true }) @Type(() => SubDto) map?: Map<string, SubDto>;
+  @IsOptional() @IsThing() thing?: unknown;
+  @IsOptional() @ValidateNested({ each: true }) @Type(() => SubDto) grid?: SubDto[][];
+  @IsOptional()
+  @Transform(({ value }: { value: unknown }) => (Array.isArray(value) ? (value[0] as unknown) : value))
+  @IsString()
+  firstOf?: string;
+  @IsOptional() @Transform(({ obj }: { obj: { raw: unknown } }) => obj.raw) @IsObject() raw?: object;
+  get full(): string {
+    return 'x';
+  }
   @IsOptional() @IsString({ message: ({ value }) => `bad value ${String(value).toUpperCase()}` }) quoting?: string;
+}
+
+/** A rule of the application's whose message quotes the value. */
+function IsThing(): PropertyDecorator {
+  return (target, propertyName) =>
+    registerDecorator({
+      name: 'isThing',
+      target: target.constructor,
+      propertyName: propertyName as string,
+      validator: { validate: () => false, defaultMessage: () => 'Text ($value) is no thing' },
+    });
 }
 
 class WithoutRules {
@@ -81,6 +103,13 @@ class FilteredGateway {
   }
 }
 
+@Controller()
+class OrdersController {
+  @Post('orders') create(@Body() got: unknown): object {
+    return { got };
+  }
+}
+
 @WebSocketGateway()
 class HostileGateway {
   @NestServer() server!: WebSocketServer;
@@ -94,6 +123,13 @@ class HostileGateway {
   @SubscribeMessage('trap-intercepted')
   trapIntercepted(@MessageBody() name: string): never {
     throw traps[name]?.();
+  }
+  @SubscribeMessage('count') async count(): Promise<void> {
+    await new Promise(setImmediate);
+    handled++;
+  }
+  @SubscribeMessage('late') late(): Promise<never> {
+    return new Promise((_, reject) => (fail = reject));
   }
   @SubscribeMessage('one') one(): Observable<number> {
     return of(1);
@@ -135,10 +171,12 @@ class HostileGateway {
 
 let test: TestApp;
 let client: Client;
+let handled = 0;
+let fail: (error: Error) => void = () => undefined;
 
 beforeEach(async () => {
   process.on('uncaughtException', note).on('unhandledRejection', note);
-  test = await startApp({ gateways: [HostileGateway, FilteredGateway] });
+  test = await startApp({ gateways: [HostileGateway, FilteredGateway], controllers: [OrdersController] });
   client = await Client.connect(`${test.url}/ws`, { token: token() });
 });
 
@@ -166,6 +204,19 @@ describe('what an application throws', () => {
     }
     await alive();
     expect(test.log.lines).toHaveLength(4);
+  });
+
+  it('after its peer has left is in the log', async () => {
+    client.send({ event: 'late', id: 1 });
+    await alive();
+    await client.close();
+    fail(new Error('the database is down'));
+    await expect.poll(() => test.log.lines.filter(({ level }) => level === 'error')).toHaveLength(1);
+    expect(test.log.lines.at(-1)).toMatchObject({
+      code: 'INTERNAL',
+      event: 'late',
+      stack: expect.stringContaining('database') as string,
+    });
   });
 
   it('in a listener of the log ends nothing', async () => {
@@ -223,15 +274,19 @@ describe('what an application returns', () => {
 describe('what an application does to the socket', () => {
   it.each([
     [4001, 'MAINTENANCE', 'MAINTENANCE', false],
-    [4123, 'later', 'CLOSED', true],
+    [4123, 'come back later', 'CLOSED', true],
     [1008, 'Policy violation', 'CLOSED', false],
     [1002, undefined, 'CLOSED', false],
     [1011, undefined, 'CLOSED', true],
     [1000, undefined, 'CLOSED', false],
   ])('close(%j, %j) says goodbye as %s', async (closeCode, reason, code, reconnect) => {
     client.send({ event: 'close', data: [closeCode, reason] });
-    expect((await client.rest()).at(-1)).toMatchObject({ event: 'disconnect', data: { code, closeCode, reconnect } });
-    expect(await client.closed).toEqual({ code: closeCode, reason: reason ?? '' });
+    const message = code === 'CLOSED' && reason !== undefined ? reason : 'Closed by the application';
+    expect((await client.rest()).at(-1)).toEqual({
+      event: 'disconnect',
+      data: { code, message, closeCode, reconnect },
+    });
+    expect(await client.closed).toEqual({ code: closeCode, reason: code });
   });
 
   it.each([999, 1004, 1005, 1006, 5_000, 2_000])(
@@ -297,7 +352,9 @@ describe('what a stranger sends', () => {
     { meta: { deep: { toString: 'x' } } },
     { sub: [] },
     { sub: [{ name: 'a' }] },
-    { items: [[{ name: 'a' }]] },
+    { items: { name: 'a' } },
+    { full: 'injected' },
+    { sub: { method: 1 } },
   ])('as a payload that no validator sees through, %j, is VALIDATION_FAILED', async (data) => {
     const answer = await client.ask({ event: 'wide', data, id: 1 });
     expect(answer).toMatchObject({
@@ -307,11 +364,32 @@ describe('what a stranger sends', () => {
   });
 
   it('never comes back, not even as the key of a map or in an own message', async () => {
-    for (const data of [{ map: { EVIL: { name: 5 } } }, { quoting: [1, 'EVIL'] }, { quoting: { evil: 'evil' } }]) {
+    for (const data of [
+      { map: { EVIL: { name: 5 } } },
+      { quoting: [1, 'EVIL'] },
+      { quoting: { evil: 'evil' } },
+      { thing: 'evil' },
+    ]) {
       const answer = await client.ask({ event: 'wide', data, id: 1 });
       expect(answer).toMatchObject({ data: { code: 'VALIDATION_FAILED' } });
       expect(JSON.stringify(answer)).not.toMatch(/evil/i);
     }
+  });
+
+  it.each<object>([
+    { grid: [[{ name: 'a' }], [{ name: 'b' }]] },
+    { firstOf: ['a'] },
+    { raw: { toString: 'x' } },
+    { meta: { a: [1, { b: null }] } },
+  ])('that is unusual and legitimate, %j, is not refused', async (data) => {
+    expect(await client.ask({ event: 'wide', data, id: 1 })).toMatchObject({ event: 'wide', id: 1 });
+  });
+
+  it('before it closes is handled, however much waits for its turn', async () => {
+    for (let i = 0; i < 100; i++) client.send({ event: 'count' });
+    await client.close();
+    await expect.poll(() => handled).toBe(100);
+    expect(sessions().count()).toBe(0);
   });
 
   it('for a class without rules is passed on as it came', async () => {
@@ -331,8 +409,12 @@ describe('what a stranger sends', () => {
 
   it('as an offer of another protocol is plain HTTP', async () => {
     const request =
-      'GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n\r\n';
+      'GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close, Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n\r\n';
     expect(parseAnswer(await exchange(test.port, request)).head).toContain('404 not found');
     expect(parseAnswer(await exchange(test.port, request.replace('/nothing', '/ws')))).toMatchObject({ status: 400 });
+    const post = request
+      .replace('GET /nothing', 'POST /orders')
+      .replace(/\r\n\r\n$/, '\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n{"a":1}');
+    expect(await exchange(test.port, post)).toContain('{"got":{"a":1}}');
   });
 });

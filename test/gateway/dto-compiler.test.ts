@@ -31,13 +31,13 @@ import {
   ValidateIf,
   ValidateNested,
 } from 'class-validator';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { dtoValidator } from '../../src/gateway/dto-validator.js';
 import { isPlainEmail } from '../../src/gateway/fast-predicates.js';
 
 /** Classes drawn, with four payloads for each: `FAST_CHECK_RUNS=25000` makes it 100,000 cases. */
-const RUNS = Number(process.env.FAST_CHECK_RUNS ?? 2_500);
+const RUNS = Number(process.env.FAST_CHECK_RUNS ?? 1_000);
 
 type Dto = ClassConstructor<object>;
 type Make = (target: object, name: string) => void;
@@ -119,7 +119,12 @@ const dtos: fc.Arbitrary<Dto> = fc.letrec<{ dto: Dto; property: Make }>((tie) =>
       depthIdentifier: 'dto',
     })
     .map((properties) => {
-      class Generated {}
+      class Generated {
+        /** A class without members is no class to the linter. */
+        toJSON(): object {
+          return { ...this };
+        }
+      }
       for (const [name, make] of properties) make(Generated.prototype, name);
       return Generated;
     }),

@@ -21,7 +21,14 @@ import type {
   Provider,
 } from '@nestjs/common';
 import { APP_GUARD, APP_INTERCEPTOR, APP_PIPE, REQUEST } from '@nestjs/core';
-import { ConnectedSocket, MessageBody, SubscribeMessage, WebSocketGateway, WsException } from '@nestjs/websockets';
+import {
+  ConnectedSocket,
+  MessageBody,
+  SubscribeMessage,
+  WebSocketGateway,
+  WsException,
+  BaseWsExceptionFilter,
+} from '@nestjs/websockets';
 import { Type } from 'class-transformer';
 import { IsEmail, IsInt, IsOptional, IsString, ValidateNested } from 'class-validator';
 import { concat, delay, EMPTY, from, map, NEVER, Observable, of, range, tap, throwError } from 'rxjs';
@@ -240,8 +247,14 @@ describe.each(lanes)('a handler %s', (_, providers) => {
     expect(await ask('value', 1)).toMatchObject({ data: 1 });
   });
 
-  it('may keep a stream open for longer than a handler may take, and has a limit of them', async () => {
+  it('has a limit of streams, and one with an id has to begin in time', async () => {
     for (let id = 0; id < 64; id++) client.send({ event: 'never-stream', id });
+    await ask('value');
+    expect(await code('never-stream')).toBe('RATE_LIMITED');
+    test.clock.advance(31_000);
+    for (let id = 0; id < 64; id++)
+      expect(await client.next()).toMatchObject({ data: { code: 'HANDLER_TIMEOUT' }, id });
+    for (let i = 0; i < 64; i++) client.send({ event: 'never-stream' });
     await ask('value');
     test.clock.advance(31_000);
     expect(await code('never-stream')).toBe('RATE_LIMITED');
@@ -407,6 +420,11 @@ class EnhancedGateway {
   @SubscribeMessage('ws') ws(): never {
     throw new WsException('handled');
   }
+  @UseFilters(new BaseWsExceptionFilter())
+  @SubscribeMessage('stock-filter')
+  stockFilter(@MessageBody() item: ItemDto): ItemDto {
+    return item;
+  }
   @SubscribeMessage('range') range(): never {
     throw new RangeError('3');
   }
@@ -530,6 +548,14 @@ describe('enhancers of the application', () => {
     expect(await ask('int', { n: 'x' })).toMatchObject({
       data: { code: 'VALIDATION_FAILED', details: [{ path: '' }] },
     });
+  });
+
+  it('leave the filter of Nest out where it is put on a gateway as it is: it would send the payload back', async () => {
+    expect(await ask('stock-filter', { email: 'secret' })).toMatchObject({
+      data: { code: 'VALIDATION_FAILED', details: [{ path: 'count' }, { path: 'email' }] },
+    });
+    client.send({ event: 'stock-filter', data: { email: 'secret' } });
+    expect(JSON.stringify(await client.next())).not.toContain('secret');
   });
 
   it('of request scope are made once for each client', async () => {

@@ -1,12 +1,8 @@
-import { IsNotEmpty, IsString, MaxLength } from 'class-validator';
+import { IsNotEmpty, IsString } from 'class-validator';
 
-/** Longest text of a payload, in UTF-16 units. */
-const MAX_TEXT_LENGTH = 10_000;
-
-/** A text message. */
+/** A text message: not empty, and as long as `limits.maxMessageBytes` lets it be. */
 export class PayloadDto {
   @IsString()
   @IsNotEmpty()
-  @MaxLength(MAX_TEXT_LENGTH)
   text!: string;
 }

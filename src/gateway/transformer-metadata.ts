@@ -1,0 +1,40 @@
+import { createRequire } from 'node:module';
+import type { TransformFnParams } from 'class-transformer';
+
+/** Of class-transformer's TransformationType. */
+export const PLAIN_TO_CLASS = 0;
+
+export interface TypeMetadata {
+  readonly typeFunction?: (options: { newObject: object; object: object; property: string }) => unknown;
+  readonly options?: { readonly discriminator?: unknown };
+}
+
+/** What class-transformer keeps of its decorators. */
+export interface TransformerMetadata {
+  findTypeMetadata(target: object, property: string): TypeMetadata | undefined;
+  findTransformMetadatas(
+    target: object,
+    property: string,
+    type: number,
+  ): { transformFn: (params: TransformFnParams) => unknown; options?: object & { toClassOnly?: boolean } }[];
+  getExposedMetadatas(target: object): unknown[];
+  getExcludedMetadatas(target: object): unknown[];
+  getStrategy(target: object): string;
+}
+
+/** It is not exported by name. Should a version move it, nothing is compiled and everything works as it did. */
+export function transformerMetadata(): TransformerMetadata | undefined {
+  try {
+    const { defaultMetadataStorage } = createRequire(import.meta.url)('class-transformer/cjs/storage.js') as {
+      defaultMetadataStorage: TransformerMetadata;
+    };
+    return defaultMetadataStorage;
+  } catch {
+    return undefined; // because there is nothing to report: the slow path has the same verdicts
+  }
+}
+
+/** Does a `@Transform()` make this property? */
+export function hasTransform(dto: object, property: string): boolean {
+  return (transformerMetadata()?.findTransformMetadatas(dto, property, PLAIN_TO_CLASS).length ?? 0) > 0;
+}
