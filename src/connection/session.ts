@@ -109,6 +109,11 @@ export class WsSession {
     return this.#phase === OPEN || this.#phase === OPENING;
   }
 
+  /** @internal Open, and not a stranger: broadcasts are for it. */
+  get mayBeWrittenTo(): boolean {
+    return this.#phase === OPEN && (this.#principal !== undefined || this.server.context.options.auth.anonymous);
+  }
+
   /**
    * Pushes an event to the peer.
    *
@@ -163,8 +168,7 @@ export class WsSession {
   open(): void {
     if (this.#phase !== OPENING) return;
     this.#phase = OPEN;
-    const { options, sessions } = this.server.context;
-    if (this.#principal !== undefined || options.auth.anonymous) sessions.admitToBroadcasts(this);
+    if (this.mayBeWrittenTo) this.server.context.sessions.admitToBroadcasts(this);
   }
 
   /** @internal Resolves when `handleConnection` has had its time, whether or not the session is still there. */

@@ -1,5 +1,7 @@
+import { encode } from '../protocol/codec.js';
 import { GatewayError } from '../protocol/errors.js';
 import { end } from './failure.js';
+import { frame } from './outbox.js';
 import type { WsSession } from './session.js';
 
 /** Which sessions are meant; several members narrow it down, none means all. */
@@ -31,6 +33,24 @@ export class WsSessions {
   /** How many match. */
   count(filter: SessionFilter = {}): number {
     return Object.keys(filter).length === 0 ? this.#sessions.size : this.find(filter).length;
+  }
+
+  /**
+   * Pushes an event to every session that matches and may be written to: it is encoded once, and the same bytes go to all.
+   *
+   * @returns how many it was sent to
+   * @throws TypeError when `data` cannot be serialised; nothing has been sent then
+   */
+  broadcast(event: string, data: unknown, filter: SessionFilter = {}): number {
+    const text = encode(event, data);
+    const bytes = frame(text, true);
+    let sent = 0;
+    for (const session of this.#sessions.values()) {
+      if (!session.mayBeWrittenTo || !matches(session, filter)) continue;
+      session.socket.sendFrame(bytes, text);
+      sent++;
+    }
+    return sent;
   }
 
   /** @internal */

@@ -83,6 +83,14 @@ export class GatewaySocket extends WebSocket {
     if (this.#queuedLength > MAX_QUEUED_LENGTH) this.flush();
   }
 
+  /** Sends a text frame that is made already, and shared with other sockets. */
+  sendFrame(bytes: Buffer, text: string): void {
+    if (this.#stream === undefined || this.readyState !== this.OPEN) return this.send(text);
+    this.flush(); // what was sent first goes first
+    if (this.#stream.writable) this.#stream.write(bytes);
+    this.#checkOutbound();
+  }
+
   flush(): void {
     const queued = this.#queued;
     if (queued === undefined) return;

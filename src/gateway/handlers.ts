@@ -1,16 +1,11 @@
 import type { IncomingMessage } from 'node:http';
 import { Logger } from '@nestjs/common';
-import type { ArgumentMetadata, CanActivate, ExceptionFilter, NestInterceptor, PipeTransform } from '@nestjs/common';
-import {
-  CUSTOM_ROUTE_ARGS_METADATA,
-  EXCEPTION_FILTERS_METADATA,
-  selectExceptionFilterMetadata,
-} from '@nestjs/common/internal';
+import type { CanActivate, ExceptionFilter, NestInterceptor, PipeTransform } from '@nestjs/common';
+import { EXCEPTION_FILTERS_METADATA, selectExceptionFilterMetadata } from '@nestjs/common/internal';
 import { ContextIdFactory, MetadataScanner } from '@nestjs/core';
 import type { ApplicationConfig, ContextId, ModuleRef, ModulesContainer, NestContainer } from '@nestjs/core';
 import {
   BaseExceptionFilterContext,
-  ContextUtils,
   ExecutionContextHost,
   GuardsConsumer,
   GuardsContextCreator,
@@ -24,12 +19,7 @@ import {
 } from '@nestjs/core/internal';
 import type { InstanceWrapper, Module } from '@nestjs/core/internal';
 import { BaseWsExceptionFilter } from '@nestjs/websockets';
-import {
-  GATEWAY_SERVER_METADATA,
-  MESSAGE_MAPPING_METADATA,
-  MESSAGE_METADATA,
-  PARAM_ARGS_METADATA,
-} from '@nestjs/websockets/internal';
+import { GATEWAY_SERVER_METADATA, MESSAGE_MAPPING_METADATA, MESSAGE_METADATA } from '@nestjs/websockets/internal';
 import { catchError, from, isObservable } from 'rxjs';
 import { FilteredError } from '../connection/describe.js';
 import { InterceptedReply } from '../connection/router.js';
@@ -40,7 +30,8 @@ import { isThenable } from '../connection/thenable.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isEventName } from '../protocol/message.js';
 import type { InboundMessage } from '../protocol/message.js';
-import { currentPrincipal, currentSession } from './decorators.js';
+import { parametersOf } from './parameters.js';
+import type { Parameter } from './parameters.js';
 import type { WsExceptionFilter } from './ws-exception.filter.js';
 import { accessOf } from './ws.guard.js';
 import type { Access, WsGuard } from './ws.guard.js';
@@ -58,19 +49,6 @@ export interface GatewayHost {
   readonly own: boolean;
 }
 
-/** One parameter of a handler. */
-interface Parameter {
-  readonly index: number;
-  readonly read: (args: readonly unknown[]) => unknown;
-  /** What pipes are told of it. */
-  readonly metadata: ArgumentMetadata;
-  /** The application's, in Nest's order: global, gateway, method, parameter. */
-  readonly pipes: readonly PipeTransform[];
-  readonly validated: boolean;
-  /** True when it needs nothing of Nest's context. */
-  readonly plain: boolean;
-}
-
 /** One handler with all that stands around it. */
 interface Handler {
   readonly instance: Gateway;
@@ -85,10 +63,6 @@ interface Handler {
 
 type FilterMetadata = Parameters<typeof selectExceptionFilterMetadata>[0][number];
 
-// Values of Nest's WsParamtype.
-const SOCKET = 0;
-const PAYLOAD = 3;
-
 /**
  * Makes the routes of gateways. What stands between frame and method is decided here, once: where that is this package's
  * guard and pipe alone, the method is called directly; where the application added guards, interceptors, pipes, filters,
@@ -98,7 +72,6 @@ const PAYLOAD = 3;
  */
 export class Handlers {
   readonly #scanner = new MetadataScanner();
-  readonly #utils = new ContextUtils();
   readonly #injector = new Injector();
   readonly #guardsConsumer = new GuardsConsumer();
   readonly #pipesConsumer = new PipesConsumer();
@@ -194,7 +167,13 @@ export class Handlers {
     const inquirer = contextId === STATIC_CONTEXT ? undefined : wrapper.id;
     const enhancers = [instance, method as never, moduleKey, contextId, inquirer] as const;
     const pipes = own ? [] : this.#pipes.create(...enhancers);
-    const parameters = this.#parametersOf(instance, name, moduleKey, pipes);
+    this.#pipes.setModuleContext(moduleKey);
+    const parameters = parametersOf(
+      instance,
+      name,
+      (metadata) => this.pipe.applies(metadata),
+      (ownPipes) => [...pipes, ...this.#pipes.createConcreteContext<unknown[], PipeTransform[]>(ownPipes)],
+    );
     return {
       instance,
       method,
@@ -205,50 +184,6 @@ export class Handlers {
       interceptors: own ? [] : this.#interceptors.create(...enhancers),
       filters: own ? [] : this.#filters.create(...enhancers),
     };
-  }
-
-  #parametersOf(instance: Gateway, name: string, moduleKey: string, pipes: PipeTransform[]): Parameter[] {
-    const declared = (this.#utils.reflectCallbackMetadata(instance, name, PARAM_ARGS_METADATA) ?? {}) as Record<
-      string,
-      Declared
-    >;
-    const types = this.#utils.reflectCallbackParamtypes(instance, name) as
-      (ArgumentMetadata['metatype'] | undefined)[] | undefined;
-    if (Object.keys(declared).length === 0) return this.#undecorated(types);
-    this.#pipes.setModuleContext(moduleKey);
-    const contextOf = this.#utils.getContextFactory('ws', instance, instance[name] as never);
-    return Object.entries(declared).map(([key, { index, data, pipes: own, schema, factory }]) => {
-      const kind = this.#utils.mapParamType(key);
-      const isBody = Number(kind) === PAYLOAD;
-      const isKnown = factory === currentSession || factory === currentPrincipal;
-      const metadata = { type: isBody ? 'body' : 'custom', metatype: types?.[index], data, schema } as ArgumentMetadata;
-      // Nest pipes every parameter; the application's pipes skip what is none of theirs by its type.
-      const all =
-        isKnown || Number(kind) === SOCKET ? [] : [...pipes, ...this.#pipes.createConcreteContext(own as never)];
-      return {
-        index,
-        metadata,
-        pipes: all as PipeTransform[],
-        validated: this.pipe.applies(metadata),
-        plain: all.length === 0 && (isKnown || !key.includes(CUSTOM_ROUTE_ARGS_METADATA)),
-        read: readerOf(Number(kind), data, factory, contextOf as never),
-      };
-    });
-  }
-
-  /** `handle(client, data)` without decorators: Nest's pipes leave it alone, but its class still says what `data` may be. */
-  #undecorated(types: (ArgumentMetadata['metatype'] | undefined)[] | undefined): Parameter[] {
-    return [0, 1, 2].map((index) => {
-      const metadata: ArgumentMetadata = { type: index === 1 ? 'body' : 'custom', metatype: types?.[index] };
-      return {
-        index,
-        metadata,
-        pipes: [],
-        validated: this.pipe.applies(metadata),
-        plain: true,
-        read: (args) => args[index],
-      };
-    });
   }
 
   #callDirectly(handler: Handler, session: WsSession, message: InboundMessage): unknown {
@@ -351,32 +286,6 @@ function emptyArguments({ argumentCount }: Handler): unknown[] {
   const args: unknown[] = [];
   for (let index = 0; index < argumentCount; index++) args.push(undefined);
   return args;
-}
-
-/** How Nest stores a decorated parameter. */
-interface Declared {
-  readonly index: number;
-  readonly data?: string;
-  readonly pipes?: unknown[];
-  readonly schema?: ArgumentMetadata['schema'];
-  readonly factory?: (data: unknown, context: unknown) => unknown;
-}
-
-function readerOf(
-  kind: number,
-  data: string | undefined,
-  factory: Declared['factory'],
-  contextOf: (args: unknown) => unknown,
-): Parameter['read'] {
-  if (factory !== undefined) return (args) => factory(data, contextOf(args));
-  if (kind === SOCKET) return (args) => args[0];
-  if (kind !== PAYLOAD) return () => undefined; // an acknowledgement function: a native WebSocket has none
-  if (data === undefined) return (args) => args[1];
-  return (args) => {
-    const body = args[1];
-    // hasOwn: `@MessageBody('constructor')` is not to reach a prototype.
-    return typeof body === 'object' && body !== null && Object.hasOwn(body, data) ? body[data as never] : undefined;
-  };
 }
 
 function isPlain({ guards, interceptors, filters, parameters }: Handler): boolean {

@@ -181,6 +181,28 @@ describe('a session', () => {
     expect(() => WsSession.of({})).toThrow(TypeError);
   });
 
+  it('gets what is broadcast, in order with what else it is sent, and strangers do not', async () => {
+    const { url, app } = await startApp({ gateways, options: { compression: true } });
+    const open = async (options: object): Promise<Client> => {
+      const client = await Client.connect(`${url}/ws`, options);
+      await client.ask({ event: 'ping' });
+      return client;
+    };
+    const ada = await open({ token: token() });
+    const bob = await open({ token: token({ sub: 'bob' }), perMessageDeflate: true });
+    const stranger = await open({});
+    const sessions = app.get(WsSessions);
+    sessions.find({ subject: 'ada' })[0]?.send('first', 1);
+    expect(sessions.broadcast('news', { text: 'é'.repeat(40_000) })).toBe(2);
+    expect(sessions.broadcast('news', 2, { subject: 'bob' })).toBe(1);
+    expect(await ada.next()).toEqual({ event: 'first', data: 1 });
+    expect(await ada.next()).toEqual({ event: 'news', data: { text: 'é'.repeat(40_000) } });
+    expect(await bob.next()).toMatchObject({ event: 'news' });
+    expect(await bob.next()).toEqual({ event: 'news', data: 2 });
+    expect(await stranger.ask({ event: 'ping', id: 1 })).toMatchObject({ event: 'pong', id: 1 });
+    expect(() => sessions.broadcast('news', 1n)).toThrow(TypeError);
+  });
+
   it('can push, and says whether it still could', async () => {
     const { url, app } = await startApp({ gateways });
     const client = await Client.connect(`${url}/ws`, { token: token() });

@@ -1,0 +1,106 @@
+import type { ArgumentMetadata, PipeTransform } from '@nestjs/common';
+import { CUSTOM_ROUTE_ARGS_METADATA } from '@nestjs/common/internal';
+import { ContextUtils } from '@nestjs/core/internal';
+import { PARAM_ARGS_METADATA } from '@nestjs/websockets/internal';
+import { currentPrincipal, currentSession } from './decorators.js';
+
+/** One parameter of a handler. */
+export interface Parameter {
+  readonly index: number;
+  readonly read: (args: readonly unknown[]) => unknown;
+  /** What pipes are told of it. */
+  readonly metadata: ArgumentMetadata;
+  /** The application's, in Nest's order: global, gateway, method, parameter. */
+  readonly pipes: readonly PipeTransform[];
+  readonly validated: boolean;
+  /** True when it needs nothing of Nest's context. */
+  readonly plain: boolean;
+}
+
+// Values of Nest's WsParamtype.
+const SOCKET = 0;
+const PAYLOAD = 3;
+
+/** How Nest stores a decorated parameter. */
+interface Declared {
+  readonly index: number;
+  readonly data?: string;
+  readonly pipes?: unknown[];
+  readonly schema?: ArgumentMetadata['schema'];
+  readonly factory?: (data: unknown, context: unknown) => unknown;
+}
+
+type Type = ArgumentMetadata['metatype'];
+
+const utils = new ContextUtils();
+
+/**
+ * The parameters of a handler, with how each is read and what stands between it and the handler.
+ *
+ * @param applies whether the pipe of this package has anything to check
+ * @param pipesWith the application's pipes for a parameter that has some of its own
+ */
+export function parametersOf(
+  instance: object,
+  name: string,
+  applies: (metadata: ArgumentMetadata) => boolean,
+  pipesWith: (own: unknown[]) => PipeTransform[],
+): Parameter[] {
+  const types = utils.reflectCallbackParamtypes(instance as never, name) as Type[] | undefined;
+  const declared = utils.reflectCallbackMetadata<Record<string, Declared>>(
+    instance as never,
+    name,
+    PARAM_ARGS_METADATA,
+  );
+  if (Object.keys(declared ?? {}).length === 0) return undecorated(types, applies);
+  const contextOf = utils.getContextFactory(
+    'ws',
+    instance as never,
+    (instance as Record<string, unknown>)[name] as never,
+  );
+  return Object.entries(declared).map(([key, { index, data, pipes: own = [], schema, factory }]) => {
+    const kind = Number(utils.mapParamType(key));
+    const isKnown = factory === currentSession || factory === currentPrincipal;
+    const metadata = {
+      type: kind === PAYLOAD ? 'body' : 'custom',
+      metatype: types?.[index],
+      data,
+      schema,
+    } as ArgumentMetadata;
+    // Nest pipes every parameter; the application's pipes skip what is none of theirs by its type.
+    const pipes = isKnown || kind === SOCKET ? [] : pipesWith(own);
+    return {
+      index,
+      metadata,
+      pipes,
+      validated: applies(metadata),
+      plain: pipes.length === 0 && (isKnown || !key.includes(CUSTOM_ROUTE_ARGS_METADATA)),
+      read: readerOf(kind, data, factory, contextOf as never),
+    };
+  });
+}
+
+/** `handle(client, data)` without decorators: Nest's pipes leave it alone, but its class still says what `data` may be. */
+function undecorated(types: Type[] | undefined, applies: (metadata: ArgumentMetadata) => boolean): Parameter[] {
+  return [0, 1, 2].map((index) => {
+    const metadata: ArgumentMetadata = { type: index === 1 ? 'body' : 'custom', metatype: types?.[index] };
+    return { index, metadata, pipes: [], validated: applies(metadata), plain: true, read: (args) => args[index] };
+  });
+}
+
+function readerOf(
+  kind: number,
+  data: string | undefined,
+  factory: Declared['factory'],
+  contextOf: (args: unknown) => unknown,
+): Parameter['read'] {
+  if (factory !== undefined) return (args) => factory(data, contextOf(args));
+  if (kind === SOCKET) return (args) => args[0];
+  if (kind !== PAYLOAD) return () => undefined; // an acknowledgement function: a native WebSocket has none
+  if (data === undefined) return (args) => args[1];
+  return (args) => {
+    const body = args[1];
+    // hasOwn: `@MessageBody('constructor')` is not to reach a prototype.
+    return typeof body === 'object' && body !== null && Object.hasOwn(body, data) ? body[data as never] : undefined;
+  };
+}
