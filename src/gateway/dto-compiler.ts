@@ -62,8 +62,6 @@ function compile(dto: ClassConstructor<object>): Accept {
   }
   const transformer = transformerMetadata();
   if (transformer === undefined) throw new Uncompilable('class-transformer keeps its metadata elsewhere');
-  if (transformer.getExposedMetadatas(dto).length > 0) throw new Uncompilable('@Expose()');
-  if (transformer.getExcludedMetadatas(dto).length > 0) throw new Uncompilable('@Exclude()');
   if (transformer.getStrategy(dto) !== 'none') throw new Uncompilable('@Exclude() or @Expose() of the class');
   for (const name of Object.keys(new dto())) if (!rules.has(name)) throw new Uncompilable(`${name} has no rule`);
 
@@ -73,19 +71,47 @@ function compile(dto: ClassConstructor<object>): Accept {
     return { name, convert: convertOf(transformer, dto, name, list), check: checkOf(list) };
   });
   const converters = new Map(properties.map(({ name, convert }) => [name, convert]));
+  const { keysOf, propertyOf } = namesOf(transformer, dto, rules);
 
   return (plain) => {
     const instance = new dto() as Record<string, unknown>;
-    for (const key of Object.keys(plain)) {
-      const convert = converters.get(key);
+    for (const key of keysOf(plain)) {
+      const property = propertyOf.get(key) ?? key;
+      const convert = converters.get(property);
       if (convert === undefined) return REFUSED; // an unknown property
-      const value = convert(plain[key as never], key, plain);
+      const value = convert(plain[key as never], property, plain);
       if (value === REFUSED) return REFUSED;
-      instance[key] = value;
+      instance[property] = value;
     }
     for (const { name, check } of properties) if (!check(instance[name], instance)) return REFUSED;
     return instance;
   };
+}
+
+/** Which keys of a payload class-transformer reads, and the property of each: `@Expose({ name })` and `@Exclude()`. */
+function namesOf(
+  transformer: TransformerMetadata,
+  dto: ClassConstructor<object>,
+  rules: ReadonlyMap<string, unknown>,
+): { keysOf: (plain: object) => string[]; propertyOf: ReadonlyMap<string, string> } {
+  const propertyOf = new Map<string, string>();
+  const exposed = transformer.getExposedMetadatas(dto).map(({ propertyName, options = {} }) => {
+    const { name, ...rest } = options;
+    if (Object.keys(rest).length > 0) throw new Uncompilable(`${propertyName} has an @Expose() with options`);
+    if (!rules.has(propertyName)) throw new Uncompilable(`${propertyName} has no rule`); // and so none passes
+    if (name !== undefined && !propertyOf.has(name)) propertyOf.set(name, propertyName);
+    return name ?? propertyName;
+  });
+  const excluded = new Set<string>();
+  for (const { propertyName, options = {} } of transformer.getExcludedMetadatas(dto)) {
+    if (Object.keys(options).length > 0) throw new Uncompilable(`${propertyName} has an @Exclude() with options`);
+    excluded.add(propertyName);
+  }
+  if (exposed.length + excluded.size === 0) return { keysOf: Object.keys, propertyOf };
+  // What is exposed is read also where the payload lacks it: a @Transform() may have a default for it.
+  const keysOf = (plain: object): string[] =>
+    [...new Set([...Object.keys(plain), ...exposed])].filter((key) => !excluded.has(key));
+  return { keysOf, propertyOf };
 }
 
 // --- What class-transformer does to a value ---
@@ -160,7 +186,7 @@ function typeConversion(
   const primitive = PRIMITIVES.get(target);
   if (primitive !== undefined) {
     const convert = (value: unknown): unknown =>
-      Array.isArray(value) ? value.map(convert) : value === null ? null : primitive(value);
+      Array.isArray(value) ? value.map(convert) : value === null || value === undefined ? value : primitive(value);
     return (value) => (isClean(value) ? convert(value) : REFUSED); // `{"toString":1}` would throw
   }
   if (typeof target !== 'function' || target === Object || target === Array)
@@ -175,7 +201,7 @@ function typeConversion(
     return Array.isArray(value) ? REFUSED : accept(value);
   };
   return (value) => {
-    if (!Array.isArray(value)) return mustBeArray && value !== null ? REFUSED : one(value);
+    if (!Array.isArray(value)) return mustBeArray && typeof value === 'object' && value !== null ? REFUSED : one(value);
     if (!mayBeArray) return REFUSED;
     const items: unknown[] = [];
     for (const item of value) {

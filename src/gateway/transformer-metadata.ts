@@ -17,8 +17,8 @@ export interface TransformerMetadata {
     property: string,
     type: number,
   ): { transformFn: (params: TransformFnParams) => unknown; options?: object & { toClassOnly?: boolean } }[];
-  getExposedMetadatas(target: object): unknown[];
-  getExcludedMetadatas(target: object): unknown[];
+  getExposedMetadatas(target: object): { propertyName: string; options?: { name?: string } }[];
+  getExcludedMetadatas(target: object): { propertyName: string; options?: object }[];
   getStrategy(target: object): string;
 }
 

@@ -88,6 +88,10 @@ function countUpTo(text: string, character: string, limit: number): number {
  * @throws TypeError when `data` cannot be serialised (a BigInt, a cycle)
  */
 export function encode(event: string, data: unknown, id?: MessageId): string {
+  // In one go, where nothing of it can be undefined: no long string is put together from parts and copied once more.
+  if (typeof data === 'object' && data !== null && typeof (data as { toJSON?: unknown }).toJSON !== 'function') {
+    return JSON.stringify(id === undefined ? { event, data } : { event, data, id });
+  }
   // JSON.stringify says undefined for undefined, functions and symbols: JSON has null for those.
   const body = JSON.stringify(data) ?? 'null';
   const head = `{"event":${JSON.stringify(event)},"data":${body}`;

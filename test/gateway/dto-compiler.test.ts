@@ -98,6 +98,9 @@ const RULES: Make[] = [
   decorate(() => Transform(({ value, key, obj }) => [value, key, Object.keys(obj as object)]), () => IsArray()), // prettier-ignore
   decorate(() => Expose(), () => IsString()), // prettier-ignore
   decorate(() => Expose({ name: 'other' }), () => IsString()), // prettier-ignore
+  decorate(() => Expose(), () => Type(() => Number), () => IsOptional(), () => IsInt()), // prettier-ignore
+  decorate(() => Expose({ name: 'first' }), () => Transform(({ value, key }) => value ?? key), () => IsString()), // prettier-ignore
+  decorate(() => Expose({ name: 'unknown', toClassOnly: true }), () => IsString()), // prettier-ignore
   decorate(() => Exclude(), () => IsOptional()), // prettier-ignore
   decorate(() => IsString({ groups: ['admin'] })),
 ];
@@ -194,7 +197,11 @@ describe('a compiled DTO', () => {
       @IsString() @MaxLength(100) text!: string;
     }
     class Exposing {
-      @Expose() @IsString() text!: string;
+      @Expose({ groups: ['a'] }) @IsString() text!: string;
+    }
+    class Renamed {
+      @Expose({ name: 'wire_name' }) @IsString() text!: string;
+      @Exclude() @IsOptional() secret?: string;
     }
     class Grouped {
       @IsString({ groups: ['a'] }) text!: string;
@@ -211,7 +218,8 @@ describe('a compiled DTO', () => {
     }
     expect(dtoValidator(Plain)).toMatchObject({ isCompiled: true, reason: undefined });
     expect(dtoValidator(Recursive)).toMatchObject({ isCompiled: true });
-    expect(dtoValidator(Exposing)).toMatchObject({ isCompiled: false, reason: '@Expose()' });
+    expect(dtoValidator(Exposing)).toMatchObject({ isCompiled: false, reason: 'text has an @Expose() with options' });
+    expect(dtoValidator(Renamed).validate({ wire_name: 'a', secret: 'b' })).toEqual({ text: 'a' });
     expect(dtoValidator(Grouped)).toMatchObject({ isCompiled: false, reason: 'text has groups' });
     expect(dtoValidator(Async)).toMatchObject({ isCompiled: false, reason: 'text has an async rule' });
     expect(dtoValidator(Defaulted)).toMatchObject({ isCompiled: false, reason: 'helper has no rule' });
