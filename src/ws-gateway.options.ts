@@ -1,5 +1,6 @@
 import { createPublicKey, createSecretKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
+import { OptionCheck } from './option-check.js';
 
 /** Signature algorithms a token may have (RFC 7518 §3.1). `none` is not among them and cannot be. */
 export const ALGORITHMS = [
@@ -212,7 +213,7 @@ export class WsGatewayOptionsError extends Error {
  * @throws WsGatewayOptionsError naming every bad option at once
  */
 export function resolveOptions(options: unknown): ResolvedOptions {
-  const check = new Check();
+  const check = new OptionCheck();
   const root = check.object(options, '', [
     'path',
     'auth',
@@ -297,7 +298,7 @@ const UNENFORCED = {
   limits: ['messagesPerSecond', 'messageBurst', 'messagesPerSecondPerSubject', 'bytesPerSecond'],
 } as const;
 
-function unenforcedOf(check: Check, given: Record<keyof typeof UNENFORCED, Record<string, unknown>>): string[] {
+function unenforcedOf(check: OptionCheck, given: Record<keyof typeof UNENFORCED, Record<string, unknown>>): string[] {
   for (const list of ['allow', 'deny']) {
     const value = given.firewall[list];
     const isEmpty = value === undefined || (Array.isArray(value) && value.length === 0);
@@ -311,14 +312,14 @@ function unenforcedOf(check: Check, given: Record<keyof typeof UNENFORCED, Recor
   );
 }
 
-function resolveCompression(check: Check, value: unknown): Required<CompressionOptions> | false {
+function resolveCompression(check: OptionCheck, value: unknown): Required<CompressionOptions> | false {
   if (value === undefined || typeof value === 'boolean') return value === true ? { ...DEFAULTS.compression } : false;
   const given = check.object(value, 'compression', Object.keys(DEFAULTS.compression));
   const fallback = DEFAULTS.compression.thresholdBytes;
   return { thresholdBytes: check.integer(given.thresholdBytes, 'compression.thresholdBytes', 0, 16_777_216, fallback) };
 }
 
-function resolveJwt(check: Check, value: unknown): ResolvedJwt {
+function resolveJwt(check: OptionCheck, value: unknown): ResolvedJwt {
   const at = 'auth.jwt';
   const jwt = check.object(value, at, ['secret', 'publicKey', 'algorithms', 'issuer', 'audience', 'clockToleranceSec']);
   const algorithms = check.list(jwt.algorithms, `${at}.algorithms`, ALGORITHMS);
@@ -341,7 +342,7 @@ function resolveJwt(check: Check, value: unknown): ResolvedJwt {
 
 const MIN_SECRET_BYTES = 32;
 
-function resolveKey(check: Check, jwt: Record<string, unknown>, at: string): KeyObject | undefined {
+function resolveKey(check: OptionCheck, jwt: Record<string, unknown>, at: string): KeyObject | undefined {
   const { secret, publicKey } = jwt;
   if (secret === undefined && publicKey === undefined) {
     check.problem(at, 'needs a secret or a publicKey');
@@ -361,7 +362,7 @@ function resolveKey(check: Check, jwt: Record<string, unknown>, at: string): Key
   return undefined;
 }
 
-function readPublicKey(check: Check, pem: Buffer, at: string): KeyObject | undefined {
+function readPublicKey(check: OptionCheck, pem: Buffer, at: string): KeyObject | undefined {
   // createPublicKey derives a public key from a private one: a private key in a verifier's configuration is a leak.
   if (pem.includes('PRIVATE KEY')) return void check.problem(at, 'is a private key; give the public one');
   try {
@@ -390,113 +391,6 @@ function fits(algorithm: Algorithm, key: KeyObject): boolean {
 function bytesOf(value: unknown): Buffer | undefined {
   if (typeof value === 'string') return Buffer.from(value, 'utf8');
   return value instanceof Uint8Array ? Buffer.from(value) : undefined;
-}
-
-/** Collects problems instead of throwing at the first. A getter returns its fallback where there was one. */
-class Check {
-  readonly problems: string[] = [];
-
-  problem(at: string, what: string): void {
-    this.problems.push(at === '' ? what : `${at} ${what}`);
-  }
-
-  object(value: unknown, at: string, known: readonly string[]): Record<string, unknown> {
-    if (value === undefined) return {};
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-      this.problem(at, `${at === '' ? 'the options ' : ''}must be an object, got ${show(value)}`);
-      return {};
-    }
-    for (const key of Object.keys(value)) {
-      if (!known.includes(key)) this.problem(at === '' ? key : `${at}.${key}`, 'is not an option');
-    }
-    return value as Record<string, unknown>;
-  }
-
-  integer(value: unknown, at: string, min: number, max: number, fallback: number): number {
-    if (value === undefined) return fallback;
-    if (Number.isInteger(value) && (value as number) >= min && (value as number) <= max) return value as number;
-    this.problem(at, `must be an integer from ${min} to ${max}, got ${show(value)}`);
-    return fallback;
-  }
-
-  boolean(value: unknown, at: string, fallback: boolean): boolean {
-    if (value === undefined || typeof value === 'boolean') return value ?? fallback;
-    this.problem(at, `must be true or false, got ${show(value)}`);
-    return fallback;
-  }
-
-  oneOf<T extends string>(value: unknown, at: string, allowed: readonly T[], fallback: T): T {
-    if (value === undefined) return fallback;
-    const found = allowed.find((candidate) => candidate === value);
-    if (found === undefined) this.problem(at, `must be one of ${allowed.join(', ')}, got ${show(value)}`);
-    return found ?? fallback;
-  }
-
-  list<T extends string>(value: unknown, at: string, allowed: readonly T[]): readonly T[] | undefined {
-    if (value === undefined) return undefined;
-    const ok =
-      Array.isArray(value) &&
-      value.length > 0 &&
-      new Set(value).size === value.length &&
-      value.every((item) => allowed.includes(item as T));
-    if (ok) return [...(value as T[])];
-    this.problem(at, `must be a list of one or more of ${allowed.join(', ')}, each once, got ${show(value)}`);
-    return undefined;
-  }
-
-  text(value: unknown, at: string, min: number, max: number): string | undefined {
-    if (value === undefined) return undefined;
-    if (typeof value === 'string' && value.length >= min && value.length <= max) return value;
-    this.problem(at, `must be a string of ${min} to ${max} characters, got ${show(value)}`);
-    return undefined;
-  }
-
-  names(value: unknown, at: string): readonly string[] | undefined {
-    if (value === undefined) return undefined;
-    const list: readonly unknown[] = Array.isArray(value) ? value : [value];
-    if (list.length > 0 && list.every((item) => typeof item === 'string' && item !== '')) return list as string[];
-    this.problem(at, `must be a non-empty string or a list of them, got ${show(value)}`);
-    return undefined;
-  }
-
-  path(value: unknown, at: string, fallback: string): string {
-    if (value === undefined) return fallback;
-    if (typeof value === 'string' && /^\/[^\s?#]*$/.test(value)) return value;
-    this.problem(at, `must begin with a slash and hold no space, "?" or "#", got ${show(value)}`);
-    return fallback;
-  }
-
-  origins(value: unknown, at: string): readonly string[] | undefined {
-    if (value === undefined) return undefined;
-    if (!Array.isArray(value)) {
-      this.problem(at, `must be a list of origins, got ${show(value)}`);
-      return undefined;
-    }
-    for (const origin of value as unknown[]) {
-      if (!isOriginPattern(origin)) {
-        this.problem(
-          at,
-          `must hold origins as "https://app.example.com" or "https://*.example.com", got ${show(origin)}`,
-        );
-      }
-    }
-    return value as string[];
-  }
-}
-
-function isOriginPattern(value: unknown): boolean {
-  if (typeof value !== 'string') return false;
-  const wildcard = value.replace('://*.', '://wildcard.');
-  if (!URL.canParse(wildcard)) return false;
-  const { origin, pathname, search, hash, username } = new URL(wildcard);
-  return origin !== 'null' && pathname === '/' && search + hash + username === '' && !wildcard.includes('*');
-}
-
-function show(value: unknown): string {
-  if (typeof value === 'number' || typeof value === 'boolean' || value === null) return String(value);
-  if (typeof value === 'string')
-    return value.length <= 64 ? JSON.stringify(value) : `a string of ${value.length} characters`;
-  return Array.isArray(value) ? JSON.stringify(value).slice(0, 100) : `a value of type ${typeof value}`;
 }
 
 function deepFreeze<T extends object>(value: T): T {

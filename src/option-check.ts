@@ -1,0 +1,106 @@
+/** Collects problems instead of throwing at the first. A getter returns its fallback where there was one. */
+export class OptionCheck {
+  readonly problems: string[] = [];
+
+  problem(at: string, what: string): void {
+    this.problems.push(at === '' ? what : `${at} ${what}`);
+  }
+
+  object(value: unknown, at: string, known: readonly string[]): Record<string, unknown> {
+    if (value === undefined) return {};
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+      this.problem(at, `${at === '' ? 'the options ' : ''}must be an object, got ${show(value)}`);
+      return {};
+    }
+    for (const key of Object.keys(value)) {
+      if (!known.includes(key)) this.problem(at === '' ? key : `${at}.${key}`, 'is not an option');
+    }
+    return value as Record<string, unknown>;
+  }
+
+  integer(value: unknown, at: string, min: number, max: number, fallback: number): number {
+    if (value === undefined) return fallback;
+    if (Number.isInteger(value) && (value as number) >= min && (value as number) <= max) return value as number;
+    this.problem(at, `must be an integer from ${min} to ${max}, got ${show(value)}`);
+    return fallback;
+  }
+
+  boolean(value: unknown, at: string, fallback: boolean): boolean {
+    if (value === undefined || typeof value === 'boolean') return value ?? fallback;
+    this.problem(at, `must be true or false, got ${show(value)}`);
+    return fallback;
+  }
+
+  oneOf<T extends string>(value: unknown, at: string, allowed: readonly T[], fallback: T): T {
+    if (value === undefined) return fallback;
+    const found = allowed.find((candidate) => candidate === value);
+    if (found === undefined) this.problem(at, `must be one of ${allowed.join(', ')}, got ${show(value)}`);
+    return found ?? fallback;
+  }
+
+  list<T extends string>(value: unknown, at: string, allowed: readonly T[]): readonly T[] | undefined {
+    if (value === undefined) return undefined;
+    const ok =
+      Array.isArray(value) &&
+      value.length > 0 &&
+      new Set(value).size === value.length &&
+      value.every((item) => allowed.includes(item as T));
+    if (ok) return [...(value as T[])];
+    this.problem(at, `must be a list of one or more of ${allowed.join(', ')}, each once, got ${show(value)}`);
+    return undefined;
+  }
+
+  text(value: unknown, at: string, min: number, max: number): string | undefined {
+    if (value === undefined) return undefined;
+    if (typeof value === 'string' && value.length >= min && value.length <= max) return value;
+    this.problem(at, `must be a string of ${min} to ${max} characters, got ${show(value)}`);
+    return undefined;
+  }
+
+  names(value: unknown, at: string): readonly string[] | undefined {
+    if (value === undefined) return undefined;
+    const list: readonly unknown[] = Array.isArray(value) ? value : [value];
+    if (list.length > 0 && list.every((item) => typeof item === 'string' && item !== '')) return list as string[];
+    this.problem(at, `must be a non-empty string or a list of them, got ${show(value)}`);
+    return undefined;
+  }
+
+  path(value: unknown, at: string, fallback: string): string {
+    if (value === undefined) return fallback;
+    if (typeof value === 'string' && /^\/[^\s?#]*$/.test(value)) return value;
+    this.problem(at, `must begin with a slash and hold no space, "?" or "#", got ${show(value)}`);
+    return fallback;
+  }
+
+  origins(value: unknown, at: string): readonly string[] | undefined {
+    if (value === undefined) return undefined;
+    if (!Array.isArray(value)) {
+      this.problem(at, `must be a list of origins, got ${show(value)}`);
+      return undefined;
+    }
+    for (const origin of value as unknown[]) {
+      if (!isOriginPattern(origin)) {
+        this.problem(
+          at,
+          `must hold origins as "https://app.example.com" or "https://*.example.com", got ${show(origin)}`,
+        );
+      }
+    }
+    return value as string[];
+  }
+}
+
+function isOriginPattern(value: unknown): boolean {
+  if (typeof value !== 'string') return false;
+  const wildcard = value.replace('://*.', '://wildcard.');
+  if (!URL.canParse(wildcard)) return false;
+  const { origin, pathname, search, hash, username } = new URL(wildcard);
+  return origin !== 'null' && pathname === '/' && search + hash + username === '' && !wildcard.includes('*');
+}
+
+function show(value: unknown): string {
+  if (typeof value === 'number' || typeof value === 'boolean' || value === null) return String(value);
+  if (typeof value === 'string')
+    return value.length <= 64 ? JSON.stringify(value) : `a string of ${value.length} characters`;
+  return Array.isArray(value) ? JSON.stringify(value).slice(0, 100) : `a value of type ${typeof value}`;
+}
