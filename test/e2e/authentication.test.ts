@@ -277,6 +277,17 @@ describe('a token is refused', () => {
     expect(await client.closed).toEqual({ code: 3000, reason: 'TOKEN_INVALID' });
   });
 
+  it('again when it is known and has expired since, and is remembered by its whole text', async () => {
+    const test = await startApp({ gateways });
+    const known = token({ exp: seconds(test) + 20 });
+    const first = await Client.connect(`${test.url}/ws`, { token: known });
+    expect(await first.ask({ event: 'closed', id: 1 })).toMatchObject({ data: 'hello' });
+    const forged = `${known.slice(0, known.lastIndexOf('.'))}.${'A'.repeat(43)}`;
+    expect((await (await Client.connect(`${test.url}/ws`, { token: forged })).closed).reason).toBe('TOKEN_INVALID');
+    test.clock.jump(26_000);
+    expect((await (await Client.connect(`${test.url}/ws`, { token: known })).closed).reason).toBe('TOKEN_EXPIRED');
+  });
+
   it('without a word of it in the log', async () => {
     const { url, log } = await startApp({ gateways });
     const bad = `${b64(hs256)}.${Buffer.from('ada@example.org').toString('base64url')}.AAAA`;
