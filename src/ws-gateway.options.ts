@@ -49,7 +49,7 @@ export interface AuthOptions {
   reject?: 'close' | 'handshake';
   /** True lets a session without a token stay, for public events. @default false */
   anonymous?: boolean;
-  /** How long a session may stay unauthenticated, in milliseconds, 100 to 600_000. @default 10_000 */
+  /** How long a session may stay unauthenticated, in milliseconds, 1 to 600_000. @default 10_000 */
   timeoutMs?: number;
   /** Read only when `cookie` is among the sources, which this version does not offer. */
   cookie?: string;
@@ -95,9 +95,9 @@ export interface LimitOptions {
   maxConcurrentMessages?: number;
   /** Streamed replies a session may have open at once, 1 to 100_000; one more is RATE_LIMITED. @default 64 */
   maxStreams?: number;
-  /** How long a handler may take to answer, in milliseconds, 10 to 3_600_000. @default 30_000 */
+  /** How long a handler may take to answer, in milliseconds, 1 to 3_600_000. @default 30_000 */
   handlerTimeoutMs?: number;
-  /** Most bytes queued for a peer that does not read, 1_024 to 268_435_456; more close with 4113. @default 1_048_576 */
+  /** Most bytes queued for a peer that does not read, 1 to 268_435_456; more close with 4113. @default 1_048_576 */
   maxOutboundBytes?: number;
   /** Not enforced in this version; the start says so when it is set. `Infinity` is off. */
   messagesPerSecond?: number | null;
@@ -109,10 +109,11 @@ export interface LimitOptions {
   bytesPerSecond?: number | null;
 }
 
+/** Times are kept by a sweep every 250 ms, so shorter ones are as long as that. */
 export interface HeartbeatOptions {
-  /** Time between pings, in milliseconds, 100 to 3_600_000. @default 25_000 */
+  /** Time between pings, in milliseconds, 1 to 3_600_000. @default 25_000 */
   intervalMs?: number;
-  /** How long a pong may take, in milliseconds, 100 to 600_000; a peer without one is closed with 4108. @default 10_000 */
+  /** How long a pong may take, in milliseconds, 1 to 600_000; a peer without one is closed with 4108. @default 10_000 */
   timeoutMs?: number;
 }
 
@@ -132,7 +133,7 @@ export interface WsGatewayOptions {
   /** permessage-deflate (RFC 7692), without context takeover; `true` for its defaults. @default false */
   compression?: boolean | CompressionOptions;
   shutdown?: {
-    /** How long a drain may take, in milliseconds, 100 to 600_000. @default 10_000 */
+    /** How long a drain may take, in milliseconds, 1 to 600_000. @default 10_000 */
     drainMs?: number;
   };
   errors?: {
@@ -249,7 +250,7 @@ export function resolveOptions(options: unknown): ResolvedOptions {
       sources: check.list(auth.sources, 'auth.sources', SOURCES) ?? DEFAULTS.auth.sources,
       reject: check.oneOf(auth.reject, 'auth.reject', ['close', 'handshake'] as const, DEFAULTS.auth.reject),
       anonymous: check.boolean(auth.anonymous, 'auth.anonymous', DEFAULTS.auth.anonymous),
-      timeoutMs: check.integer(auth.timeoutMs, 'auth.timeoutMs', 100, 600_000, DEFAULTS.auth.timeoutMs),
+      timeoutMs: check.integer(auth.timeoutMs, 'auth.timeoutMs', 1, 600_000, DEFAULTS.auth.timeoutMs),
       refreshLeadMs: check.integer(auth.refreshLeadMs, 'auth.refreshLeadMs', 0, 3_600_000, DEFAULTS.auth.refreshLeadMs),
     },
     firewall: { origins: check.origins(firewall.origins, 'firewall.origins') },
@@ -260,21 +261,21 @@ export function resolveOptions(options: unknown): ResolvedOptions {
       maxBadFrames: limit('maxBadFrames', 1, 1_000_000),
       maxConcurrentMessages: limit('maxConcurrentMessages', 1, 10_000),
       maxStreams: limit('maxStreams', 1, 100_000),
-      handlerTimeoutMs: limit('handlerTimeoutMs', 10, 3_600_000),
-      maxOutboundBytes: limit('maxOutboundBytes', 1_024, 268_435_456),
+      handlerTimeoutMs: limit('handlerTimeoutMs', 1, 3_600_000),
+      maxOutboundBytes: limit('maxOutboundBytes', 1, 268_435_456),
     },
     heartbeat: {
       intervalMs: check.integer(
         heartbeat.intervalMs,
         'heartbeat.intervalMs',
-        100,
+        1,
         3_600_000,
         DEFAULTS.heartbeat.intervalMs,
       ),
-      timeoutMs: check.integer(heartbeat.timeoutMs, 'heartbeat.timeoutMs', 100, 600_000, DEFAULTS.heartbeat.timeoutMs),
+      timeoutMs: check.integer(heartbeat.timeoutMs, 'heartbeat.timeoutMs', 1, 600_000, DEFAULTS.heartbeat.timeoutMs),
     },
     compression: resolveCompression(check, root.compression),
-    shutdown: { drainMs: check.integer(shutdown.drainMs, 'shutdown.drainMs', 100, 600_000, DEFAULTS.shutdown.drainMs) },
+    shutdown: { drainMs: check.integer(shutdown.drainMs, 'shutdown.drainMs', 1, 600_000, DEFAULTS.shutdown.drainMs) },
     errors: { event: check.text(errors.event, 'errors.event', 1, 128) ?? DEFAULTS.errors.event },
     unenforced: unenforcedOf(check, { auth, firewall, limits }),
   };
