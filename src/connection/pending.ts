@@ -15,7 +15,6 @@ export class PendingRequest {
   constructor(
     readonly session: WsSession,
     readonly route: Route,
-    readonly event: string,
     readonly id: MessageId | undefined,
     /** True for a token without an envelope: there is no request to answer with an exception. */
     readonly bare: boolean,

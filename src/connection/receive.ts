@@ -67,7 +67,7 @@ function follow(
   result: PromiseLike<unknown> | Observable<unknown>,
 ): void {
   const { clock, pending } = session.server.context;
-  const request = new PendingRequest(session, route, message.event, message.id, bare, clock.now());
+  const request = new PendingRequest(session, route, message.id, bare, clock.now());
   pending.add(request);
   session.began(request);
   if (isObservable(result)) return stream(request, result);
@@ -78,7 +78,7 @@ function follow(
       if (request.settled) return;
       if (isObservable(value)) return stream(request, value);
       if (value instanceof InterceptedReply) return stream(request, value.values, value);
-      reply(session, request.event, request.id, value);
+      reply(session, route.event, request.id, value);
       settle(request);
     })
     .then(undefined, (error: unknown) => failPending(request, error))
@@ -89,8 +89,10 @@ function follow(
 
 /** A streamed reply: each value under the request's `id`, then `done`. */
 function stream(request: PendingRequest, values: Observable<unknown>, intercepted?: InterceptedReply): void {
-  const { session, event, id } = request;
+  const { session, id } = request;
+  const { event } = request.route;
   if (request.settled) return;
+  if (!session.isLive && intercepted === undefined) return settle(request); // nobody is left to read it
   let single: unknown; // the answer, should it turn out to be no stream
   const guarded = (step: () => void): void => {
     try {
@@ -130,6 +132,7 @@ function stream(request: PendingRequest, values: Observable<unknown>, intercepte
 
 /** It counts among the session's streams from now on. Without an `id` nobody waits for its first value. */
 function begin(request: PendingRequest): void {
+  if (!request.session.isLive) return settle(request);
   if (!request.session.streaming()) {
     throw new GatewayError('RATE_LIMITED', { message: 'Too many streams', retryAfterMs: 1_000 });
   }
@@ -147,17 +150,12 @@ export function failPending(request: PendingRequest, error: unknown): void {
 }
 
 /** Answers first and counts it as answered after, since the next held message may run at once. */
-function settle(request: PendingRequest, answer?: () => void): void {
+export function settle(request: PendingRequest, answer?: () => void): void {
   request.settled = true;
   answer?.();
   request.session.server.context.pending.delete(request);
   stop(request);
   request.session.ended(request);
-}
-
-/** The session is gone: nobody reads the stream any more. */
-export function abandon(request: PendingRequest): void {
-  settle(request);
 }
 
 /** Ends the stream of a request. What an application does when it is unsubscribed from may throw. */

@@ -4,7 +4,7 @@ import { GatewayError, isErrorCode } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
 import { end, endByApplication } from './failure.js';
 import type { PendingRequest } from './pending.js';
-import { abandon, receive } from './receive.js';
+import { receive, settle } from './receive.js';
 import type { GatewayServer } from './server.js';
 import { isClose, SESSION } from './socket.js';
 import type { GatewaySocket } from './socket.js';
@@ -148,7 +148,7 @@ export class WsSession {
 
   /** @internal Takes a principal, at first or in place of an earlier one with the same subject. */
   authenticate(principal: Principal): void {
-    const { clock, options, sessions } = this.server.context;
+    const { clock, options } = this.server.context;
     const now = clock.now();
     const { expiresAt } = principal;
     // Let in within the tolerance: it ends when the tolerance does (PROTOCOL.md §2).
@@ -156,7 +156,12 @@ export class WsSession {
     this.#expiringAt = expiresAt - options.auth.refreshLeadMs;
     this.#authenticateBy = Infinity;
     this.#principal = principal;
-    if (this.#phase === OPEN) sessions.admitToBroadcasts(this);
+    this.#joinBroadcasts();
+  }
+
+  /** From here on it is among the `clients` of its server. */
+  #joinBroadcasts(): void {
+    if (this.mayBeWrittenTo) this.server.clients.add(this.socket);
   }
 
   /** @internal True when the token's time is over, whether or not the sweep has come by. */
@@ -168,7 +173,7 @@ export class WsSession {
   open(): void {
     if (this.#phase !== OPENING) return;
     this.#phase = OPEN;
-    if (this.mayBeWrittenTo) this.server.context.sessions.admitToBroadcasts(this);
+    this.#joinBroadcasts();
   }
 
   /** @internal Resolves when `handleConnection` has had its time, whether or not the session is still there. */
@@ -196,7 +201,7 @@ export class WsSession {
   /** @internal */
   closed(): void {
     this.#phase = this.isLive ? CLOSED_BY_PEER : CLOSED;
-    for (const request of this.#pending ?? []) if (request.isStream) abandon(request);
+    for (const request of this.#pending ?? []) if (request.isStream) settle(request); // nobody reads it any more
     this.release(); // what the peer had sent before it closed is handled all the same
   }
 

@@ -64,11 +64,6 @@ export class WsSessions {
     if (this.#sessions.size === 0) this.#whenEmpty?.();
   }
 
-  /** @internal An open session that may be written to by `server.clients`. */
-  admitToBroadcasts(session: WsSession): void {
-    session.server.clients.add(session.socket);
-  }
-
   /** @internal Its `handleConnection` runs: it has its time, even when the peer has gone. */
   watchOpening(session: WsSession): void {
     this.#opening.add(session);

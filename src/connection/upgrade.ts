@@ -76,7 +76,9 @@ export class Endpoint {
 
   readonly #onClientError = (error: NodeJS.ErrnoException, socket: Duplex): void => {
     if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
-    if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT') return void socket.end(REQUEST_TIMEOUT, () => socket.destroy());
+    if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && !owesResponse(socket)) {
+      return void socket.end(REQUEST_TIMEOUT, () => socket.destroy());
+    }
     this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: 'Not an HTTP request' }));
   };
 
@@ -85,9 +87,9 @@ export class Endpoint {
   }
 
   #refuse(socket: Duplex, error: unknown): void {
-    // Our answer would be written into the one that is under way.
-    if (owesResponse(socket)) socket.destroy();
-    refuse(socket, error, this.context.monitor, this.lingering, addressOf(socket));
+    const clientAddress = addressOf(socket); // a destroyed socket has none
+    if (owesResponse(socket)) socket.destroy(); // our answer would be written into the one that is under way
+    refuse(socket, error, this.context.monitor, this.lingering, clientAddress);
   }
 }
 

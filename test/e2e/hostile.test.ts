@@ -128,6 +128,20 @@ class HostileGateway {
     await new Promise(setImmediate);
     handled++;
   }
+  @SubscribeMessage('gate') gate(): Promise<void> {
+    return new Promise((resolve) => gates.push(resolve));
+  }
+  @SubscribeMessage('quiet') quiet(): Observable<never> {
+    return new Observable(() => {
+      subscribed++;
+      return () => void subscribed--;
+    });
+  }
+  @UseInterceptors({ intercept: (_: unknown, next: CallHandler) => next.handle() })
+  @SubscribeMessage('quiet-intercepted')
+  quietIntercepted(): Observable<never> {
+    return this.quiet();
+  }
   @SubscribeMessage('late') late(): Promise<never> {
     return new Promise((_, reject) => (fail = reject));
   }
@@ -172,6 +186,8 @@ class HostileGateway {
 let test: TestApp;
 let client: Client;
 let handled = 0;
+let subscribed = 0;
+const gates: (() => void)[] = [];
 let fail: (error: Error) => void = () => undefined;
 
 beforeEach(async () => {
@@ -390,6 +406,18 @@ describe('what a stranger sends', () => {
     await client.close();
     await expect.poll(() => handled).toBe(100);
     expect(sessions().count()).toBe(0);
+  });
+
+  it.each(['quiet', 'quiet-intercepted'])('before it closes leaves no stream behind, not even %s', async (event) => {
+    const before = handled;
+    for (let i = 0; i < 16; i++) client.send({ event: 'gate' });
+    for (let i = 0; i < 40; i++) client.send({ event });
+    client.send({ event: 'count' });
+    await client.close();
+    await expect.poll(() => sessions().count()).toBe(0);
+    for (const open of gates.splice(0)) open();
+    await expect.poll(() => handled - before).toBe(1);
+    await expect.poll(() => subscribed).toBe(0);
   });
 
   it('for a class without rules is passed on as it came', async () => {
