@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { Injectable } from '@nestjs/common';
 import { JwtService } from '@nestjs/jwt';
 import { GatewayError } from '../protocol/errors.js';
-import { BEARER_SUBPROTOCOL } from '../protocol/message.js';
+import { BEARER_SUBPROTOCOL, isJsonObject } from '../protocol/message.js';
 import type { ResolvedOptions, TokenSource } from '../ws-gateway.options.js';
 import type { WsClock } from './clock.js';
 import type { Principal } from './session.js';
@@ -106,8 +106,8 @@ function invalid(reason: string): GatewayError {
 
 /** What jsonwebtoken leaves open. */
 function principalOf(header: unknown, payload: unknown, latestIssue: number): Principal {
-  if (isRecord(header) && 'crit' in header) throw invalid('critical header parameters are not understood'); // RFC 7515 §4.1.11
-  if (!isRecord(payload)) throw invalid('payload is no object');
+  if (isJsonObject(header) && 'crit' in header) throw invalid('critical header parameters are not understood'); // RFC 7515 §4.1.11
+  if (!isJsonObject(payload)) throw invalid('payload is no object');
   const { sub, exp, iat } = payload;
   if (typeof sub !== 'string' || sub === '') throw invalid('sub is missing');
   if (typeof exp !== 'number' || !Number.isFinite(exp * 1000)) throw invalid('exp is missing');
@@ -125,10 +125,6 @@ function principalOf(header: unknown, payload: unknown, latestIssue: number): Pr
 function namesIn(claim: unknown): string[] {
   if (typeof claim === 'string') return claim.split(' ').filter((name) => name !== '');
   return Array.isArray(claim) ? claim.filter((name) => typeof name === 'string') : [];
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 const READERS: Partial<Record<TokenSource, (request: IncomingMessage) => string | undefined>> = {

@@ -35,7 +35,7 @@ function readRules(dto: NewableFunction): DtoRules {
 }
 
 /** True for a class that class-validator knows rules of, its own or inherited. */
-export function hasRules(type: unknown): type is NewableFunction {
+export function hasRules(type: unknown): type is new () => object {
   return typeof type === 'function' && type !== Object && rulesOf(type).properties.size > 0;
 }
 

@@ -3,6 +3,7 @@ import type { ClassConstructor } from 'class-transformer';
 import { validate } from 'class-validator';
 import { GatewayError } from '../protocol/errors.js';
 import type { ErrorDetail } from '../protocol/errors.js';
+import { isJsonObject } from '../protocol/message.js';
 import { acceptOf, REFUSED, Uncompilable } from './dto-compiler.js';
 import type { Accept } from './dto-compiler.js';
 import { misfit, UNKNOWN_PROPERTY } from './dto-rules.js';
@@ -55,7 +56,7 @@ export function dtoValidator<T extends object>(dto: ClassConstructor<T>): DtoVal
     isCompiled: accept !== undefined,
     reason,
     validate(payload, path = '') {
-      if (accept !== undefined && typeof payload === 'object' && payload !== null && !Array.isArray(payload)) {
+      if (accept !== undefined && isJsonObject(payload)) {
         const instance = accept(payload);
         if (instance !== REFUSED) return instance as T; // because accept() makes instances of this class
       }
@@ -66,7 +67,7 @@ export function dtoValidator<T extends object>(dto: ClassConstructor<T>): DtoVal
 
 /** What class-transformer and class-validator say, with the words for a refusal. */
 async function validateSlowly<T extends object>(payload: unknown, dto: ClassConstructor<T>, path: string): Promise<T> {
-  if (typeof payload !== 'object' || payload === null || Array.isArray(payload)) {
+  if (!isJsonObject(payload)) {
     throw failed([{ path, rule: 'isObject', message: 'must be an object' }]);
   }
   const instance = toInstance(dto, payload, path);

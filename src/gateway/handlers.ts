@@ -127,11 +127,11 @@ export class Handlers {
   /** A gateway's `handleConnection` and `handleDisconnect`; undefined when it has neither. */
   hooksOf(host: GatewayHost, server: GatewayServer): ConnectionHooks | undefined {
     const { wrapper } = host;
-    const prototype = wrapper.instance as { handleConnection?: Method; handleDisconnect?: Method };
-    if (prototype.handleConnection === undefined && prototype.handleDisconnect === undefined) return undefined;
+    const gateway = wrapper.instance as { handleConnection?: Method; handleDisconnect?: Method };
+    if (gateway.handleConnection === undefined && gateway.handleDisconnect === undefined) return undefined;
     const call = (session: WsSession, name: 'handleConnection' | 'handleDisconnect', argument: unknown): unknown => {
-      if (prototype[name] === undefined) return undefined;
-      if (wrapper.isDependencyTreeStatic()) return prototype[name](session.socket, argument);
+      if (gateway[name] === undefined) return undefined;
+      if (wrapper.isDependencyTreeStatic()) return gateway[name](session.socket, argument);
       return this.#inContext(host, server, session).then(({ instance }) =>
         (instance[name] as Method)(session.socket, argument),
       );
@@ -171,7 +171,7 @@ export class Handlers {
     const parameters = parametersOf(
       instance,
       name,
-      (metadata) => this.pipe.applies(metadata),
+      (metadata) => this.pipe.checkOf(metadata),
       (ownPipes) => [...pipes, ...this.#pipes.createConcreteContext<unknown[], PipeTransform[]>(ownPipes)],
     );
     return {
@@ -192,11 +192,12 @@ export class Handlers {
     const given = [session.socket, message.data, message.event];
     const args = emptyArguments(handler);
     let waiting: PromiseLike<unknown>[] | undefined;
-    for (const { index, read, validated, metadata } of parameters) {
+    for (const { index, read, check } of parameters) {
       const value = read(given);
-      const checked = validated ? this.pipe.transform(value, metadata) : value;
-      if (validated && isThenable(checked)) (waiting ??= []).push(checked.then((result) => (args[index] = result)));
-      else args[index] = checked;
+      const checked = check === undefined ? value : check(value);
+      if (check !== undefined && isThenable(checked)) {
+        (waiting ??= []).push(checked.then((result) => (args[index] = result)));
+      } else args[index] = checked;
     }
     if (waiting !== undefined) return Promise.all(waiting).then(() => method.apply(instance, args));
     return method.apply(instance, args);
@@ -235,9 +236,9 @@ export class Handlers {
   async #argumentsOf(handler: Handler, given: readonly unknown[]): Promise<unknown[]> {
     const args = emptyArguments(handler);
     await Promise.all(
-      handler.parameters.map(async ({ index, read, validated, metadata, pipes }) => {
+      handler.parameters.map(async ({ index, read, check, metadata, pipes }) => {
         const value = await read(given);
-        const checked = validated ? await this.pipe.transform(value, metadata) : value;
+        const checked = check === undefined ? value : await check(value);
         args[index] = await this.#pipesConsumer.applyPipes(checked, metadata, [...pipes]);
       }),
     );

@@ -3,6 +3,7 @@ import { CUSTOM_ROUTE_ARGS_METADATA } from '@nestjs/common/internal';
 import { ContextUtils } from '@nestjs/core/internal';
 import { PARAM_ARGS_METADATA } from '@nestjs/websockets/internal';
 import { currentPrincipal, currentSession } from './decorators.js';
+import type { PayloadCheck } from './ws-validation.pipe.js';
 
 /** One parameter of a handler. */
 export interface Parameter {
@@ -12,7 +13,8 @@ export interface Parameter {
   readonly metadata: ArgumentMetadata;
   /** The application's, in Nest's order: global, gateway, method, parameter. */
   readonly pipes: readonly PipeTransform[];
-  readonly validated: boolean;
+  /** The pipe of this package; undefined where it has nothing to check. */
+  readonly check: PayloadCheck | undefined;
   /** True when it needs nothing of Nest's context. */
   readonly plain: boolean;
 }
@@ -37,13 +39,13 @@ const utils = new ContextUtils();
 /**
  * The parameters of a handler, with how each is read and what stands between it and the handler.
  *
- * @param applies whether the pipe of this package has anything to check
+ * @param checkOf what the pipe of this package checks a parameter with
  * @param pipesWith the application's pipes for a parameter that has some of its own
  */
 export function parametersOf(
   instance: object,
   name: string,
-  applies: (metadata: ArgumentMetadata) => boolean,
+  checkOf: (metadata: ArgumentMetadata) => PayloadCheck | undefined,
   pipesWith: (own: unknown[]) => PipeTransform[],
 ): Parameter[] {
   const types = utils.reflectCallbackParamtypes(instance as never, name) as Type[] | undefined;
@@ -52,7 +54,7 @@ export function parametersOf(
     name,
     PARAM_ARGS_METADATA,
   );
-  if (Object.keys(declared ?? {}).length === 0) return undecorated(types, applies);
+  if (Object.keys(declared ?? {}).length === 0) return undecorated(types, checkOf);
   const contextOf = utils.getContextFactory(
     'ws',
     instance as never,
@@ -73,7 +75,7 @@ export function parametersOf(
       index,
       metadata,
       pipes,
-      validated: applies(metadata),
+      check: checkOf(metadata),
       plain: pipes.length === 0 && (isKnown || !key.includes(CUSTOM_ROUTE_ARGS_METADATA)),
       read: readerOf(kind, data, factory, contextOf as never),
     };
@@ -81,10 +83,13 @@ export function parametersOf(
 }
 
 /** `handle(client, data)` without decorators: Nest's pipes leave it alone, but its class still says what `data` may be. */
-function undecorated(types: Type[] | undefined, applies: (metadata: ArgumentMetadata) => boolean): Parameter[] {
+function undecorated(
+  types: Type[] | undefined,
+  checkOf: (metadata: ArgumentMetadata) => PayloadCheck | undefined,
+): Parameter[] {
   return [0, 1, 2].map((index) => {
     const metadata: ArgumentMetadata = { type: index === 1 ? 'body' : 'custom', metatype: types?.[index] };
-    return { index, metadata, pipes: [], validated: applies(metadata), plain: true, read: (args) => args[index] };
+    return { index, metadata, pipes: [], check: checkOf(metadata), plain: true, read: (args) => args[index] };
   });
 }
 

@@ -5,6 +5,9 @@ import { dtoValidator, failed } from './dto-validator.js';
 import type { DtoValidator } from './dto-validator.js';
 import { detailsOfIssues } from './schema-issues.js';
 
+/** The checked payload, or a promise of it. */
+export type PayloadCheck = (value: unknown) => unknown;
+
 type Schema = NonNullable<ArgumentMetadata['schema']>;
 
 /**
@@ -19,22 +22,21 @@ type Schema = NonNullable<ArgumentMetadata['schema']>;
 export class WsValidationPipe implements PipeTransform {
   readonly #validators = new WeakMap<object, DtoValidator<object>>();
 
-  /** True when there is anything to check for a parameter: a body with a schema, or with a class that has rules. */
-  applies({ type, schema, metatype }: ArgumentMetadata): boolean {
-    return type === 'body' && (schema !== undefined || hasRules(metatype));
+  transform(value: unknown, metadata: ArgumentMetadata): unknown {
+    const check = this.checkOf(metadata);
+    return check === undefined ? value : check(value);
   }
 
-  transform(value: unknown, metadata: ArgumentMetadata): unknown {
-    const { schema, metatype, data: path = '' } = metadata;
-    if (!this.applies(metadata)) return value;
-    if (schema !== undefined) return validateSchema(value, schema, path);
-    let validator = this.#validators.get(metatype as object);
-    if (validator === undefined) {
-      validator = dtoValidator(metatype as new () => object); // because applies() has seen a class
-      this.#validators.set(metatype as object, validator);
-    }
+  /** What a parameter is checked with, for whoever asks once and calls often; undefined when there is nothing to check. */
+  checkOf({ type, schema, metatype, data: path = '' }: ArgumentMetadata): PayloadCheck | undefined {
+    if (type !== 'body') return undefined;
+    if (schema !== undefined) return (value) => validateSchema(value, schema, path);
+    if (!hasRules(metatype)) return undefined;
+    let validator = this.#validators.get(metatype);
+    if (validator === undefined) this.#validators.set(metatype, (validator = dtoValidator(metatype)));
+    const { validate } = validator;
     // A message without data is an empty one: the rules say what it lacks.
-    return validator.validate(value ?? {}, path);
+    return (value) => validate(value ?? {}, path);
   }
 }
 

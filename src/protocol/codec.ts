@@ -1,6 +1,6 @@
 import secureJson from 'secure-json-parse';
 import { GatewayError } from './errors.js';
-import { isEventName, isMessageId } from './message.js';
+import { isEventName, isJsonObject, isMessageId } from './message.js';
 import type { InboundMessage, MessageId } from './message.js';
 
 const REFUSE_POISON = { protoAction: 'error', constructorAction: 'error' } as const;
@@ -24,10 +24,8 @@ export class BadFrame extends GatewayError {
 export function decode(text: string, maxDepth: number): InboundMessage {
   if (isDeeperThan(text, maxDepth)) throw new BadFrame('Nested too deep');
   const value = parse(text);
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new BadFrame('A message is a JSON object');
-  }
-  const { event, data, id } = value as { event?: unknown; data?: unknown; id?: unknown };
+  if (!isJsonObject(value)) throw new BadFrame('A message is a JSON object');
+  const { event, data, id } = value;
   if (id !== undefined && !isMessageId(id)) {
     throw new BadFrame('"id" is a string of 1 to 64 characters or an integer from 0 to 2^53-1');
   }

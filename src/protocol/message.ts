@@ -39,6 +39,11 @@ export interface DisconnectData {
   readonly retryAfterMs?: number;
 }
 
+/** True for a JSON object: no array, no null. */
+export function isJsonObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
 export function isEventName(value: unknown): value is string {
   return typeof value === 'string' && value.length >= 1 && value.length <= MAX_EVENT_LENGTH;
 }

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
+import { isJsonObject } from '../protocol/message.js';
 import { resolveOptions, WsGatewayOptionsError } from '../ws-gateway.options.js';
 import type { WsGatewayOptions } from '../ws-gateway.options.js';
 
@@ -111,8 +112,8 @@ export function readConfiguration(environment: NodeJS.ProcessEnv, isTerminal: bo
 
 /** Without any key: in production that is a mistake, elsewhere somebody is trying the service out. */
 function needsSecret(options: Tree, get: (name: string) => string | undefined, problems: string[]): boolean {
-  const { jwt } = (isTree(options.auth) ? options.auth : {}) as { jwt?: unknown };
-  const { secret, publicKey } = (isTree(jwt) ? jwt : {}) as { secret?: unknown; publicKey?: unknown };
+  const { jwt } = (isJsonObject(options.auth) ? options.auth : {}) as { jwt?: unknown };
+  const { secret, publicKey } = (isJsonObject(jwt) ? jwt : {}) as { secret?: unknown; publicKey?: unknown };
   if (secret !== undefined || publicKey !== undefined || get('JWT_PUBLIC_KEY') !== undefined) return false;
   if (get('NODE_ENV') === 'production') {
     problems.push('JWT_SECRET or JWT_PUBLIC_KEY is needed when NODE_ENV is production');
@@ -141,7 +142,7 @@ function optionsFile(path: string | undefined, problems: string[]): Tree {
   if (text === undefined) return {};
   try {
     const value: unknown = JSON.parse(text);
-    if (isTree(value)) return value;
+    if (isJsonObject(value)) return value;
     problems.push(`WS_GATEWAY_CONFIG: ${path} must hold a JSON object`);
   } catch {
     // The parser's message may quote the file, and the file may hold a secret.
@@ -207,13 +208,9 @@ function assign(tree: Tree, path: string, value: unknown): void {
   let node = tree;
   for (const key of keys) {
     if (node[key] === undefined) node[key] = {};
-    if (!isTree(node[key])) return; // resolveOptions() names it
+    if (!isJsonObject(node[key])) return; // resolveOptions() names it
     node = node[key];
   }
   if (value === undefined) delete node[last];
   else node[last] = value;
-}
-
-function isTree(value: unknown): value is Tree {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
