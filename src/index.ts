@@ -1,14 +1,12 @@
 export { WsGatewayModule } from './ws-gateway.module.js';
 export { DEFAULTS, WsGatewayOptionsError } from './ws-gateway.options.js';
 export type {
-  Algorithm,
   AuthOptions,
   CompressionOptions,
   FirewallOptions,
   HeartbeatOptions,
-  JwtOptions,
   LimitOptions,
-  TokenSource,
+  Revalidate,
   WsGatewayOptions,
 } from './ws-gateway.options.js';
 
@@ -19,7 +17,16 @@ export { WsValidationPipe } from './gateway/ws-validation.pipe.js';
 export { dtoValidator } from './gateway/dto-validator.js';
 export type { DtoValidator } from './gateway/dto-validator.js';
 export { WsExceptionFilter } from './gateway/ws-exception.filter.js';
-export { CurrentPrincipal, CurrentSession, Public, Roles, Scopes } from './gateway/decorators.js';
+export {
+  Authorize,
+  CurrentPrincipal,
+  CurrentSession,
+  Public,
+  Roles,
+  Scopes,
+  UseConnectionGuard,
+} from './gateway/decorators.js';
+export type { AuthorizationRule, Rule } from './gateway/authorization.js';
 export { AuthDto } from './gateway/dto/auth.dto.js';
 export { EmailDto } from './gateway/dto/email.dto.js';
 export { PayloadDto } from './gateway/dto/payload.dto.js';
@@ -29,11 +36,21 @@ export type { CatalogueCode, ErrorCode, ErrorDetail, ErrorSpec, GatewayErrorOpti
 export type { DisconnectData, ExceptionData, InboundMessage, MessageId } from './protocol/message.js';
 
 export { WsSession } from './connection/session.js';
-export type { Principal, SessionPhase } from './connection/session.js';
+export type { SessionPhase } from './connection/session.js';
 export { WsSessions } from './connection/sessions.js';
-export type { SessionFilter } from './connection/sessions.js';
+export type { RevocationFilter, SessionFilter, SessionPage, SessionQuery } from './connection/sessions.js';
+export type { ConnectionAttempt, ConnectionGuard } from './connection/connection-guard.js';
 
-export { Authentication } from './connection/authentication.js';
+export { Authentication } from './authentication/authentication.js';
+export { Authenticator } from './authentication/authenticator.js';
+export type { AuthenticationContext } from './authentication/authenticator.js';
+export type { ClaimNames } from './authentication/claims.js';
+export type { TokenSource } from './authentication/credentials.js';
+export { JwtAuthenticator } from './authentication/jwt-authenticator.js';
+export type { Algorithm, JwtIssuerOptions, JwtOptions } from './authentication/jwt-options.js';
+export type { Principal, PrincipalInit } from './authentication/principal.js';
+export { WsTickets } from './authentication/tickets.js';
+export type { Ticket, TicketBinding } from './authentication/tickets.js';
 export { WsClock } from './connection/clock.js';
 export { WsMonitor } from './monitoring/events.js';
 export type { FailureEvent, FailureLevel, FailureListener } from './monitoring/events.js';

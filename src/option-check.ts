@@ -1,3 +1,6 @@
+import type { Type } from '@nestjs/common';
+import type { ClaimNames } from './authentication/claims.js';
+
 /** Collects problems instead of throwing at the first. A getter returns its fallback where there was one. */
 export class OptionCheck {
   readonly problems: string[] = [];
@@ -23,6 +26,12 @@ export class OptionCheck {
     if (Number.isInteger(value) && (value as number) >= min && (value as number) <= max) return value as number;
     this.problem(at, `must be an integer from ${min} to ${max}, got ${show(value)}`);
     return fallback;
+  }
+
+  /** A number of things, of which `Infinity`, written `null` in JSON, means no limit. */
+  count(value: unknown, at: string, min: number, max: number, fallback: number): number {
+    if (value === Infinity || value === null) return Infinity;
+    return this.integer(value, at, min, max, fallback);
   }
 
   boolean(value: unknown, at: string, fallback: boolean): boolean {
@@ -63,6 +72,44 @@ export class OptionCheck {
     if (list.length > 0 && list.every((item) => typeof item === 'string' && item !== '')) return list as string[];
     this.problem(at, `must be a non-empty string or a list of them, got ${show(value)}`);
     return undefined;
+  }
+
+  /** An object whose members have names of the application's. */
+  record(value: unknown, at: string): Record<string, unknown> | undefined {
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+    this.problem(at, `must be an object, got ${show(value)}`);
+    return undefined;
+  }
+
+  /** A name as HTTP has them (RFC 9110 §5.6.2): of a cookie, for one. */
+  token(value: unknown, at: string): string | undefined {
+    if (value === undefined) return undefined;
+    if (typeof value === 'string' && /^[\w!#$%&'*+.^`|~-]{1,256}$/.test(value)) return value;
+    this.problem(at, `must be a name of letters, digits and -_.!#$%&'*+^\`|~, got ${show(value)}`);
+    return undefined;
+  }
+
+  /** Where names stand in a token. */
+  claims(value: unknown, at: string): ClaimNames | undefined {
+    if (typeof value === 'function') return value as ClaimNames; // because what it returns is checked each time
+    return typeof value === 'string' && value !== '' ? value : this.names(value, at);
+  }
+
+  callable(value: unknown, at: string): ((...args: never[]) => unknown) | undefined {
+    if (value === undefined || typeof value === 'function') return value as undefined | (() => unknown);
+    this.problem(at, `must be a function, got ${show(value)}`);
+    return undefined;
+  }
+
+  /** Objects that have a method, or classes whose instances do. */
+  instances<T>(value: unknown, at: string, method: string): (Type<T> | T)[] {
+    if (value === undefined) return [];
+    const has = (item: unknown): boolean =>
+      typeof (item as Record<string, unknown> | undefined)?.[method] === 'function';
+    const isOne = (item: unknown): boolean => has(typeof item === 'function' ? item.prototype : item);
+    if (Array.isArray(value) && value.every(isOne)) return value as (Type<T> | T)[];
+    this.problem(at, `must be a list of classes, or objects, with a method ${method}()`);
+    return [];
   }
 
   path(value: unknown, at: string, fallback: string): string {

@@ -4,12 +4,22 @@ import { ApplicationConfig, HttpAdapterHost, ModuleRef, ModulesContainer } from 
 import { JwtService } from '@nestjs/jwt';
 import { GATEWAY_METADATA, GATEWAY_OPTIONS, PORT_METADATA } from '@nestjs/websockets/internal';
 import { WsGatewayAdapter } from './connection/adapter.js';
-import { Authentication } from './connection/authentication.js';
+import { Authentication } from './authentication/authentication.js';
+import { Authenticator } from './authentication/authenticator.js';
+import { Deadlines } from './authentication/deadlines.js';
+import { JwtAuthenticator } from './authentication/jwt-authenticator.js';
+import { Revocations } from './authentication/revocations.js';
+import { WsTickets } from './authentication/tickets.js';
 import { SystemClock, WsClock } from './connection/clock.js';
+import type { Swept } from './connection/heartbeat.js';
 import { PendingRequests } from './connection/pending.js';
+import { Revalidation } from './connection/revalidation.js';
+import type { ConnectionContext, GatewayServer } from './connection/server.js';
 import { WsSessions } from './connection/sessions.js';
+import { CONNECTION_GUARDS_METADATA } from './gateway/decorators.js';
 import { Handlers } from './gateway/handlers.js';
 import type { GatewayHost } from './gateway/handlers.js';
+import { instanceOf } from './gateway/instances.js';
 import { WsExceptionFilter } from './gateway/ws-exception.filter.js';
 import { WsGateway } from './gateway/ws.gateway.js';
 import { WsGuard } from './gateway/ws.guard.js';
@@ -24,7 +34,10 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModule
   .setClassMethodName('forRoot')
   .build();
 
+type ConnectionGuards = ResolvedOptions['auth']['connectionGuards'];
+
 const OPTIONS = Symbol('nestjs-ws-gateway.options');
+const CONTEXT = Symbol('nestjs-ws-gateway.context');
 
 /**
  * Import it once, with `forRoot()` or `forRootAsync()`: every gateway of the application then stands behind the guard,
@@ -33,7 +46,12 @@ const OPTIONS = Symbol('nestjs-ws-gateway.options');
 @Global()
 @Module({
   providers: [
-    { provide: OPTIONS, inject: [MODULE_OPTIONS_TOKEN], useFactory: resolveOptions },
+    {
+      provide: OPTIONS,
+      inject: [MODULE_OPTIONS_TOKEN, ModulesContainer],
+      useFactory: (options: unknown, modules: ModulesContainer) =>
+        resolveOptions(options, !provides(modules, Authenticator)),
+    },
     { provide: WsClock, useClass: SystemClock },
     {
       provide: WsMonitor,
@@ -45,24 +63,79 @@ const OPTIONS = Symbol('nestjs-ws-gateway.options');
         return monitor;
       },
     },
-    WsSessions,
+    Revocations,
     {
-      provide: Authentication,
+      provide: WsSessions,
+      inject: [OPTIONS, Revocations, WsClock],
+      useFactory: ({ auth }: ResolvedOptions, revocations: Revocations, clock: WsClock) =>
+        new WsSessions(auth, revocations, () => clock.now()),
+    },
+    {
+      provide: WsTickets,
+      inject: [OPTIONS, WsClock],
+      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new WsTickets(auth.tickets.ttlMs, () => clock.now()),
+    },
+    {
+      provide: Deadlines,
+      inject: [OPTIONS, WsClock],
+      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new Deadlines(auth.timeoutMs, () => clock.now()),
+    },
+    {
+      provide: JwtAuthenticator,
       inject: [OPTIONS, WsClock],
       // A service of our own: one that the application configured for its HTTP routes has other keys and defaults.
-      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new Authentication(auth, clock, new JwtService({})),
+      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) =>
+        new JwtAuthenticator(auth.issuers, auth.claims, () => clock.now(), new JwtService({})),
+    },
+    {
+      provide: Authentication,
+      inject: [OPTIONS, JwtAuthenticator, WsTickets, Revocations, Deadlines],
+      useFactory: (
+        { auth }: ResolvedOptions,
+        jwt: JwtAuthenticator,
+        tickets: WsTickets,
+        revocations: Revocations,
+        deadlines: Deadlines,
+      ) => new Authentication(auth, jwt, tickets, revocations, deadlines),
     },
     WsGuard,
     WsValidationPipe,
     WsExceptionFilter,
     WsGateway,
     {
+      provide: CONTEXT,
+      inject: [OPTIONS, WsClock, WsMonitor, WsSessions, Authentication, Deadlines],
+      useFactory: (
+        options: ResolvedOptions,
+        clock: WsClock,
+        monitor: WsMonitor,
+        sessions: WsSessions,
+        authentication: Authentication,
+        deadlines: Deadlines,
+      ): ConnectionContext => {
+        const { revalidate, revalidateEveryMs } = options.auth;
+        const revalidation = new Revalidation(revalidate, revalidateEveryMs, () => clock.now());
+        const pending = new PendingRequests();
+        return { options, clock, monitor, sessions, authentication, deadlines, revalidation, pending };
+      },
+    },
+    {
       provide: WsGatewayAdapter,
-      inject: [ApplicationConfig, HttpAdapterHost, OPTIONS, WsClock, WsMonitor, WsSessions, Authentication],
+      inject: [ApplicationConfig, HttpAdapterHost, CONTEXT, WsTickets, Revocations],
       useFactory: installAdapter,
     },
   ],
-  exports: [WsSessions, WsGuard, WsValidationPipe, WsExceptionFilter, WsMonitor, WsClock, Authentication],
+  exports: [
+    WsSessions,
+    WsTickets,
+    WsGuard,
+    WsValidationPipe,
+    WsExceptionFilter,
+    WsMonitor,
+    WsClock,
+    Authentication,
+    JwtAuthenticator,
+  ],
 })
 export class WsGatewayModule
   extends ConfigurableModuleClass
@@ -76,6 +149,7 @@ export class WsGatewayModule
     private readonly moduleRef: ModuleRef,
     private readonly adapter: WsGatewayAdapter,
     @Inject(OPTIONS) private readonly options: ResolvedOptions,
+    private readonly authentication: Authentication,
     private readonly guard: WsGuard,
     private readonly pipe: WsValidationPipe,
     private readonly filter: WsExceptionFilter,
@@ -97,7 +171,10 @@ export class WsGatewayModule
     }
     const { unenforced } = this.options;
     if (unenforced.length > 0) this.#log.warn(`Not enforced in this version: ${unenforced.join(', ')}`);
-    this.#bindGateways();
+    if (provides(this.modules, Authenticator)) {
+      this.authentication.replaceAuthenticator(this.moduleRef.get(Authenticator, { strict: false }));
+    }
+    await this.#bindGateways();
     await this.adapter.start();
   }
 
@@ -109,7 +186,7 @@ export class WsGatewayModule
     await this.adapter.drain();
   }
 
-  #bindGateways(): void {
+  async #bindGateways(): Promise<void> {
     const handlers = new Handlers(this.config, this.modules, this.moduleRef, this.guard, this.pipe, this.filter);
     // The package's own gateway comes first: nobody else is to have `auth`.
     for (const host of this.#gateways().toSorted((a, b) => Number(b.own) - Number(a.own))) {
@@ -119,7 +196,7 @@ export class WsGatewayModule
       const server = this.adapter.find(port, options.path);
       if (server === undefined) continue; // an application context without sockets
       for (const { router, port: at, pathname } of host.own ? this.adapter.servers : [server]) {
-        for (const route of handlers.routesOf(host, server)) {
+        for (const route of await handlers.routesOf(host, server)) {
           if (router.add(route)) continue;
           const where = at === 0 ? pathname : `${pathname} on port ${at}`;
           throw new Error(
@@ -129,6 +206,18 @@ export class WsGatewayModule
       }
       const hooks = handlers.hooksOf(host, server);
       if (hooks !== undefined) server.router.hooks.push(hooks);
+      await this.#bindConnectionGuards(host, server);
+    }
+  }
+
+  async #bindConnectionGuards({ wrapper, module, own }: GatewayHost, server: GatewayServer): Promise<void> {
+    const key = CONNECTION_GUARDS_METADATA;
+    const guards = (Reflect.getMetadata(key, wrapper.metatype as object) ?? []) as ConnectionGuards;
+    for (const guard of guards) server.connectionGuards.push(await instanceOf(guard, module));
+    if (!own) return;
+    for (const guard of this.options.auth.connectionGuards) {
+      const instance = await instanceOf(guard, module);
+      for (const { connectionGuards } of this.adapter.servers) connectionGuards.push(instance);
     }
   }
 
@@ -142,21 +231,22 @@ export class WsGatewayModule
   }
 }
 
+/** True when the application has a provider of that class; its modules are known before any of them is made. */
+function provides(modules: ModulesContainer, token: typeof Authenticator): boolean {
+  return [...modules.values()].some(({ providers }) => providers.has(token));
+}
+
 /** Nest binds gateways before any lifecycle hook runs, so the adapter is put in its place while providers are made. */
 function installAdapter(
   config: ApplicationConfig,
   host: HttpAdapterHost,
-  options: ResolvedOptions,
-  clock: WsClock,
-  monitor: WsMonitor,
-  sessions: WsSessions,
-  authentication: Authentication,
+  context: ConnectionContext,
+  ...tables: Swept[]
 ): WsGatewayAdapter {
   if ((config.getIoAdapter() as unknown) instanceof WsGatewayAdapter) {
     throw new Error('WsGatewayModule is imported with forRoot() more than once');
   }
-  const context = { options, clock, monitor, sessions, authentication, pending: new PendingRequests() };
-  const adapter = new WsGatewayAdapter(context, host);
+  const adapter = new WsGatewayAdapter(context, host, tables);
   config.setIoAdapter(adapter);
   return adapter;
 }

@@ -1,45 +1,16 @@
-import { createPublicKey, createSecretKey } from 'node:crypto';
-import type { KeyObject } from 'node:crypto';
+import type { Type } from '@nestjs/common';
+import type { ClaimNames } from './authentication/claims.js';
+import { SOURCES } from './authentication/credentials.js';
+import type { TokenSource } from './authentication/credentials.js';
+import { JWT_DEFAULTS, resolveIssuers } from './authentication/jwt-options.js';
+import type { JwtOptions, ResolvedIssuer } from './authentication/jwt-options.js';
+import type { Principal } from './authentication/principal.js';
+import type { ConnectionGuard } from './connection/connection-guard.js';
 import { OptionCheck } from './option-check.js';
 
-/** Signature algorithms a token may have (RFC 7518 §3.1). `none` is not among them and cannot be. */
-export const ALGORITHMS = [
-  'HS256',
-  'HS384',
-  'HS512',
-  'RS256',
-  'RS384',
-  'RS512',
-  'PS256',
-  'PS384',
-  'PS512',
-  'ES256',
-  'ES384',
-  'ES512',
-] as const;
-export type Algorithm = (typeof ALGORITHMS)[number];
-
-/** Where a token is looked for; the order of `auth.sources` decides, and the first present source counts. */
-export const SOURCES = ['header', 'subprotocol', 'message'] as const;
-export type TokenSource = (typeof SOURCES)[number];
-
-export interface JwtOptions {
-  /** HMAC secret, at least 32 bytes (RFC 7518 §3.2). Either this or `publicKey` is needed. */
-  secret?: string | Uint8Array;
-  /** PEM of an RSA or EC public key, or of a certificate that holds one. */
-  publicKey?: string | Uint8Array;
-  /** Algorithms accepted; each has to fit the key. @default HS256 for a secret, RS256 or the curve's ES for a public key */
-  algorithms?: readonly Algorithm[];
-  /** Accepted `iss`; any when unset. */
-  issuer?: string | readonly string[];
-  /** Accepted `aud`; any when unset. */
-  audience?: string | readonly string[];
-  /** Tolerance for `exp` and `nbf` at authentication, in seconds, 0 to 300. @default 5 */
-  clockToleranceSec?: number;
-}
-
 export interface AuthOptions {
-  jwt: JwtOptions;
+  /** How tokens are verified. Needed, unless the application provides an `Authenticator`. */
+  jwt?: JwtOptions;
   /** @default ['header', 'subprotocol', 'message'] */
   sources?: readonly TokenSource[];
   /**
@@ -51,15 +22,33 @@ export interface AuthOptions {
   anonymous?: boolean;
   /** How long a session may stay unauthenticated, in milliseconds, 1 to 600_000. @default 10_000 */
   timeoutMs?: number;
-  /** Read only when `cookie` is among the sources, which this version does not offer. */
+  /** Name of the cookie that holds the token; needed with the source `cookie`, which also needs `firewall.origins`. */
   cookie?: string;
-  /** Not enforced in this version; the start says so when it is set. */
+  /** Where roles and scopes stand in a token. @default { roles: 'roles', scopes: ['scope', 'scopes', 'scp'] } */
+  claims?: { roles?: ClaimNames; scopes?: ClaimNames };
+  /** Sessions that one subject may have, 1 to 1_000_000; `Infinity`, or `null`, is off. @default 100 */
   maxSessionsPerSubject?: number | null;
-  /** Not enforced in this version; the start says so when it is set. */
+  /** Who goes when there is one too many: the oldest, with 4409, or the new one, with 4429. @default 'replace-oldest' */
   onSessionLimit?: 'replace-oldest' | 'refuse-new';
+  tickets?: {
+    /** How long a one-time ticket is good for, in milliseconds, 1_000 to 300_000. @default 30_000 */
+    ttlMs?: number;
+  };
+  /**
+   * Asked again and again while a session lasts: may it go on? `false` revokes it; a principal with other roles or scopes takes
+   * the place of the old one. When it throws, the session goes on and the log says so.
+   */
+  revalidate?: Revalidate;
+  /** Time between two such questions about a session, in milliseconds, 1_000 to 86_400_000. @default 300_000 */
+  revalidateEveryMs?: number;
+  /** Asked once about every upgrade, on all paths, when its token has been verified. */
+  connectionGuards?: readonly (Type<ConnectionGuard> | ConnectionGuard)[];
   /** How long before expiry `auth.expiring` is pushed, in milliseconds, 0 to 3_600_000. @default 30_000 */
   refreshLeadMs?: number;
 }
+
+/** May the principal's session go on? */
+export type Revalidate = (principal: Principal) => boolean | Principal | Promise<boolean | Principal>;
 
 export interface FirewallOptions {
   /**
@@ -146,12 +135,17 @@ export interface WsGatewayOptions {
 export const DEFAULTS = Object.freeze({
   path: '/ws',
   auth: Object.freeze({
-    jwt: Object.freeze({ clockToleranceSec: 5 }),
+    jwt: JWT_DEFAULTS,
     sources: Object.freeze(['header', 'subprotocol', 'message'] as const),
     reject: 'close',
     anonymous: false,
     timeoutMs: 10_000,
     refreshLeadMs: 30_000,
+    claims: Object.freeze({ roles: 'roles', scopes: Object.freeze(['scope', 'scopes', 'scp'] as const) }),
+    maxSessionsPerSubject: 100,
+    onSessionLimit: 'replace-oldest',
+    tickets: Object.freeze({ ttlMs: 30_000 }),
+    revalidateEveryMs: 300_000,
   }),
   limits: Object.freeze({
     maxMessageBytes: 65_536,
@@ -169,25 +163,25 @@ export const DEFAULTS = Object.freeze({
   errors: Object.freeze({ event: 'exception' }),
 } as const);
 
-/** A verification key and what it may verify. */
-export interface ResolvedJwt {
-  readonly key: KeyObject;
-  readonly algorithms: readonly Algorithm[];
-  readonly issuer: readonly string[] | undefined;
-  readonly audience: readonly string[] | undefined;
-  readonly clockToleranceSec: number;
-}
-
 /** The options with every default filled in, checked and frozen. */
 export interface ResolvedOptions {
   readonly path: string;
   readonly auth: {
-    readonly jwt: ResolvedJwt;
+    /** Whose tokens are accepted; empty where an `Authenticator` of the application's says it. */
+    readonly issuers: readonly ResolvedIssuer[];
     readonly sources: readonly TokenSource[];
     readonly reject: 'close' | 'handshake';
     readonly anonymous: boolean;
     readonly timeoutMs: number;
     readonly refreshLeadMs: number;
+    readonly cookie: string | undefined;
+    readonly claims: { readonly roles: ClaimNames; readonly scopes: ClaimNames };
+    readonly maxSessionsPerSubject: number;
+    readonly onSessionLimit: 'replace-oldest' | 'refuse-new';
+    readonly tickets: { readonly ttlMs: number };
+    readonly revalidate: Revalidate | undefined;
+    readonly revalidateEveryMs: number;
+    readonly connectionGuards: readonly (Type<ConnectionGuard> | ConnectionGuard)[];
   };
   readonly firewall: { readonly origins: readonly string[] | undefined };
   readonly limits: Readonly<Record<keyof typeof DEFAULTS.limits, number>>;
@@ -211,9 +205,10 @@ export class WsGatewayOptionsError extends Error {
 /**
  * Checks the options as a whole and fills in the defaults.
  *
+ * @param needsKeys false when the application provides an `Authenticator`, which may do without `auth.jwt`
  * @throws WsGatewayOptionsError naming every bad option at once
  */
-export function resolveOptions(options: unknown): ResolvedOptions {
+export function resolveOptions(options: unknown, needsKeys = true): ResolvedOptions {
   const check = new OptionCheck();
   const root = check.object(options, '', [
     'path',
@@ -225,16 +220,6 @@ export function resolveOptions(options: unknown): ResolvedOptions {
     'shutdown',
     'errors',
   ]);
-  const auth = check.object(root.auth, 'auth', [
-    'jwt',
-    'sources',
-    'cookie',
-    'reject',
-    'anonymous',
-    'timeoutMs',
-    'refreshLeadMs',
-    ...UNENFORCED.auth,
-  ]);
   const firewall = check.object(root.firewall, 'firewall', ['origins', 'allow', 'deny', ...UNENFORCED.firewall]);
   const limits = check.object(root.limits, 'limits', [...Object.keys(DEFAULTS.limits), ...UNENFORCED.limits]);
   const heartbeat = check.object(root.heartbeat, 'heartbeat', Object.keys(DEFAULTS.heartbeat));
@@ -245,14 +230,7 @@ export function resolveOptions(options: unknown): ResolvedOptions {
 
   const resolved: ResolvedOptions = {
     path: check.path(root.path, 'path', DEFAULTS.path),
-    auth: {
-      jwt: resolveJwt(check, auth.jwt),
-      sources: check.list(auth.sources, 'auth.sources', SOURCES) ?? DEFAULTS.auth.sources,
-      reject: check.oneOf(auth.reject, 'auth.reject', ['close', 'handshake'] as const, DEFAULTS.auth.reject),
-      anonymous: check.boolean(auth.anonymous, 'auth.anonymous', DEFAULTS.auth.anonymous),
-      timeoutMs: check.integer(auth.timeoutMs, 'auth.timeoutMs', 1, 600_000, DEFAULTS.auth.timeoutMs),
-      refreshLeadMs: check.integer(auth.refreshLeadMs, 'auth.refreshLeadMs', 0, 3_600_000, DEFAULTS.auth.refreshLeadMs),
-    },
+    auth: resolveAuth(check, root.auth, firewall.origins, needsKeys),
     firewall: { origins: check.origins(firewall.origins, 'firewall.origins') },
     limits: {
       maxMessageBytes: limit('maxMessageBytes', 1, 16_777_216),
@@ -277,15 +255,67 @@ export function resolveOptions(options: unknown): ResolvedOptions {
     compression: resolveCompression(check, root.compression),
     shutdown: { drainMs: check.integer(shutdown.drainMs, 'shutdown.drainMs', 1, 600_000, DEFAULTS.shutdown.drainMs) },
     errors: { event: check.text(errors.event, 'errors.event', 1, 128) ?? DEFAULTS.errors.event },
-    unenforced: unenforcedOf(check, { auth, firewall, limits }),
+    unenforced: unenforcedOf(check, { firewall, limits }),
   };
   if (check.problems.length > 0) throw new WsGatewayOptionsError(check.problems);
   return deepFreeze(resolved);
 }
 
+function resolveAuth(
+  check: OptionCheck,
+  value: unknown,
+  origins: unknown,
+  needsKeys: boolean,
+): ResolvedOptions['auth'] {
+  const { jwt: _, ...defaults } = DEFAULTS.auth;
+  const at = 'auth';
+  const auth = check.object(value, at, ['jwt', 'cookie', 'revalidate', 'connectionGuards', ...Object.keys(defaults)]);
+  const claims = check.object(auth.claims, `${at}.claims`, Object.keys(defaults.claims));
+  const tickets = check.object(auth.tickets, `${at}.tickets`, Object.keys(defaults.tickets));
+  const integer = (name: 'timeoutMs' | 'refreshLeadMs' | 'revalidateEveryMs', min: number, max: number): number =>
+    check.integer(auth[name], `${at}.${name}`, min, max, defaults[name]);
+  const sources = check.list(auth.sources, `${at}.sources`, SOURCES) ?? defaults.sources;
+  const cookie = check.token(auth.cookie, `${at}.cookie`);
+  if (sources.includes('cookie')) {
+    if (auth.cookie === undefined) check.problem(`${at}.cookie`, 'must name the cookie that holds the token');
+    // A browser sends the cookie for any page that asks, so which pages may has to be known.
+    if (!Array.isArray(origins) || origins.length === 0)
+      check.problem('firewall.origins', 'must list the origins that may connect, since auth.sources has "cookie"');
+  }
+  return {
+    issuers: needsKeys || auth.jwt !== undefined ? resolveIssuers(check, auth.jwt, `${at}.jwt`) : [],
+    sources,
+    cookie,
+    reject: check.oneOf(auth.reject, `${at}.reject`, ['close', 'handshake'] as const, defaults.reject),
+    anonymous: check.boolean(auth.anonymous, `${at}.anonymous`, defaults.anonymous),
+    timeoutMs: integer('timeoutMs', 1, 600_000),
+    refreshLeadMs: integer('refreshLeadMs', 0, 3_600_000),
+    claims: {
+      roles: check.claims(claims.roles, `${at}.claims.roles`) ?? defaults.claims.roles,
+      scopes: check.claims(claims.scopes, `${at}.claims.scopes`) ?? defaults.claims.scopes,
+    },
+    maxSessionsPerSubject: check.count(
+      auth.maxSessionsPerSubject,
+      `${at}.maxSessionsPerSubject`,
+      1,
+      1_000_000,
+      defaults.maxSessionsPerSubject,
+    ),
+    onSessionLimit: check.oneOf(
+      auth.onSessionLimit,
+      `${at}.onSessionLimit`,
+      ['replace-oldest', 'refuse-new'] as const,
+      defaults.onSessionLimit,
+    ),
+    tickets: { ttlMs: check.integer(tickets.ttlMs, `${at}.tickets.ttlMs`, 1_000, 300_000, defaults.tickets.ttlMs) },
+    revalidate: check.callable(auth.revalidate, `${at}.revalidate`) as Revalidate | undefined, // because what it returns is looked at each time
+    revalidateEveryMs: integer('revalidateEveryMs', 1_000, 86_400_000),
+    connectionGuards: check.instances<ConnectionGuard>(auth.connectionGuards, `${at}.connectionGuards`, 'canConnect'),
+  };
+}
+
 /** Options of the design whose enforcement is still to come. A list that should keep somebody out is no mere wish. */
 const UNENFORCED = {
-  auth: ['maxSessionsPerSubject', 'onSessionLimit'],
   firewall: [
     'exempt',
     'trustProxy',
@@ -318,80 +348,6 @@ function resolveCompression(check: OptionCheck, value: unknown): Required<Compre
   const given = check.object(value, 'compression', Object.keys(DEFAULTS.compression));
   const fallback = DEFAULTS.compression.thresholdBytes;
   return { thresholdBytes: check.integer(given.thresholdBytes, 'compression.thresholdBytes', 0, 16_777_216, fallback) };
-}
-
-function resolveJwt(check: OptionCheck, value: unknown): ResolvedJwt {
-  const at = 'auth.jwt';
-  const jwt = check.object(value, at, ['secret', 'publicKey', 'algorithms', 'issuer', 'audience', 'clockToleranceSec']);
-  const algorithms = check.list(jwt.algorithms, `${at}.algorithms`, ALGORITHMS);
-  const key = resolveKey(check, jwt, at);
-  if (key !== undefined) {
-    for (const algorithm of algorithms ?? []) {
-      if (!fits(algorithm, key))
-        check.problem(`${at}.algorithms`, `${algorithm} does not fit the key that is configured`);
-    }
-  }
-  const fallback = DEFAULTS.auth.jwt.clockToleranceSec;
-  return {
-    key: key as KeyObject, // because a missing key is a problem, and a problem throws before this is used
-    algorithms: algorithms ?? (key === undefined ? [] : ALGORITHMS.filter((name) => fits(name, key)).slice(0, 1)),
-    issuer: check.names(jwt.issuer, `${at}.issuer`),
-    audience: check.names(jwt.audience, `${at}.audience`),
-    clockToleranceSec: check.integer(jwt.clockToleranceSec, `${at}.clockToleranceSec`, 0, 300, fallback),
-  };
-}
-
-const MIN_SECRET_BYTES = 32;
-
-function resolveKey(check: OptionCheck, jwt: Record<string, unknown>, at: string): KeyObject | undefined {
-  const { secret, publicKey } = jwt;
-  if (secret === undefined && publicKey === undefined) {
-    check.problem(at, 'needs a secret or a publicKey');
-  } else if (secret !== undefined && publicKey !== undefined) {
-    check.problem(at, 'takes either a secret or a publicKey, not both');
-  } else if (secret !== undefined) {
-    const bytes = bytesOf(secret);
-    if (bytes === undefined) check.problem(`${at}.secret`, 'must be a string or bytes');
-    else if (bytes.length < MIN_SECRET_BYTES) {
-      check.problem(`${at}.secret`, `must be at least ${MIN_SECRET_BYTES} bytes, got ${bytes.length}`);
-    } else return createSecretKey(bytes);
-  } else {
-    const pem = bytesOf(publicKey);
-    if (pem === undefined) check.problem(`${at}.publicKey`, 'must be a PEM string or bytes');
-    else return readPublicKey(check, pem, `${at}.publicKey`);
-  }
-  return undefined;
-}
-
-function readPublicKey(check: OptionCheck, pem: Buffer, at: string): KeyObject | undefined {
-  // createPublicKey derives a public key from a private one: a private key in a verifier's configuration is a leak.
-  if (pem.includes('PRIVATE KEY')) return void check.problem(at, 'is a private key; give the public one');
-  try {
-    const key = createPublicKey(pem);
-    const bits = key.asymmetricKeyDetails?.modulusLength;
-    if (bits !== undefined && bits < 2048) check.problem(at, `must have at least 2048 bits, got ${bits}`);
-    if (!ALGORITHMS.some((algorithm) => fits(algorithm, key)))
-      check.problem(at, 'must be an RSA or EC P-256, P-384 or P-521 key');
-    return key;
-  } catch {
-    // OpenSSL's own words name neither the option nor the mistake.
-    return void check.problem(at, 'is not a PEM public key');
-  }
-}
-
-const CURVES: Record<string, string> = { ES256: 'prime256v1', ES384: 'secp384r1', ES512: 'secp521r1' };
-
-/** An algorithm is bound to the type of the key (RFC 8725 §3.1): a public key never verifies an HMAC. */
-function fits(algorithm: Algorithm, key: KeyObject): boolean {
-  if (key.type === 'secret') return algorithm.startsWith('HS');
-  if (key.asymmetricKeyType === 'rsa') return algorithm.startsWith('RS') || algorithm.startsWith('PS');
-  if (key.asymmetricKeyType === 'rsa-pss') return algorithm.startsWith('PS');
-  return key.asymmetricKeyType === 'ec' && CURVES[algorithm] === key.asymmetricKeyDetails?.namedCurve;
-}
-
-function bytesOf(value: unknown): Buffer | undefined {
-  if (typeof value === 'string') return Buffer.from(value, 'utf8');
-  return value instanceof Uint8Array ? Buffer.from(value) : undefined;
 }
 
 function deepFreeze<T extends object>(value: T): T {

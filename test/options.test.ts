@@ -25,12 +25,19 @@ const ed = generateKeyPairSync('ed25519');
 describe('resolveOptions', () => {
   it('fills in every default', () => {
     const { auth, ...rest } = resolveOptions({ auth: { jwt } });
-    const { jwt: resolvedJwt, ...restOfAuth } = auth;
+    const {
+      issuers: [issuer],
+      cookie,
+      revalidate,
+      connectionGuards,
+      ...restOfAuth
+    } = auth;
     const { jwt: jwtDefaults, ...authDefaults } = DEFAULTS.auth;
     const { auth: _, compression: __, ...defaults } = DEFAULTS;
     expect(rest).toEqual({ ...defaults, compression: false, firewall: { origins: undefined }, unenforced: [] });
     expect(restOfAuth).toEqual(authDefaults);
-    expect(resolvedJwt).toMatchObject({
+    expect([cookie, revalidate, connectionGuards]).toEqual([undefined, undefined, []]);
+    expect(issuer).toMatchObject({
       ...jwtDefaults,
       algorithms: ['HS256'],
       issuer: undefined,
@@ -40,7 +47,9 @@ describe('resolveOptions', () => {
 
   it('freezes what it returns', () => {
     const options = resolveOptions({ auth: { jwt } });
-    expect(Object.isFrozen(options) && Object.isFrozen(options.limits) && Object.isFrozen(options.auth.jwt)).toBe(true);
+    expect(
+      Object.isFrozen(options) && Object.isFrozen(options.limits) && Object.isFrozen(options.auth.issuers[0]),
+    ).toBe(true);
   });
 
   it('names every bad option at once', () => {
@@ -116,7 +125,8 @@ describe('resolveOptions', () => {
   });
 
   it('takes the algorithm from the key when none is named', () => {
-    const algorithmsOf = (publicKey: string) => resolveOptions({ auth: { jwt: { publicKey } } }).auth.jwt.algorithms;
+    const algorithmsOf = (publicKey: string) =>
+      resolveOptions({ auth: { jwt: { publicKey } } }).auth.issuers[0]?.algorithms;
     expect(algorithmsOf(pem(rsa.publicKey))).toEqual(['RS256']);
     expect(algorithmsOf(pem(ec.publicKey))).toEqual(['ES384']);
   });

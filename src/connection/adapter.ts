@@ -4,6 +4,7 @@ import { Logger } from '@nestjs/common';
 import type { HttpAdapterHost } from '@nestjs/core';
 import { WsAdapter } from '@nestjs/platform-ws';
 import { Heartbeat } from './heartbeat.js';
+import type { Swept } from './heartbeat.js';
 import { Lingering } from './lingering.js';
 import { GatewayServer } from './server.js';
 import type { ConnectionContext } from './server.js';
@@ -27,14 +28,17 @@ export class WsGatewayAdapter extends WsAdapter {
   readonly #lingering: Lingering;
   readonly #heartbeat: Heartbeat;
 
+  /** @param tables what else is to be swept */
   constructor(
     private readonly context: ConnectionContext,
     private readonly host: HttpAdapterHost,
+    tables: readonly Swept[],
   ) {
     super();
-    const { clock, sessions, pending, options } = context;
+    const { clock, sessions, pending, deadlines, revalidation, options } = context;
     this.#lingering = new Lingering(() => clock.now());
-    this.#heartbeat = new Heartbeat(clock, sessions, pending, this.#lingering, options.limits.handlerTimeoutMs);
+    const swept = [deadlines, sessions, revalidation, this.#lingering, ...tables];
+    this.#heartbeat = new Heartbeat(clock, pending, options.limits.handlerTimeoutMs, swept);
   }
 
   /** The server of a port and path; gateways that share both share it. */
@@ -65,6 +69,7 @@ export class WsGatewayAdapter extends WsAdapter {
 
   /** Handlers are bound: gateways on ports of their own listen, and the sweep begins. */
   async start(): Promise<void> {
+    await this.context.authentication.start();
     this.#heartbeat.start();
     await Promise.all([...this.#endpoints].filter(([, { own }]) => own).map(([port, { http }]) => listen(http, port)));
   }

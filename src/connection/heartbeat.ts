@@ -1,26 +1,29 @@
 import { GatewayError } from '../protocol/errors.js';
 import type { WsClock } from './clock.js';
-import type { Lingering } from './lingering.js';
 import type { PendingRequests } from './pending.js';
 import { failPending } from './receive.js';
-import type { WsSessions } from './sessions.js';
 
 /** Milliseconds between two sweeps: how late a deadline, an expiry or a ping may be. */
 const SWEEP_MS = 250;
 
+/** What has deadlines of its own. */
+export interface Swept {
+  /** @param now in epoch milliseconds */
+  sweep(now: number): void;
+}
+
 /**
  * The one timer of the module. Every deadline is a number that the sweep compares: handlers, authentication, expiry,
- * pings and pongs, refused peers that linger.
+ * pings and pongs, refused peers that linger, tickets and revocations.
  */
 export class Heartbeat {
   #stop: (() => void) | undefined;
 
   constructor(
     private readonly clock: WsClock,
-    private readonly sessions: WsSessions,
     private readonly pending: PendingRequests,
-    private readonly lingering: Lingering,
     private readonly handlerTimeoutMs: number,
+    private readonly swept: readonly Swept[],
   ) {}
 
   start(): void {
@@ -37,7 +40,6 @@ export class Heartbeat {
     for (const request of this.pending.overdue(now - this.handlerTimeoutMs)) {
       failPending(request, new GatewayError('HANDLER_TIMEOUT'));
     }
-    this.sessions.sweep(now);
-    this.lingering.sweep(now);
+    for (const part of this.swept) part.sweep(now);
   }
 }

@@ -1,13 +1,19 @@
 import type { IncomingMessage } from 'node:http';
+import type { Principal } from '../authentication/principal.js';
 import { GatewayError } from '../protocol/errors.js';
 import { end, reportClosedByPeer, reportStray } from './failure.js';
 import { receive } from './receive.js';
 import type { WsSession } from './session.js';
-import { isThenable } from './thenable.js';
+import { isThenable } from '../thenable.js';
 
-/** A session begins. Its frames wait until every `handleConnection` has settled. */
-export function open(session: WsSession, request: IncomingMessage): void {
+/** A session begins, with the principal of its handshake. Its frames wait until every `handleConnection` has settled. */
+export function open(session: WsSession, request: IncomingMessage, principal: Principal | undefined): void {
   session.server.context.sessions.add(session);
+  try {
+    if (principal !== undefined) session.authenticate(principal);
+  } catch (error) {
+    return end(session, error);
+  }
   const waiting = connect(session, request);
   if (waiting.length === 0) return session.open();
   session.block();

@@ -1,10 +1,13 @@
 import { WebSocketServer } from 'ws';
+import type { Authentication } from '../authentication/authentication.js';
+import type { Deadlines } from '../authentication/deadlines.js';
 import { SUBPROTOCOL } from '../protocol/message.js';
 import type { ResolvedOptions } from '../ws-gateway.options.js';
 import type { WsMonitor } from '../monitoring/events.js';
-import type { Authentication } from './authentication.js';
 import type { WsClock } from './clock.js';
+import type { ConnectionGuard } from './connection-guard.js';
 import type { PendingRequests } from './pending.js';
+import type { Revalidation } from './revalidation.js';
 import { Router } from './router.js';
 import type { WsSessions } from './sessions.js';
 import { GatewaySocket } from './socket.js';
@@ -16,6 +19,8 @@ export interface ConnectionContext {
   readonly monitor: WsMonitor;
   readonly sessions: WsSessions;
   readonly authentication: Authentication;
+  readonly deadlines: Deadlines;
+  readonly revalidation: Revalidation;
   readonly pending: PendingRequests;
 }
 
@@ -31,6 +36,8 @@ const MAX_BUFFERED_CHUNKS = 4_096;
  */
 export class GatewayServer extends WebSocketServer<typeof GatewaySocket> {
   readonly router = new Router();
+  /** What the gateways of the path, and the options, ask of every upgrade. */
+  readonly connectionGuards: ConnectionGuard[] = [];
 
   constructor(
     readonly context: ConnectionContext,

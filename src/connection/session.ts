@@ -1,4 +1,6 @@
 import { randomUUID } from 'node:crypto';
+import { originOf } from '../authentication/principal.js';
+import type { Principal } from '../authentication/principal.js';
 import { encode } from '../protocol/codec.js';
 import { GatewayError, isErrorCode } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
@@ -8,17 +10,6 @@ import { receive, settle } from './receive.js';
 import type { GatewayServer } from './server.js';
 import { isClose, SESSION } from './socket.js';
 import type { GatewaySocket } from './socket.js';
-
-/** Who a session speaks for (RFC 7519 §4.1.2). */
-export interface Principal {
-  readonly subject: string;
-  readonly roles: readonly string[];
-  readonly scopes: readonly string[];
-  /** All claims of the token, as verified. */
-  readonly claims: Readonly<Record<string, unknown>>;
-  /** `exp` in epoch milliseconds. */
-  readonly expiresAt: number;
-}
 
 /** Where a session is in its life. Frames that arrive while it is `opening` are held. */
 export type SessionPhase =
@@ -36,13 +27,29 @@ const CLOSING: SessionPhase = { phase: 'closing' };
 const CLOSED: SessionPhase = { phase: 'closed', byPeer: false };
 const CLOSED_BY_PEER: SessionPhase = { phase: 'closed', byPeer: true };
 
-/** One peer: from the upgrade to the close. */
-export class WsSession {
+/** Tokens remembered that a session had before its refreshes, so that revoking it revokes them as well. */
+const MAX_EARLIER_TOKENS = 32;
+
+/** A token that a session has, or had and that is still good. */
+export interface SessionToken {
+  readonly digest: string;
+  /** Epoch milliseconds. */
+  readonly expiresAt: number;
+}
+
+/**
+ * One peer: from the upgrade to the close.
+ *
+ * @typeParam State what the application keeps in {@link state}
+ */
+export class WsSession<State extends object = object> {
   readonly id = randomUUID();
   /** When the upgrade was accepted, in epoch milliseconds. */
   readonly connectedAt: number;
 
   #phase = OPENING;
+  #state: State | undefined;
+  #earlier: SessionToken[] | undefined;
   #principal: Principal | undefined;
   #endsAt = Infinity;
   #expiringAt = Infinity;
@@ -58,6 +65,8 @@ export class WsSession {
   #streams = 0;
   #blocked = 0;
 
+  /** @internal Its place in the order in which sessions came. */
+  sequence = 0;
   /** @internal How many of the path's gateways have been told of the connection. */
   hooksCalled = 0;
   /** @internal Set while an async `handleConnection` runs and is waited for; never rejects. */
@@ -71,7 +80,6 @@ export class WsSession {
     readonly server: GatewayServer,
     /** Address of the peer, as the TCP connection has it. */
     readonly clientAddress: string,
-    principal: Principal | undefined,
   ) {
     const { clock, options } = server.context;
     const now = clock.now();
@@ -79,8 +87,7 @@ export class WsSession {
     this.#pingAt = now + options.heartbeat.intervalMs;
     this.#badFrames = options.limits.maxBadFrames;
     this.#badFramesAt = now;
-    if (principal !== undefined) this.authenticate(principal);
-    else if (!options.auth.anonymous) this.#authenticateBy = now + options.auth.timeoutMs;
+    if (!options.auth.anonymous) this.#authenticateBy = now + options.auth.timeoutMs;
     socket[SESSION] = this;
   }
 
@@ -89,10 +96,15 @@ export class WsSession {
    *
    * @throws TypeError for any other socket
    */
-  static of(socket: object): WsSession {
+  static of<State extends object = object>(socket: object): WsSession<State> {
     const session = (socket as Partial<GatewaySocket>)[SESSION];
     if (session === undefined) throw new TypeError('This socket was not accepted by WsGatewayModule');
-    return session;
+    return session as unknown as WsSession<State>; // because only the application knows what it keeps there
+  }
+
+  /** What the application keeps with the session: an empty object at first, so its members are best optional. */
+  get state(): State {
+    return (this.#state ??= {} as State); // because the members are the application's to set
   }
 
   /** Who authenticated; undefined while the session is anonymous. */
@@ -146,17 +158,42 @@ export class WsSession {
     return true;
   }
 
-  /** @internal Takes a principal, at first or in place of an earlier one with the same subject. */
+  /**
+   * @internal Takes a principal, at first or in place of an earlier one with the same subject.
+   *
+   * @throws GatewayError SESSION_LIMIT when the subject has too many sessions already
+   */
   authenticate(principal: Principal): void {
-    const { clock, options } = this.server.context;
+    const { clock, options, sessions, revalidation } = this.server.context;
     const now = clock.now();
     const { expiresAt } = principal;
+    if (this.#principal === undefined) sessions.join(this, principal.subject);
+    else this.#keepEarlier(this.#principal, now);
     // Let in within the tolerance: it ends when the tolerance does (PROTOCOL.md §2).
-    this.#endsAt = expiresAt > now ? expiresAt : expiresAt + options.auth.jwt.clockToleranceSec * 1000;
+    this.#endsAt = expiresAt > now ? expiresAt : expiresAt + originOf(principal).toleranceMs;
     this.#expiringAt = expiresAt - options.auth.refreshLeadMs;
     this.#authenticateBy = Infinity;
     this.#principal = principal;
     this.#joinBroadcasts();
+    revalidation.watch(this);
+  }
+
+  /** @internal The same subject and token with other roles or scopes. */
+  replacePrincipal(principal: Principal): void {
+    this.#principal = principal;
+  }
+
+  /** @internal The tokens that this session was opened or refreshed with, as far as they are still good. */
+  get tokens(): SessionToken[] {
+    const current = this.#principal === undefined ? undefined : tokenOf(this.#principal);
+    return [...(this.#earlier ?? []), ...(current === undefined ? [] : [current])];
+  }
+
+  #keepEarlier(principal: Principal, now: number): void {
+    const token = tokenOf(principal);
+    if (token === undefined) return;
+    const kept = (this.#earlier ?? []).filter(({ expiresAt, digest }) => expiresAt > now && digest !== token.digest);
+    this.#earlier = [...kept, token].slice(-MAX_EARLIER_TOKENS);
   }
 
   /** From here on it is among the `clients` of its server. */
@@ -195,14 +232,20 @@ export class WsSession {
   closing(): void {
     this.#phase = CLOSING;
     this.#held = undefined;
+    this.#endStreams();
     if (this.socket.isPaused) this.socket.resume(); // the peer's half of the close has to be read
   }
 
   /** @internal */
   closed(): void {
     this.#phase = this.isLive ? CLOSED_BY_PEER : CLOSED;
-    for (const request of this.#pending ?? []) if (request.isStream) settle(request); // nobody reads it any more
+    this.#endStreams();
     this.release(); // what the peer had sent before it closed is handled all the same
+  }
+
+  /** Nobody reads them any more. */
+  #endStreams(): void {
+    for (const request of this.#pending ?? []) if (request.isStream) settle(request);
   }
 
   /** @internal True while messages are handled: also those that came before the peer's close. */
@@ -318,4 +361,9 @@ export class WsSession {
       this.socket.ping();
     }
   }
+}
+
+function tokenOf(principal: Principal): SessionToken | undefined {
+  const { digest, toleranceMs } = originOf(principal);
+  return digest === undefined ? undefined : { digest, expiresAt: principal.expiresAt + toleranceMs };
 }

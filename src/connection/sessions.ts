@@ -1,8 +1,11 @@
+import type { Revocations } from '../authentication/revocations.js';
+import { isIssuedBefore } from '../authentication/revocations.js';
 import { encode } from '../protocol/codec.js';
 import { GatewayError } from '../protocol/errors.js';
 import { end } from './failure.js';
 import { frame } from './outbox.js';
 import type { WsSession } from './session.js';
+import { SubjectIndex } from './subject-index.js';
 
 /** Which sessions are meant; several members narrow it down, none means all. */
 export interface SessionFilter {
@@ -11,28 +14,119 @@ export interface SessionFilter {
   readonly clientAddress?: string;
 }
 
+/** Which sessions are listed, and from where on. */
+export interface SessionQuery extends SessionFilter {
+  /** Most items of a page, 1 to 1_000. @default 100 */
+  readonly limit?: number;
+  /** `next` of the page before. */
+  readonly cursor?: string;
+}
+
+/** Some of the sessions, oldest first. */
+export interface SessionPage {
+  readonly items: WsSession[];
+  /** There are more: the `cursor` of the next page. */
+  readonly next?: string;
+}
+
+/** What is revoked: one of these, or a subject's tokens of before a time. */
+export interface RevocationFilter {
+  /** One session, and every token that it was opened or refreshed with. */
+  readonly sessionId?: string;
+  /** All that a subject has now; a token issued later is good again. */
+  readonly subject?: string;
+  /** One token, by its `jti`. */
+  readonly tokenId?: string;
+  /** Every token whose `iat` is before this time, or that has none; epoch seconds. Alone, or with a subject. */
+  readonly issuedBefore?: number;
+}
+
+/** What the registry is told of the options. */
+export interface SessionLimits {
+  /** `Infinity` is off. */
+  readonly maxSessionsPerSubject: number;
+  readonly onSessionLimit: 'replace-oldest' | 'refuse-new';
+}
+
+const PAGE = 100;
+const MAX_PAGE = 1_000;
+
 /** The registry: every session of the module, on all paths and ports. Injectable anywhere in the application. */
 export class WsSessions {
   readonly #sessions = new Map<string, WsSession>();
+  readonly #bySubject = new SubjectIndex();
   readonly #opening = new Set<WsSession>();
+  #sequence = 0;
   #drain: (() => number) | undefined;
   #whenEmpty: (() => void) | undefined;
 
   /** @internal True from the first word of a shutdown: no upgrade is accepted any more. */
   refusesNew = false;
 
+  /** @param now in epoch milliseconds */
+  constructor(
+    private readonly limits: SessionLimits,
+    private readonly revocations: Revocations,
+    private readonly now: () => number,
+  ) {}
+
   /** The sessions that match, oldest first. */
   find(filter: SessionFilter = {}): WsSession[] {
-    if (filter.sessionId !== undefined) {
-      const session = this.#sessions.get(filter.sessionId);
-      return session !== undefined && matches(session, filter) ? [session] : [];
-    }
-    return [...this.#sessions.values()].filter((session) => matches(session, filter));
+    return [...this.#candidates(filter)].filter((session) => matches(session, filter)).toSorted(bySequence);
   }
 
   /** How many match. */
   count(filter: SessionFilter = {}): number {
-    return Object.keys(filter).length === 0 ? this.#sessions.size : this.find(filter).length;
+    if (Object.keys(filter).length === 0) return this.#sessions.size;
+    let count = 0;
+    for (const session of this.#candidates(filter)) if (matches(session, filter)) count++;
+    return count;
+  }
+
+  /**
+   * The sessions that match, page by page. One that comes or goes meanwhile moves no other to another page.
+   *
+   * @throws TypeError for a limit or a cursor that cannot be
+   */
+  list({ limit = PAGE, cursor, ...filter }: SessionQuery = {}): SessionPage {
+    if (!Number.isInteger(limit) || limit < 1 || limit > MAX_PAGE) throw new TypeError(`limit is 1 to ${MAX_PAGE}`);
+    if (cursor !== undefined && !/^[0-9a-z]{1,11}$/.test(cursor)) throw new TypeError('cursor is the next of a page');
+    const after = cursor === undefined ? 0 : parseInt(cursor, 36);
+    const items: WsSession[] = [];
+    const candidates = this.#candidates(filter);
+    // The registry is in order already; a subject's sessions are in the order of their authentication.
+    for (const session of filter.subject === undefined ? candidates : [...candidates].toSorted(bySequence)) {
+      if (session.sequence <= after || !matches(session, filter)) continue;
+      if (items.length === limit) return { items, next: (items.at(-1) as WsSession).sequence.toString(36) }; // because limit is not 0
+      items.push(session);
+    }
+    return { items };
+  }
+
+  /**
+   * Ends sessions at once, with SESSION_REVOKED, and refuses their tokens until these expire. The list is this process's own:
+   * it does not outlive it.
+   *
+   * @returns how many sessions were ended
+   * @throws TypeError for a filter that names nothing or too much; GatewayError OVERLOADED when the list of revocations is full:
+   * the sessions have ended then, and their tokens are good
+   */
+  revoke(filter: RevocationFilter): number {
+    const { subject, tokenId } = filter;
+    checkRevocation(filter);
+    const now = this.now();
+    const issuedBefore = filter.issuedBefore ?? (subject === undefined ? undefined : Math.floor(now / 1000) + 1);
+    const ended = this.find(filter.sessionId === undefined && subject === undefined ? {} : filter).filter(
+      (session) => session.isLive && isMeant(session, tokenId, filter.issuedBefore),
+    );
+    for (const session of ended) end(session, new GatewayError('SESSION_REVOKED'));
+    for (const { digest, expiresAt } of ended.flatMap(({ tokens }) => tokens))
+      this.revocations.addToken(digest, expiresAt);
+    if (tokenId !== undefined) this.revocations.addTokenId(tokenId, now);
+    if (subject !== undefined)
+      this.revocations.addSubject(subject, issuedBefore as number, now); // because a subject has one, above
+    else if (issuedBefore !== undefined) this.revocations.addEveryone(issuedBefore, now);
+    return ended.length;
   }
 
   /**
@@ -45,7 +139,7 @@ export class WsSessions {
     const text = encode(event, data);
     const bytes = frame(text, true);
     let sent = 0;
-    for (const session of this.#sessions.values()) {
+    for (const session of this.#candidates(filter)) {
       if (!session.mayBeWrittenTo || !matches(session, filter)) continue;
       session.socket.sendFrame(bytes, text);
       sent++;
@@ -53,14 +147,50 @@ export class WsSessions {
     return sent;
   }
 
+  /** Those that a filter can be about, as cheap as they are to be had. */
+  #candidates({ sessionId, subject }: SessionFilter): Iterable<WsSession> {
+    if (sessionId !== undefined) {
+      const session = this.#sessions.get(sessionId);
+      return session === undefined ? [] : [session];
+    }
+    return subject === undefined ? this.#sessions.values() : this.#bySubject.of(subject);
+  }
+
+  /** @internal How many entries the registry has in all its tables. */
+  get size(): number {
+    return this.#sessions.size + this.#bySubject.size + this.#opening.size;
+  }
+
   /** @internal */
   add(session: WsSession): void {
+    session.sequence = ++this.#sequence;
     this.#sessions.set(session.id, session);
+  }
+
+  /**
+   * @internal The session has its subject, and is that one's newest.
+   *
+   * @throws GatewayError SESSION_LIMIT
+   */
+  join(session: WsSession, subject: string): void {
+    const { maxSessionsPerSubject, onSessionLimit } = this.limits;
+    const others = this.#bySubject.of(subject);
+    let live = 0;
+    for (const other of others) if (other.isLive) live++;
+    if (live >= maxSessionsPerSubject && onSessionLimit === 'refuse-new') throw new GatewayError('SESSION_LIMIT');
+    for (const other of others) {
+      if (live < maxSessionsPerSubject) break;
+      if (!other.isLive) continue;
+      end(other, new GatewayError('SESSION_REPLACED'));
+      live--;
+    }
+    this.#bySubject.add(subject, session);
   }
 
   /** @internal */
   delete(session: WsSession): void {
     this.#sessions.delete(session.id);
+    if (session.principal !== undefined) this.#bySubject.delete(session.principal.subject, session);
     if (this.#sessions.size === 0) this.#whenEmpty?.();
   }
 
@@ -118,4 +248,28 @@ function matches(session: WsSession, filter: SessionFilter): boolean {
     (filter.subject === undefined || session.principal?.subject === filter.subject) &&
     (filter.clientAddress === undefined || session.clientAddress === filter.clientAddress)
   );
+}
+
+function bySequence(one: WsSession, other: WsSession): number {
+  return one.sequence - other.sequence;
+}
+
+function isMeant({ principal }: WsSession, tokenId: string | undefined, issuedBefore: number | undefined): boolean {
+  if (tokenId !== undefined) return principal?.claims.jti === tokenId;
+  if (issuedBefore === undefined) return true;
+  return principal !== undefined && isIssuedBefore(principal, issuedBefore);
+}
+
+/** To revoke everybody by a typing mistake is too easy, so nothing at all is no filter. */
+function checkRevocation(filter: RevocationFilter): void {
+  const { sessionId, subject, tokenId, issuedBefore, ...unknown } = filter;
+  const names = [sessionId, subject, tokenId].filter((name) => name !== undefined);
+  const hasTime = issuedBefore !== undefined;
+  const isOne = names.length === 1 ? !hasTime || subject !== undefined : names.length === 0 && hasTime;
+  const isWhole = Object.keys(unknown).length === 0 && names.every((name) => typeof name === 'string' && name !== '');
+  if (!isOne || !isWhole || (hasTime && !Number.isFinite(issuedBefore))) {
+    throw new TypeError(
+      'Revoke by sessionId, subject, tokenId or issuedBefore, or by subject and issuedBefore together',
+    );
+  }
 }

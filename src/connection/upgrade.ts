@@ -1,15 +1,13 @@
 import type { IncomingMessage, Server as HttpServer, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { Server as TlsServer } from 'node:tls';
 import { GatewayError } from '../protocol/errors.js';
-import { admit, checkHandshake } from './admission.js';
-import { refuse, refuseRequest, turnAway } from './failure.js';
-import { open } from './lifecycle.js';
+import { isThenable } from '../thenable.js';
+import { addressOf } from './address.js';
+import { refuse, refuseRequest } from './failure.js';
+import { upgrade } from './handshake.js';
 import type { Lingering } from './lingering.js';
 import type { ConnectionContext, GatewayServer } from './server.js';
-import { WsSession } from './session.js';
-import type { Principal } from './session.js';
 
 /** The gateways behind one HTTP server: which path belongs to whom, and what becomes of every upgrade request. */
 export class Endpoint {
@@ -68,7 +66,8 @@ export class Endpoint {
     if (server === undefined && !isWebSocket(request)) return serveAsPlainHttp(this.http, request, socket, head);
     try {
       if (server === undefined) throw new GatewayError('NOT_FOUND', { message: 'No gateway at this path' });
-      upgrade(server, request, socket, head, this.lingering);
+      const waiting = upgrade({ server, request, socket, head, lingering: this.lingering });
+      if (isThenable(waiting)) waiting.then(undefined, (error: unknown) => this.#refuse(socket, error));
     } catch (error) {
       this.#refuse(socket, error);
     }
@@ -137,49 +136,4 @@ export function pathOf(target = '/'): string {
   const absolute = /^[a-z]+:\/\/[^/?]*/i.exec(target);
   const path = target.slice(absolute?.[0].length ?? 0).split('?', 1)[0] as string; // because split never returns nothing
   return path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path || '/';
-}
-
-/** The peer's address as the TCP connection has it; an IPv4 address in IPv6 clothes is written as IPv4. */
-export function addressOf(socket: Duplex): string {
-  return (socket as Partial<Socket>).remoteAddress?.replace(/^::ffff:(?=\d+\.)/, '') ?? '';
-}
-
-/** From a request at a gateway's path to a session. Throws what refuses the upgrade. */
-function upgrade(
-  server: GatewayServer,
-  request: IncomingMessage,
-  socket: Duplex,
-  head: Buffer,
-  lingering: Lingering,
-): void {
-  const { context } = server;
-  checkHandshake(request);
-  admit(request, context);
-  const clientAddress = addressOf(socket);
-  let principal: Principal | undefined;
-  let rejected: GatewayError | undefined;
-  try {
-    principal = identify(request, context);
-  } catch (error) {
-    if (!(error instanceof GatewayError) || error.code === 'UNAUTHENTICATED') throw error;
-    if (context.options.auth.reject === 'handshake') throw error;
-    rejected = error; // a browser cannot read a refused handshake, so it is told after it
-  }
-  server.handleUpgrade(request, socket, head, (ws) => {
-    server.clients.delete(ws); // until it may be written to, see WsSession.open()
-    if (rejected !== undefined) {
-      turnAway(ws, rejected, context.monitor, clientAddress);
-      return lingering.add(socket);
-    }
-    ws.writeTo(socket);
-    open(new WsSession(ws, server, clientAddress, principal), request);
-  });
-}
-
-/** @throws GatewayError UNAUTHENTICATED when a token is needed at the handshake and there is none */
-function identify(request: IncomingMessage, { authentication, options }: ConnectionContext): Principal | undefined {
-  const token = authentication.tokenOf(request);
-  if (token !== undefined) return authentication.authenticate(token);
-  if (options.auth.anonymous || options.auth.sources.includes('message')) return undefined;
-  throw new GatewayError('UNAUTHENTICATED');
 }

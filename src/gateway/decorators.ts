@@ -1,11 +1,15 @@
 import { createParamDecorator, SetMetadata } from '@nestjs/common';
-import type { CustomDecorator, ExecutionContext } from '@nestjs/common';
+import type { CustomDecorator, ExecutionContext, Type } from '@nestjs/common';
+import type { Principal } from '../authentication/principal.js';
+import type { ConnectionGuard } from '../connection/connection-guard.js';
 import { WsSession } from '../connection/session.js';
-import type { Principal } from '../connection/session.js';
+import type { Rule } from './authorization.js';
 
 export const PUBLIC_METADATA = 'nestjs-ws-gateway:public';
 export const ROLES_METADATA = 'nestjs-ws-gateway:roles';
 export const SCOPES_METADATA = 'nestjs-ws-gateway:scopes';
+export const RULES_METADATA = 'nestjs-ws-gateway:rules';
+export const CONNECTION_GUARDS_METADATA = 'nestjs-ws-gateway:connection-guards';
 
 /** Opens a handler, or all handlers of a gateway, to sessions that have not authenticated. Handlers are closed without it. */
 export const Public = (): CustomDecorator => SetMetadata(PUBLIC_METADATA, true);
@@ -16,13 +20,25 @@ export const Roles = (...roles: [string, ...string[]]): CustomDecorator => SetMe
 /** The principal needs all of these scopes. On a class and on its handler: all of both. */
 export const Scopes = (...scopes: [string, ...string[]]): CustomDecorator => SetMetadata(SCOPES_METADATA, scopes);
 
+/**
+ * Asks a rule before the handler, or before all handlers of a gateway: a function `(session, data)`, or a class with a method
+ * `authorize(session, data)`, which may have dependencies. `data` is what the pipe has let through. Several are asked one after
+ * the other, those of the class first, and all have to say true.
+ */
+export const Authorize = (...rules: [Rule, ...Rule[]]): CustomDecorator => SetMetadata(RULES_METADATA, rules);
+
+/** Asks before an upgrade at the gateway's path, with the request: classes, which may have dependencies, or objects. */
+export const UseConnectionGuard = (
+  ...guards: [Type<ConnectionGuard> | ConnectionGuard, ...(Type<ConnectionGuard> | ConnectionGuard)[]]
+): ClassDecorator => SetMetadata(CONNECTION_GUARDS_METADATA, guards);
+
 export const currentSession = (_: unknown, context: ExecutionContext): WsSession =>
   WsSession.of(context.switchToWs().getClient<object>());
 
 export const currentPrincipal = (_: unknown, context: ExecutionContext): Principal | undefined =>
   currentSession(_, context).principal;
 
-/** The {@link WsSession} of the message. */
+/** The {@link WsSession} of the message, or in `handleConnection` and `handleDisconnect` of the connection. */
 export const CurrentSession = createParamDecorator(currentSession);
 
 /** The {@link Principal} of the message's session; undefined while it is anonymous. */

@@ -26,11 +26,14 @@ import { InterceptedReply } from '../connection/router.js';
 import type { ConnectionHooks, Route } from '../connection/router.js';
 import type { GatewayServer } from '../connection/server.js';
 import type { WsSession } from '../connection/session.js';
-import { isThenable } from '../connection/thenable.js';
+import { isThenable } from '../thenable.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isEventName } from '../protocol/message.js';
 import type { InboundMessage } from '../protocol/message.js';
-import { parametersOf } from './parameters.js';
+import { authorize, bindRule, demandSession } from './authorization.js';
+import type { BoundRule } from './authorization.js';
+import { instanceOf } from './instances.js';
+import { hookArgumentsOf, parametersOf } from './parameters.js';
 import type { Parameter } from './parameters.js';
 import type { WsExceptionFilter } from './ws-exception.filter.js';
 import { accessOf } from './ws.guard.js';
@@ -54,6 +57,7 @@ interface Handler {
   readonly instance: Gateway;
   readonly method: Method;
   readonly access: Access;
+  readonly rules: readonly BoundRule[];
   readonly parameters: readonly Parameter[];
   readonly argumentCount: number;
   readonly guards: CanActivate[];
@@ -69,6 +73,9 @@ type FilterMetadata = Parameters<typeof selectExceptionFilterMetadata>[0][number
  * request scope or parameter decorators of its own, Nest's own consumers run them, in Nest's order.
  *
  * guard of this package → guards → interceptors → (pipe of this package → pipes) → handler; filters around all but the first
+ *
+ * Rules are asked about what the pipe has let through, and before the guards all the same, since an interceptor may answer
+ * by itself: where a handler has both rules and enhancers, its payload is checked twice.
  */
 export class Handlers {
   readonly #scanner = new MetadataScanner();
@@ -109,19 +116,26 @@ export class Handlers {
   /**
    * The routes of a gateway's `@SubscribeMessage()` methods.
    *
-   * @throws Error for an event name that no frame can have
+   * @throws Error for an event name that no frame can have, or a rule that cannot be made
    */
-  routesOf(host: GatewayHost, server: GatewayServer): Route[] {
+  async routesOf(host: GatewayHost, server: GatewayServer): Promise<Route[]> {
     const prototype = Object.getPrototypeOf(host.wrapper.instance) as Gateway;
-    return this.#scanner
+    const names = this.#scanner
       .getAllMethodNames(prototype)
-      .filter((name) => Reflect.hasMetadata(MESSAGE_MAPPING_METADATA, prototype[name] as object))
-      .map((name) => {
-        const event: unknown = Reflect.getMetadata(MESSAGE_METADATA, prototype[name] as object);
-        if (isEventName(event))
-          return { event, serial: host.own && event === 'auth', call: this.#callOf(host, name, server) };
-        throw new Error(`${host.wrapper.name}.${name}: an event is a string of 1 to 128 characters`);
-      });
+      .filter((name) => Reflect.hasMetadata(MESSAGE_MAPPING_METADATA, prototype[name] as object));
+    return Promise.all(names.map((name) => this.#routeOf(host, server, name, prototype[name] as Method)));
+  }
+
+  async #routeOf(host: GatewayHost, server: GatewayServer, name: string, method: Method): Promise<Route> {
+    const event: unknown = Reflect.getMetadata(MESSAGE_METADATA, method);
+    if (!isEventName(event)) {
+      throw new Error(`${host.wrapper.name}.${name}: an event is a string of 1 to 128 characters`);
+    }
+    const access = accessOf(host.wrapper.metatype as object, method);
+    const rules = await Promise.all(
+      access.rules.map((rule) => bindRule(rule, (type) => instanceOf(type, host.module))),
+    );
+    return { event, serial: host.own && event === 'auth', call: this.#callOf(host, name, server, access, rules) };
   }
 
   /** A gateway's `handleConnection` and `handleDisconnect`; undefined when it has neither. */
@@ -129,12 +143,15 @@ export class Handlers {
     const { wrapper } = host;
     const gateway = wrapper.instance as { handleConnection?: Method; handleDisconnect?: Method };
     if (gateway.handleConnection === undefined && gateway.handleDisconnect === undefined) return undefined;
+    const argumentsOf = {
+      handleConnection: hookArgumentsOf(wrapper.instance as object, 'handleConnection'),
+      handleDisconnect: hookArgumentsOf(wrapper.instance as object, 'handleDisconnect'),
+    };
     const call = (session: WsSession, name: 'handleConnection' | 'handleDisconnect', argument: unknown): unknown => {
       if (gateway[name] === undefined) return undefined;
-      if (wrapper.isDependencyTreeStatic()) return gateway[name](session.socket, argument);
-      return this.#inContext(host, server, session).then(({ instance }) =>
-        (instance[name] as Method)(session.socket, argument),
-      );
+      const args = argumentsOf[name]([session.socket, argument]);
+      if (wrapper.isDependencyTreeStatic()) return gateway[name](...args);
+      return this.#inContext(host, server, session).then(({ instance }) => (instance[name] as Method)(...args));
     };
     return {
       connected: (session: WsSession, request: IncomingMessage) => call(session, 'handleConnection', request),
@@ -142,26 +159,38 @@ export class Handlers {
     };
   }
 
-  #callOf(host: GatewayHost, name: string, server: GatewayServer): Route['call'] {
+  #callOf(
+    host: GatewayHost,
+    name: string,
+    server: GatewayServer,
+    access: Access,
+    rules: readonly BoundRule[],
+  ): Route['call'] {
     const { wrapper } = host;
+    const around = { access, rules };
     if (!wrapper.isDependencyTreeStatic()) {
-      const access = accessOf(wrapper.metatype as object, (wrapper.instance as Record<string, Method>)[name] as Method);
       return (session, message) => {
         this.guard.authorize(session, access);
         return this.#inContext(host, server, session).then(({ instance, contextId }) =>
-          this.#callThroughNest(this.#handlerOf(host, instance, name, contextId), session, message),
+          this.#callThroughNest(this.#handlerOf(host, instance, name, contextId, around), session, message),
         );
       };
     }
-    const handler = this.#handlerOf(host, wrapper.instance as Gateway, name, STATIC_CONTEXT);
+    const handler = this.#handlerOf(host, wrapper.instance as Gateway, name, STATIC_CONTEXT, around);
     if (isPlain(handler)) return (session, message) => this.#callDirectly(handler, session, message);
     return (session, message) => {
-      this.guard.authorize(session, handler.access);
+      this.guard.authorize(session, access);
       return this.#callThroughNest(handler, session, message);
     };
   }
 
-  #handlerOf(host: GatewayHost, instance: Gateway, name: string, contextId: ContextId): Handler {
+  #handlerOf(
+    host: GatewayHost,
+    instance: Gateway,
+    name: string,
+    contextId: ContextId,
+    around: Pick<Handler, 'access' | 'rules'>,
+  ): Handler {
     const { moduleKey, own, wrapper } = host;
     const method = instance[name] as Method;
     const inquirer = contextId === STATIC_CONTEXT ? undefined : wrapper.id;
@@ -177,7 +206,7 @@ export class Handlers {
     return {
       instance,
       method,
-      access: accessOf(wrapper.metatype as object, method),
+      ...around,
       parameters,
       argumentCount: Math.max(0, ...parameters.map(({ index }) => index + 1)),
       guards: own ? [] : this.#guards.create(...enhancers),
@@ -199,8 +228,28 @@ export class Handlers {
         (waiting ??= []).push(checked.then((result) => (args[index] = result)));
       } else args[index] = checked;
     }
-    if (waiting !== undefined) return Promise.all(waiting).then(() => method.apply(instance, args));
-    return method.apply(instance, args);
+    if (waiting === undefined && handler.rules.length === 0) return method.apply(instance, args);
+    return this.#callWithRules(handler, session, message, args, waiting);
+  }
+
+  #callWithRules(
+    handler: Handler,
+    session: WsSession,
+    message: InboundMessage,
+    args: unknown[],
+    waiting: PromiseLike<unknown>[] | undefined,
+  ): unknown {
+    const { instance, method, parameters, rules } = handler;
+    const ask = (): void | Promise<void> => {
+      const body = parameters.find(({ isBody }) => isBody);
+      return authorize(rules, session, body === undefined ? message.data : args[body.index]);
+    };
+    const asked = waiting === undefined ? ask() : Promise.all(waiting).then(ask);
+    if (!isThenable(asked)) return method.apply(instance, args);
+    return Promise.resolve(asked).then(() => {
+      demandSession(session);
+      return method.apply(instance, args);
+    });
   }
 
   async #callThroughNest(handler: Handler, session: WsSession, message: InboundMessage): Promise<unknown> {
@@ -208,12 +257,15 @@ export class Handlers {
     const given = [session.socket, message.data, message.event];
     const callback = method as never; // because Nest's consumers take a controller's method and only reflect on it
     try {
+      if (handler.rules.length > 0) await this.#authorizeFirst(handler, session, given);
       if (!(await this.#guardsConsumer.tryActivate(guards, given, instance as never, callback, 'ws'))) {
         throw new GatewayError('FORBIDDEN');
       }
       const reply = new InterceptedReply();
       const next = async (): Promise<unknown> => {
-        const result = await method.apply(instance, await this.#argumentsOf(handler, given));
+        const args = await this.#argumentsOf(handler, given);
+        demandSession(session);
+        const result = await method.apply(instance, args);
         if (isObservable(result)) reply.streams();
         return result;
       };
@@ -231,6 +283,12 @@ export class Handlers {
     } catch (error) {
       return this.#filtered(handler, given, error);
     }
+  }
+
+  async #authorizeFirst({ parameters, rules }: Handler, session: WsSession, given: readonly unknown[]): Promise<void> {
+    const body = parameters.find(({ isBody }) => isBody);
+    const value = body?.read(given) ?? given[1];
+    await authorize(rules, session, body?.check === undefined ? value : await body.check(value));
   }
 
   async #argumentsOf(handler: Handler, given: readonly unknown[]): Promise<unknown[]> {

@@ -17,6 +17,8 @@ export interface Parameter {
   readonly check: PayloadCheck | undefined;
   /** True when it needs nothing of Nest's context. */
   readonly plain: boolean;
+  /** True for the whole payload: what rules are asked about. */
+  readonly isBody: boolean;
 }
 
 // Values of Nest's WsParamtype.
@@ -77,6 +79,7 @@ export function parametersOf(
       pipes,
       check: checkOf(metadata),
       plain: pipes.length === 0 && (isKnown || !key.includes(CUSTOM_ROUTE_ARGS_METADATA)),
+      isBody: kind === PAYLOAD && data === undefined,
       read: readerOf(kind, data, factory, contextOf as never),
     };
   });
@@ -89,8 +92,29 @@ function undecorated(
 ): Parameter[] {
   return [0, 1, 2].map((index) => {
     const metadata: ArgumentMetadata = { type: index === 1 ? 'body' : 'custom', metatype: types?.[index] };
-    return { index, metadata, pipes: [], check: checkOf(metadata), plain: true, read: (args) => args[index] };
+    const isBody = index === 1;
+    return { index, metadata, pipes: [], check: checkOf(metadata), plain: true, isBody, read: (args) => args[index] };
   });
+}
+
+/**
+ * How `handleConnection` and `handleDisconnect` are called: with the socket and the request, or the close code, except where
+ * a parameter is decorated.
+ */
+export function hookArgumentsOf(instance: object, name: string): (given: readonly unknown[]) => unknown[] {
+  const declared = utils.reflectCallbackMetadata<object>(instance as never, name, PARAM_ARGS_METADATA);
+  if (Object.keys(declared ?? {}).length === 0) return (given) => [...given];
+  const parameters = parametersOf(
+    instance,
+    name,
+    () => undefined,
+    () => [],
+  );
+  return (given) => {
+    const args = [...given];
+    for (const { index, read } of parameters) args[index] = read(given);
+    return args;
+  };
 }
 
 function readerOf(

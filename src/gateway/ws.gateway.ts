@@ -1,10 +1,11 @@
 import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import type { WsResponse } from '@nestjs/websockets';
-import { Authentication } from '../connection/authentication.js';
+import { Authentication } from '../authentication/authentication.js';
+import type { Principal } from '../authentication/principal.js';
 import { SessionEnd } from '../connection/describe.js';
 import { WsSession } from '../connection/session.js';
-import type { Principal } from '../connection/session.js';
 import { GatewayError } from '../protocol/errors.js';
+import { isThenable } from '../thenable.js';
 import { CurrentSession, Public } from './decorators.js';
 import { AuthDto } from './dto/auth.dto.js';
 
@@ -32,19 +33,18 @@ export class WsGateway {
   /**
    * Authenticates an anonymous session, or refreshes an authenticated one in place.
    *
-   * @throws GatewayError TOKEN_INVALID, TOKEN_EXPIRED; FORBIDDEN for another subject; each ends the session.
-   * UNAUTHENTICATED when `message` is not among `auth.sources`
+   * @throws GatewayError TOKEN_INVALID, TOKEN_EXPIRED, SESSION_REVOKED, SESSION_LIMIT; FORBIDDEN for another subject; each ends
+   * the session. UNAUTHENTICATED when `message` is not among `auth.sources`
    */
   @Public()
   @SubscribeMessage('auth')
-  auth(@MessageBody() { token }: AuthDto, @CurrentSession() session: WsSession): AuthReply {
-    const current = session.principal;
+  auth(@MessageBody() { token }: AuthDto, @CurrentSession() session: WsSession): AuthReply | Promise<AuthReply> {
     const { sources } = session.server.context.options.auth;
-    if (current === undefined && !sources.includes('message')) throw new GatewayError('UNAUTHENTICATED');
-    const principal = this.authentication.authenticate(token);
-    if (current !== undefined && current.subject !== principal.subject) throw new SessionEnd('FORBIDDEN');
-    session.authenticate(principal);
-    return authReply(session, principal);
+    if (session.principal === undefined && !sources.includes('message')) throw new GatewayError('UNAUTHENTICATED');
+    const answer = this.authentication.authenticate(token, { source: 'message' }, session.clientAddress);
+    return isThenable(answer)
+      ? Promise.resolve(answer).then((principal) => takeOver(session, principal))
+      : takeOver(session, answer);
   }
 
   @SubscribeMessage('session')
@@ -60,6 +60,14 @@ export class WsGateway {
   ping(): WsResponse<null> {
     return { event: 'pong', data: null };
   }
+}
+
+function takeOver(session: WsSession, principal: Principal): AuthReply {
+  // It may have expired, or been revoked, while the token was verified; the frames that said so were the last.
+  if (!session.isLive) throw new GatewayError('UNAUTHENTICATED');
+  if ((session.principal?.subject ?? principal.subject) !== principal.subject) throw new SessionEnd('FORBIDDEN');
+  session.authenticate(principal);
+  return authReply(session, principal);
 }
 
 function authReply(session: WsSession, { subject, expiresAt }: Principal): AuthReply {

@@ -3,7 +3,8 @@ import type { CanActivate, ExecutionContext } from '@nestjs/common';
 import { SessionEnd } from '../connection/describe.js';
 import { WsSession } from '../connection/session.js';
 import { GatewayError } from '../protocol/errors.js';
-import { PUBLIC_METADATA, ROLES_METADATA, SCOPES_METADATA } from './decorators.js';
+import type { Rule } from './authorization.js';
+import { PUBLIC_METADATA, ROLES_METADATA, RULES_METADATA, SCOPES_METADATA } from './decorators.js';
 
 /** What a handler asks of a session; decided once per handler. */
 export interface Access {
@@ -12,6 +13,8 @@ export interface Access {
   readonly roles: readonly (readonly string[])[];
   /** All are needed. */
   readonly scopes: readonly string[];
+  /** All have to say true, in this order. */
+  readonly rules: readonly Rule[];
 }
 
 type Handler = (...args: never[]) => unknown;
@@ -24,13 +27,18 @@ export function accessOf(gateway: object, handler: Handler): Access {
   const read = <T>(key: string, target: object): T | undefined => Reflect.getMetadata(key, target) as T | undefined;
   const roles = [read<string[]>(ROLES_METADATA, gateway), read<string[]>(ROLES_METADATA, handler)];
   const scopes = [read<string[]>(SCOPES_METADATA, gateway), read<string[]>(SCOPES_METADATA, handler)];
-  const [classIsClosed, handlerIsClosed] = [0, 1].map((index) => (roles[index] ?? scopes[index]) !== undefined);
+  const rules = [read<Rule[]>(RULES_METADATA, gateway), read<Rule[]>(RULES_METADATA, handler)];
+  const [classIsClosed, handlerIsClosed] = [0, 1].map(
+    (index) => (roles[index] ?? scopes[index] ?? rules[index]) !== undefined,
+  );
   const classIsPublic = read<boolean>(PUBLIC_METADATA, gateway) === true && !classIsClosed;
   const handlerIsPublic = read<boolean>(PUBLIC_METADATA, handler) === true;
+  const isPublic = !handlerIsClosed && (handlerIsPublic || classIsPublic);
   return {
-    isPublic: !handlerIsClosed && (handlerIsPublic || classIsPublic),
+    isPublic,
     roles: roles.filter((list) => list !== undefined),
     scopes: scopes.flatMap((list) => list ?? []),
+    rules: isPublic ? [] : rules.flatMap((list) => list ?? []),
   };
 }
 

@@ -36,7 +36,7 @@ export const ERRORS = {
     cause: 'client',
   },
   AUTH_TIMEOUT: { message: 'Nobody authenticated in time', close: 3008, reconnect: true, cause: 'client' },
-  FORBIDDEN: { message: 'Not allowed', close: 3003, cause: 'client' },
+  FORBIDDEN: { message: 'Not allowed', status: 403, close: 3003, cause: 'client' },
   SESSION_REVOKED: { message: 'The session was revoked', close: 4410, fatal: true, cause: 'operator' },
   SESSION_REPLACED: { message: 'A newer session took the place of this one', close: 4409, cause: 'client' },
   SESSION_LIMIT: { message: 'Too many sessions', close: 4429, fatal: true, cause: 'client' },

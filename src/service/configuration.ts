@@ -38,13 +38,19 @@ export class ConfigurationError extends Error {
 const OPTION_OF = {
   JWT_SECRET: 'auth.jwt.secret',
   JWT_PUBLIC_KEY: 'auth.jwt.publicKey',
+  JWKS_URI: 'auth.jwt.jwksUri',
   JWT_ALGORITHMS: 'auth.jwt.algorithms',
   JWT_ISSUER: 'auth.jwt.issuer',
   JWT_AUDIENCE: 'auth.jwt.audience',
+  AUTH_SOURCES: 'auth.sources',
+  AUTH_COOKIE: 'auth.cookie',
   ALLOWED_ORIGINS: 'firewall.origins',
   MAX_MESSAGE_BYTES: 'limits.maxMessageBytes',
   SHUTDOWN_DRAIN_MS: 'shutdown.drainMs',
 } as const;
+
+const KEY_VARIABLES = ['JWT_SECRET', 'JWT_PUBLIC_KEY', 'JWKS_URI'] as const;
+const KEY_OPTIONS = ['secret', 'secrets', 'publicKey', 'publicKeys', 'jwksUri'] as const;
 
 type Tree = Record<string, unknown>;
 
@@ -70,17 +76,19 @@ export function readConfiguration(environment: NodeJS.ProcessEnv, isTerminal: bo
 
   const options = optionsFile(get('WS_GATEWAY_CONFIG'), problems);
   const publicKey = publicKeyOf(get('JWT_PUBLIC_KEY'), problems);
-  if (get('JWT_SECRET') !== undefined || get('JWT_PUBLIC_KEY') !== undefined) {
+  if (KEY_VARIABLES.some((name) => get(name) !== undefined)) {
     // A key of the environment takes the place of the file's, whatever kind that was.
-    assign(options, OPTION_OF.JWT_SECRET, undefined);
-    assign(options, OPTION_OF.JWT_PUBLIC_KEY, undefined);
+    for (const option of KEY_OPTIONS) assign(options, `auth.jwt.${option}`, undefined);
   }
   const given: Record<keyof typeof OPTION_OF, unknown> = {
     JWT_SECRET: get('JWT_SECRET'),
     JWT_PUBLIC_KEY: publicKey,
+    JWKS_URI: get('JWKS_URI'),
     JWT_ALGORITHMS: list('JWT_ALGORITHMS'),
     JWT_ISSUER: list('JWT_ISSUER'),
     JWT_AUDIENCE: list('JWT_AUDIENCE'),
+    AUTH_SOURCES: list('AUTH_SOURCES'),
+    AUTH_COOKIE: get('AUTH_COOKIE'),
     ALLOWED_ORIGINS: list('ALLOWED_ORIGINS'),
     MAX_MESSAGE_BYTES: numberOf(get('MAX_MESSAGE_BYTES')),
     SHUTDOWN_DRAIN_MS: numberOf(get('SHUTDOWN_DRAIN_MS')),
@@ -113,10 +121,11 @@ export function readConfiguration(environment: NodeJS.ProcessEnv, isTerminal: bo
 /** Without any key: in production that is a mistake, elsewhere somebody is trying the service out. */
 function needsSecret(options: Tree, get: (name: string) => string | undefined, problems: string[]): boolean {
   const { jwt } = (isJsonObject(options.auth) ? options.auth : {}) as { jwt?: unknown };
-  const { secret, publicKey } = (isJsonObject(jwt) ? jwt : {}) as { secret?: unknown; publicKey?: unknown };
-  if (secret !== undefined || publicKey !== undefined || get('JWT_PUBLIC_KEY') !== undefined) return false;
+  const given = isJsonObject(jwt) ? jwt : {};
+  const hasKey = [...KEY_OPTIONS, 'issuers'].some((option) => given[option] !== undefined);
+  if (hasKey || KEY_VARIABLES.some((name) => get(name) !== undefined)) return false;
   if (get('NODE_ENV') === 'production') {
-    problems.push('JWT_SECRET or JWT_PUBLIC_KEY is needed when NODE_ENV is production');
+    problems.push('JWT_SECRET or JWT_PUBLIC_KEY is needed when NODE_ENV is production, or JWKS_URI');
   }
   return true; // also then: it spares the reader a second complaint about the same thing
 }

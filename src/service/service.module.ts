@@ -4,19 +4,22 @@ import { APP_FILTER } from '@nestjs/core';
 import { FailureSink } from '../monitoring/log.js';
 import { WsGatewayModule } from '../ws-gateway.module.js';
 import type { WsGatewayOptions } from '../ws-gateway.options.js';
+import { AdminController } from './admin.controller.js';
 import { HealthController } from './health.controller.js';
 import { HttpExceptionFilter } from './http-exception.filter.js';
 import { ServiceGateway } from './service.gateway.js';
+import { TicketsController } from './tickets.controller.js';
 
-/** The standalone service: the module, a gateway that answers, and two HTTP endpoints. */
+/** The standalone service: the module, a gateway that answers, and HTTP endpoints for those who run it. */
 @Global()
 @Module({})
 export class ServiceModule {
   static forRoot(options: WsGatewayOptions, sink: FailureSink): DynamicModule {
+    const hasTickets = options.auth.sources?.includes('ticket') ?? false;
     return {
       module: ServiceModule,
       imports: [WsGatewayModule.forRoot(options)],
-      controllers: [HealthController],
+      controllers: [HealthController, AdminController, ...(hasTickets ? [TicketsController] : [])],
       providers: [
         ServiceGateway,
         { provide: APP_FILTER, useClass: HttpExceptionFilter },

@@ -4,12 +4,17 @@ import type { AddressInfo } from 'node:net';
 import { NestFactory } from '@nestjs/core';
 import { JwtService } from '@nestjs/jwt';
 import type { NestExpressApplication } from '@nestjs/platform-express';
+import type { CorsOptions } from '@nestjs/common/interfaces/external/cors-options.interface.js';
 import type { Logger } from 'pino';
+import { isOriginAllowed } from '../connection/admission.js';
 import { DEFAULTS } from '../ws-gateway.options.js';
 import { ConfigurationError, readConfiguration } from './configuration.js';
 import type { ServiceConfiguration } from './configuration.js';
 import { createPino, PinoLogger, PinoSink } from './logging.js';
 import { ServiceModule } from './service.module.js';
+
+/** Largest body of an HTTP request. */
+const MAX_BODY = '16kb';
 
 /** How long a demo token is good for, in seconds. */
 const DEMO_TOKEN_SECONDS = 3_600;
@@ -54,6 +59,13 @@ async function createApp(
     ...(httpsOptions !== undefined && { httpsOptions }),
   });
   app.disable('x-powered-by');
+  app.useBodyParser('json', { limit: MAX_BODY });
+  const { origins } = gateway.firewall ?? {};
+  if (origins !== undefined) {
+    const allow: CorsOptions['origin'] = (origin: string | undefined, callback) =>
+      callback(null, origin !== undefined && isOriginAllowed(origin, '', origins));
+    app.enableCors({ origin: allow, methods: ['GET', 'POST'], allowedHeaders: ['authorization', 'content-type'] });
+  }
   return app;
 }
 
@@ -103,7 +115,7 @@ function announce(
   if (ephemeralSecret === undefined) return;
   const main = relative(process.cwd(), process.argv[1] ?? 'dist/main.js');
   process.stdout.write(`
-No JWT_SECRET or JWT_PUBLIC_KEY is set, so this run has a secret of its own, gone when it ends.
+No JWT_SECRET, JWT_PUBLIC_KEY or JWKS_URI is set, so this run has a secret of its own, gone when it ends.
 A demo token, good for an hour:
 
   ${demoToken(ephemeralSecret, gateway)}
@@ -119,7 +131,7 @@ Try it from another terminal:
 function demoToken(secret: string, { auth }: ServiceConfiguration['gateway']): string {
   const first = (names: string | readonly string[] | undefined): string | undefined =>
     typeof names === 'string' ? names : names?.[0];
-  const { issuer, audience, algorithms } = auth.jwt;
+  const { issuer, audience, algorithms } = auth.jwt ?? {};
   const claims = { sub: 'demo', roles: ['demo'], iss: first(issuer), aud: first(audience) };
   const payload = Object.fromEntries(Object.entries(claims).filter(([, value]) => value !== undefined));
   return new JwtService({}).sign(payload, {

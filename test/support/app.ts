@@ -101,6 +101,11 @@ export async function startApp(setup: TestAppOptions = {}): Promise<TestApp> {
   return { app, clock, log, port, url: `ws://127.0.0.1:${port}` };
 }
 
+/** Resolves when the condition holds, which it is asked after each turn of the event loop. */
+export async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise(setImmediate);
+}
+
 /** Stops what startApp() started; for `afterEach`. The clock runs on, so that a drain that waits comes to its end. */
 export async function stopApps(): Promise<void> {
   const stopping = [...running].map(async ([app, clock]) => {

@@ -1,0 +1,84 @@
+import type { IncomingMessage } from 'node:http';
+import { GatewayError } from '../protocol/errors.js';
+import { isThenable } from '../thenable.js';
+import type { ResolvedOptions } from '../ws-gateway.options.js';
+import type { AuthenticationContext, Authenticator } from './authenticator.js';
+import { credentialOf } from './credentials.js';
+import type { Credential } from './credentials.js';
+import type { Deadlines } from './deadlines.js';
+import type { JwtAuthenticator } from './jwt-authenticator.js';
+import { originOf, principalOf } from './principal.js';
+import type { Principal, PrincipalInit } from './principal.js';
+import type { Revocations } from './revocations.js';
+import type { WsTickets } from './tickets.js';
+import { digestOf, invalid } from './token.js';
+
+/** Longest token looked at, in bytes. */
+const MAX_TOKEN_BYTES = 8_192;
+
+/** From a credential to a principal, whoever verifies it. Injectable, for tokens that come by other ways than a socket. */
+export class Authentication {
+  #authenticator: Authenticator;
+
+  constructor(
+    private readonly options: ResolvedOptions['auth'],
+    private readonly jwt: JwtAuthenticator,
+    private readonly tickets: WsTickets,
+    private readonly revocations: Revocations,
+    private readonly deadlines: Deadlines,
+  ) {
+    this.#authenticator = jwt;
+  }
+
+  /** @internal The application has one of its own. */
+  replaceAuthenticator(authenticator: Authenticator): void {
+    this.#authenticator = authenticator;
+  }
+
+  /** @internal */
+  start(): Promise<void> {
+    return this.jwt.start();
+  }
+
+  /** @internal The token of a handshake; undefined when no source has one. */
+  credentialOf(request: IncomingMessage): Credential | undefined {
+    return credentialOf(request, this.options.sources, this.options.cookie);
+  }
+
+  /**
+   * Verifies a token. The answer is a promise only where keys are fetched or an {@link Authenticator} of the application's
+   * is asked: await it.
+   *
+   * @param clientAddress where it came from, for tickets that are bound to an address
+   * @throws GatewayError TOKEN_INVALID, TOKEN_EXPIRED, SESSION_REVOKED; OVERLOADED when it cannot be verified now
+   */
+  authenticate(
+    token: string,
+    context: AuthenticationContext = { source: 'header' },
+    clientAddress = '',
+  ): Principal | Promise<Principal> {
+    if (token.length > MAX_TOKEN_BYTES) throw invalid('longer than 8 KiB');
+    if (context.source === 'ticket') return this.#refuseRevoked(this.#redeem(token, context, clientAddress));
+    const answer = this.#authenticator.authenticate(token, context);
+    if (!isThenable(answer)) return this.#refuseRevoked(complete(answer, token));
+    return this.deadlines
+      .bound(Promise.resolve(answer), 'the authenticator')
+      .then((principal) => this.#refuseRevoked(complete(principal, token)));
+  }
+
+  #redeem(ticket: string, { request }: AuthenticationContext, clientAddress: string): Principal {
+    const origin = request?.headers.origin;
+    return this.tickets.redeem(ticket, { clientAddress, ...(origin !== undefined && { origin }) });
+  }
+
+  #refuseRevoked(principal: Principal): Principal {
+    if (this.revocations.isRevoked(principal)) throw new GatewayError('SESSION_REVOKED');
+    return principal;
+  }
+}
+
+/** What an application's authenticator says, made whole and checked; ours says it whole. */
+function complete(answer: Principal | PrincipalInit, token: string): Principal {
+  const isWhole = originOf(answer as Principal).digest !== undefined;
+  return isWhole ? (answer as Principal) : principalOf(answer, { digest: digestOf(token), toleranceMs: 0 });
+}

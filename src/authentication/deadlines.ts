@@ -1,0 +1,60 @@
+import { GatewayError } from '../protocol/errors.js';
+
+/** Answers waited for at once; a handshake that waits holds a socket. */
+const MAX_WAITING = 10_000;
+
+interface Waiting {
+  readonly until: number;
+  readonly giveUp: () => void;
+}
+
+/** Bounds how long others may take with what a handshake or an `auth` waits for. All have the same time, so one sweep will do. */
+export class Deadlines {
+  readonly #waiting = new Set<Waiting>();
+
+  /** @param now in epoch milliseconds */
+  constructor(
+    private readonly timeoutMs: number,
+    private readonly now: () => number,
+  ) {}
+
+  /** How many answers are waited for. */
+  get size(): number {
+    return this.#waiting.size;
+  }
+
+  /**
+   * The promise, for as long as it may take.
+   *
+   * @throws GatewayError OVERLOADED, as a rejection, when it takes longer or when too many wait
+   */
+  async bound<T>(promise: Promise<T>, what: string): Promise<T> {
+    if (this.#waiting.size >= MAX_WAITING) {
+      promise.catch(() => undefined); // nobody waits for it; the peer is told what the error below says
+      throw unavailable(`more than ${MAX_WAITING} wait for ${what}`);
+    }
+    let giveUp: () => void = () => undefined;
+    const overdue = new Promise<never>((_, reject) => {
+      giveUp = () => reject(unavailable(`${what} did not answer in time`));
+    });
+    const waiting = { until: this.now() + this.timeoutMs, giveUp };
+    this.#waiting.add(waiting);
+    try {
+      return await Promise.race([promise, overdue]);
+    } finally {
+      this.#waiting.delete(waiting);
+    }
+  }
+
+  sweep(now: number): void {
+    for (const waiting of this.#waiting) {
+      if (now < waiting.until) return;
+      this.#waiting.delete(waiting);
+      waiting.giveUp();
+    }
+  }
+}
+
+function unavailable(cause: string): GatewayError {
+  return new GatewayError('OVERLOADED', { message: 'Authentication is not available', retryAfterMs: 5_000, cause });
+}

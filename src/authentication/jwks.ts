@@ -1,0 +1,189 @@
+import { createPublicKey } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+import { Logger } from '@nestjs/common';
+import type { JwksClient } from 'jwks-rsa';
+import { GatewayError } from '../protocol/errors.js';
+import { fits, weaknessOf } from './jwt-options.js';
+import type { Algorithm } from './jwt-options.js';
+
+/** Age at which keys are fetched anew, in milliseconds; meanwhile, and as long as that fails, the old ones serve. */
+const MAX_AGE_MS = 600_000;
+/** Fetches for key ids that are not known: so many at once, and as many more each minute. */
+const FETCHES_PER_MINUTE = 10;
+/** Time between two complaints about an endpoint that stays down, in milliseconds. */
+const COMPLAINT_MS = 300_000;
+const FETCH_TIMEOUT_MS = 5_000;
+const MAX_BYTES = 524_288;
+const MAX_KEYS = 100;
+
+interface PublishedKey {
+  readonly kid: string | undefined;
+  /** The one algorithm that the key is for, where the issuer says so. */
+  readonly algorithm: string | undefined;
+  readonly key: KeyObject;
+}
+
+/**
+ * The keys that an issuer publishes (RFC 7517 §5). A key id that is not among them is looked for anew, at a limited rate:
+ * strangers invent key ids.
+ */
+export class PublishedKeys {
+  readonly #log = new Logger('WsGatewayKeys');
+  readonly #name: string;
+  #client: JwksClient | undefined;
+  #keys: readonly PublishedKey[] = [];
+  #fetching: Promise<void> | undefined;
+  #freshUntil = -Infinity;
+  #tokens = FETCHES_PER_MINUTE;
+  #tokensAt = -Infinity;
+  #isFailing = false;
+  #complainAt = -Infinity;
+
+  /**
+   * @param now in epoch milliseconds
+   * @param onChange called when a key has come or gone
+   */
+  constructor(
+    private readonly uri: URL,
+    private readonly now: () => number,
+    private readonly onChange: () => void,
+  ) {
+    this.#name = `${uri.origin}${uri.pathname}`; // what else a URL may hold is not for a log
+  }
+
+  /**
+   * Loads what fetches, and begins to. Keys that cannot be had now are no reason not to start.
+   *
+   * @throws Error when the optional package is not installed
+   */
+  async start(): Promise<void> {
+    const { default: createClient } = await import('jwks-rsa').catch(() => {
+      throw new Error('auth.jwt.jwksUri needs the package jwks-rsa: npm install jwks-rsa');
+    });
+    this.#client = createClient({ jwksUri: this.uri.href, cache: false, fetcher: fetchKeySet });
+    void this.#fetch();
+  }
+
+  /**
+   * @returns the key for a token's `kid` and `alg`; undefined when there is none
+   * @throws GatewayError OVERLOADED, also as a rejection, when the endpoint is down and the known keys do not help
+   */
+  find(kid: string | undefined, algorithm: Algorithm): KeyObject | undefined | Promise<KeyObject | undefined> {
+    const known = this.#lookUp(kid, algorithm);
+    const now = this.now();
+    if (known !== undefined) {
+      if (now >= this.#freshUntil && this.#mayFetch(now)) void this.#fetch();
+      return known;
+    }
+    if (this.#fetching === undefined && !this.#mayFetch(now)) return this.#missing();
+    return (this.#fetching ?? this.#fetch()).then(() => this.#lookUp(kid, algorithm) ?? this.#missing());
+  }
+
+  #lookUp(kid: string | undefined, algorithm: Algorithm): KeyObject | undefined {
+    const candidates = this.#keys.filter((published) => kid === undefined || published.kid === kid);
+    const fitting = candidates.filter(
+      (published) => (published.algorithm ?? algorithm) === algorithm && fits(algorithm, published.key),
+    );
+    // Without a kid it is only clear which one is meant when there is no other.
+    return kid !== undefined || fitting.length === 1 ? fitting[0]?.key : undefined;
+  }
+
+  /** Whether the token is bad cannot be said while its key may be one that we could not fetch. */
+  #missing(): undefined {
+    if (this.#isFailing) {
+      throw new GatewayError('OVERLOADED', {
+        message: 'Authentication is not available',
+        retryAfterMs: FETCH_TIMEOUT_MS,
+        cause: `the keys at ${this.#name} cannot be fetched`,
+      });
+    }
+  }
+
+  #mayFetch(now: number): boolean {
+    const refilled = this.#tokens + ((now - this.#tokensAt) * FETCHES_PER_MINUTE) / 60_000;
+    this.#tokens = Math.min(FETCHES_PER_MINUTE, refilled);
+    this.#tokensAt = now;
+    if (this.#fetching !== undefined || this.#tokens < 1) return false;
+    this.#tokens--;
+    return true;
+  }
+
+  /** One fetch at a time, for all who wait. Never rejects. */
+  #fetch(): Promise<void> {
+    this.#fetching ??= this.#load().then(
+      () => this.#succeeded(),
+      (error: unknown) => this.#failed(error),
+    );
+    return this.#fetching;
+  }
+
+  async #load(): Promise<void> {
+    const published = (await this.#client?.getSigningKeys()) ?? [];
+    const keys = published.slice(0, MAX_KEYS).map((item) => ({
+      kid: item.kid,
+      algorithm: item.alg,
+      key: createPublicKey(item.getPublicKey()),
+    }));
+    const usable = keys.filter(({ key }) => weaknessOf(key) === undefined);
+    if (usable.length === 0) throw new Error('no key of use is among them');
+    const before = this.#keys;
+    this.#keys = usable;
+    const isSame = usable.length === before.length && usable.every((key, index) => isSameKey(key, before[index]));
+    if (isSame) return;
+    this.onChange();
+    const left = published.length - usable.length;
+    if (left > 0)
+      this.#log.warn(`${left} of the keys at ${this.#name} are of no use: too weak, of another kind, or too many`);
+  }
+
+  #succeeded(): void {
+    this.#fetching = undefined;
+    this.#freshUntil = this.now() + MAX_AGE_MS;
+    if (this.#isFailing) this.#log.log(`The keys at ${this.#name} can be fetched again`);
+    this.#isFailing = false;
+    this.#complainAt = -Infinity;
+  }
+
+  #failed(error: unknown): void {
+    this.#fetching = undefined;
+    this.#isFailing = true;
+    const now = this.now();
+    this.#freshUntil = now + 60_000 / FETCHES_PER_MINUTE;
+    if (now < this.#complainAt) return;
+    this.#complainAt = now + COMPLAINT_MS;
+    const meanwhile = this.#keys.length > 0 ? 'the keys known so far still serve' : 'no token can be verified';
+    this.#log.error(`The keys at ${this.#name} cannot be fetched (${reasonOf(error)}); ${meanwhile}`);
+  }
+}
+
+function isSameKey(one: PublishedKey, other: PublishedKey | undefined): boolean {
+  return (
+    one.kid === other?.kid && one.algorithm === other?.algorithm && other !== undefined && one.key.equals(other.key)
+  );
+}
+
+/** Why a fetch failed, in words that quote nothing of the answer. */
+function reasonOf(error: unknown): string {
+  const { name, message, cause } = error as Error & { cause?: { code?: unknown } };
+  if (name === 'TimeoutError') return `no answer within ${FETCH_TIMEOUT_MS / 1000} s`;
+  if (name === 'SyntaxError') return 'the answer is not JSON';
+  return typeof cause?.code === 'string' ? cause.code : message;
+}
+
+/** A redirect would lead to a place that nobody has configured. */
+async function fetchKeySet(uri: string): Promise<{ keys: never }> {
+  const response = await fetch(uri, {
+    redirect: 'error',
+    headers: { accept: 'application/jwk-set+json, application/json' },
+    signal: AbortSignal.timeout(FETCH_TIMEOUT_MS),
+  });
+  if (!response.ok) throw new Error(`HTTP ${response.status}`);
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of response.body ?? []) {
+    size += chunk.length;
+    if (size > MAX_BYTES) throw new Error(`the answer is longer than ${MAX_BYTES} bytes`);
+    chunks.push(chunk);
+  }
+  return JSON.parse(Buffer.concat(chunks).toString()) as { keys: never }; // because the client looks at it itself
+}

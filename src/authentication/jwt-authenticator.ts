@@ -1,0 +1,191 @@
+import type { KeyObject } from 'node:crypto';
+import type { JwtService } from '@nestjs/jwt';
+import { GatewayError } from '../protocol/errors.js';
+import { isJsonObject } from '../protocol/message.js';
+import { isThenable } from '../thenable.js';
+import { Authenticator } from './authenticator.js';
+import { namesIn } from './claims.js';
+import type { ClaimNames } from './claims.js';
+import { PublishedKeys } from './jwks.js';
+import { fits } from './jwt-options.js';
+import type { Algorithm, FixedKeys, ResolvedIssuer } from './jwt-options.js';
+import { principalOf } from './principal.js';
+import type { Principal } from './principal.js';
+import { digestOf, invalid } from './token.js';
+
+/** Verified tokens remembered, by digest, and the longest of them in bytes: both bound what they cost. */
+const MAX_REMEMBERED = 5_000;
+const MAX_REMEMBERED_BYTES = 2_048;
+
+/** Longest `kid` looked for, in UTF-16 units. */
+const MAX_KID_LENGTH = 256;
+
+interface Issuer extends Omit<ResolvedIssuer, 'keys'> {
+  readonly keys: FixedKeys | PublishedKeys;
+}
+
+/** Where roles and scopes stand in a token. */
+export interface ClaimOptions {
+  readonly roles: ClaimNames;
+  readonly scopes: ClaimNames;
+}
+
+/** Verifies JWTs (RFC 7519 §7.2, RFC 8725). */
+export class JwtAuthenticator extends Authenticator {
+  // Who comes back with the same token, as all do after a restart of a proxy, is not verified again while it lasts.
+  readonly #verified = new Map<string, Principal>();
+  readonly #issuers: readonly Issuer[];
+  readonly #issuerOf = new Map<string, Issuer>();
+  /** Judges the tokens that name no issuer of the map. */
+  readonly #fallback: Issuer | undefined;
+  /** Set when there is one issuer with one key: a token need not be looked into to know by which it is judged. */
+  readonly #onlyKey: KeyObject | undefined;
+
+  /** @param now in epoch milliseconds */
+  constructor(
+    issuers: readonly ResolvedIssuer[],
+    private readonly claims: ClaimOptions,
+    private readonly now: () => number,
+    private readonly jwt: JwtService,
+  ) {
+    super();
+    this.#issuers = issuers.map((issuer) => ({
+      ...issuer,
+      keys:
+        'jwksUri' in issuer.keys
+          ? new PublishedKeys(issuer.keys.jwksUri, now, () => this.#verified.clear())
+          : issuer.keys,
+    }));
+    for (const issuer of this.#issuers) for (const name of issuer.issuer ?? []) this.#issuerOf.set(name, issuer);
+    this.#fallback = this.#issuers.find(({ issuer }) => issuer === undefined);
+    const [first] = this.#issuers;
+    const single = this.#issuers.length === 1 && first !== undefined && !(first.keys instanceof PublishedKeys);
+    this.#onlyKey = single && first.keys.named.size === 0 ? first.keys.unnamed : undefined;
+  }
+
+  /** @throws Error when a package is missing that the options ask for */
+  async start(): Promise<void> {
+    for (const { keys } of this.#issuers) if (keys instanceof PublishedKeys) await keys.start();
+  }
+
+  /** How many verified tokens are remembered. */
+  get size(): number {
+    return this.#verified.size;
+  }
+
+  /** @throws GatewayError TOKEN_INVALID, TOKEN_EXPIRED; OVERLOADED while keys cannot be fetched */
+  override authenticate(token: string): Principal | Promise<Principal> {
+    const digest = digestOf(token);
+    const known = this.#verified.get(digest);
+    if (known !== undefined && known.expiresAt > this.now()) return known;
+    return withoutStacks(() => {
+      if (this.#onlyKey !== undefined) return this.#verify(token, digest, this.#issuers[0] as Issuer, this.#onlyKey); // because it is the only one's
+      const { issuer, kid, algorithm } = this.#judge(token);
+      const key = keyOf(issuer, kid, algorithm);
+      if (!isThenable(key)) return this.#verify(token, digest, issuer, key);
+      return Promise.resolve(key).then((found) => withoutStacks(() => this.#verify(token, digest, issuer, found)));
+    });
+  }
+
+  /** By which issuer a token is to be judged, which its own words decide; nothing of them is believed yet. */
+  #judge(token: string): { issuer: Issuer; kid: string | undefined; algorithm: Algorithm } {
+    const [header, payload] = token.split('.', 2).map(jsonOf);
+    if (header === undefined || payload === undefined) throw invalid('malformed');
+    const { kid } = header;
+    const named = typeof payload.iss === 'string' ? this.#issuerOf.get(payload.iss) : undefined;
+    const issuer = named ?? this.#fallback;
+    if (issuer === undefined) throw invalid('iss is no issuer of ours');
+    const algorithm = issuer.algorithms.find((name) => name === header.alg);
+    if (algorithm === undefined) throw invalid('alg is not accepted');
+    if (kid !== undefined && (typeof kid !== 'string' || kid.length > MAX_KID_LENGTH))
+      throw invalid('kid is malformed');
+    return { issuer, kid, algorithm };
+  }
+
+  #verify(token: string, digest: string, issuer: Issuer, key: KeyObject | undefined): Principal {
+    if (key === undefined) throw invalid('no key has this kid');
+    const { algorithms, audience, clockToleranceSec } = issuer;
+    const now = this.now();
+    let verified: { header?: unknown; payload?: unknown };
+    try {
+      verified = this.jwt.verify(token, {
+        secret: key as unknown as string, // because the option is a string in its types, and a KeyObject costs a thirtieth
+        algorithms: [...algorithms],
+        clockTolerance: clockToleranceSec,
+        clockTimestamp: Math.floor(now / 1000),
+        complete: true,
+        ...(issuer.issuer !== undefined && { issuer: issuer.issuer as [string, ...string[]] }), // because the options refuse an empty list
+        ...(audience !== undefined && { audience: audience as [string, ...string[]] }),
+      });
+    } catch (error) {
+      const reason = error as Error;
+      if (reason.name === 'TokenExpiredError') throw new GatewayError('TOKEN_EXPIRED');
+      // What a parser says quotes the token; what jsonwebtoken says names no claim's value.
+      throw invalid(OWN_WORDS.has(reason.name) ? reason.message : 'malformed');
+    }
+    const principal = this.#principalOf(verified, digest, clockToleranceSec * 1000);
+    if (token.length <= MAX_REMEMBERED_BYTES) this.#remember(digest, principal);
+    return principal;
+  }
+
+  /** What jsonwebtoken leaves open. */
+  #principalOf(
+    { header, payload }: { header?: unknown; payload?: unknown },
+    digest: string,
+    toleranceMs: number,
+  ): Principal {
+    if (isJsonObject(header) && 'crit' in header) throw invalid('critical header parameters are not understood'); // RFC 7515 §4.1.11
+    if (!isJsonObject(payload)) throw invalid('payload is no object');
+    const { sub, exp, iat } = payload;
+    if (typeof sub !== 'string' || sub === '') throw invalid('sub is missing');
+    if (typeof exp !== 'number' || !Number.isFinite(exp * 1000)) throw invalid('exp is missing');
+    const latestIssue = this.now() + toleranceMs;
+    if (iat !== undefined && (typeof iat !== 'number' || iat * 1000 > latestIssue))
+      throw invalid('iat is in the future');
+    const roles = namesIn(payload, this.claims.roles);
+    const scopes = namesIn(payload, this.claims.scopes);
+    return principalOf(
+      { subject: sub, roles, scopes, claims: payload, expiresAt: exp * 1000 },
+      { digest, toleranceMs },
+    );
+  }
+
+  #remember(digest: string, principal: Principal): void {
+    this.#verified.delete(digest); // so that it is the youngest again
+    this.#verified.set(digest, principal);
+    if (this.#verified.size <= MAX_REMEMBERED) return;
+    for (const oldest of this.#verified.keys()) return void this.#verified.delete(oldest);
+  }
+}
+
+function keyOf(
+  { keys }: Issuer,
+  kid: string | undefined,
+  algorithm: Algorithm,
+): KeyObject | undefined | Promise<KeyObject | undefined> {
+  if (keys instanceof PublishedKeys) return keys.find(kid, algorithm);
+  const key = kid === undefined || keys.named.size === 0 ? keys.unnamed : keys.named.get(kid);
+  return key !== undefined && fits(algorithm, key) ? key : undefined;
+}
+
+function jsonOf(part: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(Buffer.from(part, 'base64url').toString());
+    return isJsonObject(value) ? value : undefined;
+  } catch {
+    return undefined; // whoever asks says that it is malformed
+  }
+}
+
+/** A refused token is no mistake in this code: whoever sends many must not make it take a stack for each. */
+function withoutStacks<T>(run: () => T): T {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
+  try {
+    return run();
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
+  }
+}
+
+const OWN_WORDS: ReadonlySet<string> = new Set(['JsonWebTokenError', 'NotBeforeError']);

@@ -1,0 +1,63 @@
+import { isJsonObject } from '../protocol/message.js';
+
+/** Who a session speaks for (RFC 7519 §4.1.2). */
+export interface Principal {
+  readonly subject: string;
+  readonly roles: readonly string[];
+  readonly scopes: readonly string[];
+  /** All claims of the token, as verified. Revocation by token id and by age reads `jti` and `iat` here. */
+  readonly claims: Readonly<Record<string, unknown>>;
+  /** `exp` in epoch milliseconds. */
+  readonly expiresAt: number;
+}
+
+/** What an {@link Authenticator} of an application has to say of a principal; the rest is empty. */
+export type PrincipalInit = Pick<Principal, 'subject' | 'expiresAt'> & Partial<Principal>;
+
+/** What a principal came from. It is for this package alone, and no part of what an application sees or copies. */
+export interface Origin {
+  /** SHA-256 of its token; undefined when an application made it up. */
+  readonly digest: string | undefined;
+  /** How long after `expiresAt` it may still have been let in. */
+  readonly toleranceMs: number;
+}
+
+const ORIGIN = Symbol('origin');
+const UNKNOWN: Origin = Object.freeze({ digest: undefined, toleranceMs: 0 });
+
+export function originOf(principal: Principal): Origin {
+  return (principal as { [ORIGIN]?: Origin } | undefined)?.[ORIGIN] ?? UNKNOWN;
+}
+
+/**
+ * A principal, complete and frozen.
+ *
+ * @throws TypeError naming what is wrong with it
+ */
+export function principalOf(init: PrincipalInit, origin: Origin): Principal {
+  const {
+    subject,
+    expiresAt,
+    roles = [],
+    scopes = [],
+    claims = {},
+  } = isJsonObject(init) ? init : ({} as PrincipalInit);
+  const wrong = (what: string): TypeError => new TypeError(`A principal's ${what}`);
+  if (typeof subject !== 'string' || subject === '') throw wrong('subject must be a string, and not empty');
+  if (!Number.isFinite(expiresAt)) throw wrong('expiresAt must be a finite number of milliseconds');
+  if (!isNames(roles) || !isNames(scopes)) throw wrong('roles and scopes must be lists of strings');
+  if (!isJsonObject(claims)) throw wrong('claims must be an object');
+  const principal = {
+    subject,
+    roles: Object.freeze([...roles]),
+    scopes: Object.freeze([...scopes]),
+    claims: Object.freeze(claims),
+    expiresAt: Math.floor(expiresAt),
+  };
+  // Not enumerable: a copy with other roles is not the token's any more, and nobody prints it.
+  return Object.freeze(Object.defineProperty(principal, ORIGIN, { value: Object.freeze(origin) }));
+}
+
+function isNames(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((name) => typeof name === 'string');
+}

@@ -1,0 +1,88 @@
+import { GatewayError } from '../protocol/errors.js';
+import { originOf } from './principal.js';
+import type { Principal } from './principal.js';
+
+/** Revocations held at once: an operator's acts, so this is far off. */
+const MAX_ENTRIES = 100_000;
+
+/** Shortest time that a revocation by something else than a known token is kept, in milliseconds. */
+const MIN_KEPT_MS = 86_400_000;
+
+const SWEEP_MS = 10_000;
+
+/**
+ * What is refused although its signature is good, until it expires by itself. When that is of tokens that nobody has shown
+ * here is not known; it is taken to be the latest expiry that any token shown here had, and a day at least.
+ */
+export class Revocations {
+  readonly #tokens = new Map<string, number>();
+  readonly #tokenIds = new Map<string, number>();
+  readonly #subjects = new Map<string, { issuedBefore: number; until: number }>();
+  #everyone = { issuedBefore: -Infinity, until: -Infinity };
+  #latestExpiry = 0;
+  #sweepAt = 0;
+
+  /** How many revocations are held. */
+  get size(): number {
+    return this.#tokens.size + this.#tokenIds.size + this.#subjects.size + Number(this.#everyone.until > 0);
+  }
+
+  /** @param until when the token expires, in epoch milliseconds */
+  addToken(digest: string, until: number): void {
+    this.#checkRoom();
+    this.#tokens.set(digest, Math.max(until, this.#tokens.get(digest) ?? 0));
+  }
+
+  addTokenId(tokenId: string, now: number): void {
+    this.#checkRoom();
+    this.#tokenIds.set(tokenId, this.#keptUntil(now));
+  }
+
+  /** @param issuedBefore in epoch seconds, as `iat` */
+  addSubject(subject: string, issuedBefore: number, now: number): void {
+    this.#checkRoom();
+    const earlier = this.#subjects.get(subject)?.issuedBefore ?? -Infinity;
+    this.#subjects.set(subject, { issuedBefore: Math.max(earlier, issuedBefore), until: this.#keptUntil(now) });
+  }
+
+  /** @param issuedBefore in epoch seconds, as `iat` */
+  addEveryone(issuedBefore: number, now: number): void {
+    const earlier = this.#everyone.issuedBefore;
+    this.#everyone = { issuedBefore: Math.max(earlier, issuedBefore), until: this.#keptUntil(now) };
+  }
+
+  /** Is a principal that has just been verified to be refused? Remembers how long such tokens live. */
+  isRevoked(principal: Principal): boolean {
+    const { subject, claims, expiresAt } = principal;
+    if (expiresAt > this.#latestExpiry) this.#latestExpiry = expiresAt;
+    if (this.#tokens.size > 0 && this.#tokens.has(originOf(principal).digest ?? '')) return true;
+    if (this.#tokenIds.size > 0 && typeof claims.jti === 'string' && this.#tokenIds.has(claims.jti)) return true;
+    if (isIssuedBefore(principal, this.#everyone.issuedBefore)) return true;
+    const bySubject = this.#subjects.size > 0 ? this.#subjects.get(subject) : undefined;
+    return bySubject !== undefined && isIssuedBefore(principal, bySubject.issuedBefore);
+  }
+
+  /** Forgets what has expired. */
+  sweep(now: number): void {
+    if (now < this.#sweepAt) return;
+    this.#sweepAt = now + SWEEP_MS;
+    for (const [key, until] of this.#tokens) if (now >= until) this.#tokens.delete(key);
+    for (const [key, until] of this.#tokenIds) if (now >= until) this.#tokenIds.delete(key);
+    for (const [key, { until }] of this.#subjects) if (now >= until) this.#subjects.delete(key);
+    if (now >= this.#everyone.until) this.#everyone = { issuedBefore: -Infinity, until: -Infinity };
+  }
+
+  #keptUntil(now: number): number {
+    return Math.max(now + MIN_KEPT_MS, this.#latestExpiry);
+  }
+
+  /** To forget one for another would open a door that somebody has closed. */
+  #checkRoom(): void {
+    if (this.size >= MAX_ENTRIES) throw new GatewayError('OVERLOADED', { message: 'The list of revocations is full' });
+  }
+}
+
+/** A token that does not say when it was issued may be as old as any. */
+export function isIssuedBefore({ claims }: Principal, seconds: number): boolean {
+  return seconds > -Infinity && !(typeof claims.iat === 'number' && claims.iat >= seconds);
+}

@@ -1,0 +1,110 @@
+import { randomBytes } from 'node:crypto';
+import { GatewayError } from '../protocol/errors.js';
+import { principalOf } from './principal.js';
+import type { Principal } from './principal.js';
+import { digestOf, invalid } from './token.js';
+
+/** 256 bits: nobody guesses one, and its plain digest gives nothing away. */
+const TICKET_BYTES = 32;
+
+/** Tickets open at once: for all, and for one subject, whose oldest goes then, so that nobody takes the others' places. */
+const MAX_TICKETS = 100_000;
+const MAX_PER_SUBJECT = 16;
+
+/** What a ticket may be bound to; it is of no use then to anybody else. */
+export interface TicketBinding {
+  /** Address of the client, as `WsSession.clientAddress` has it. */
+  readonly clientAddress?: string;
+  /** The Origin of the page that will connect. */
+  readonly origin?: string;
+}
+
+/** What a client is given. */
+export interface Ticket {
+  /** For `?ticket=` of one handshake. */
+  readonly ticket: string;
+  /** Epoch milliseconds. */
+  readonly expiresAt: number;
+}
+
+interface Entry extends TicketBinding {
+  readonly principal: Principal;
+  readonly expiresAt: number;
+}
+
+/**
+ * One-time tickets, for browsers that must not put a JWT into a URL: the page asks for one over HTTPS, with its token in a
+ * header, and connects with it at once. Only digests are kept, for `auth.tickets.ttlMs`. They take `ticket` in `auth.sources`.
+ */
+export class WsTickets {
+  // By digest, in the order of their making, which is the order in which they expire.
+  readonly #entries = new Map<string, Entry>();
+  readonly #bySubject = new Map<string, Set<string>>();
+
+  /**
+   * @param ttlMs how long a ticket is good for, in milliseconds
+   * @param now in epoch milliseconds
+   */
+  constructor(
+    private readonly ttlMs: number,
+    private readonly now: () => number,
+  ) {}
+
+  /** How many tickets are open. */
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /**
+   * Makes a ticket with which somebody becomes this principal, once. It lasts no longer than the principal does.
+   *
+   * @throws GatewayError OVERLOADED, as a rejection, while too many are open; TypeError for what is no principal
+   */
+  async issue(principal: Principal, binding: TicketBinding = {}): Promise<Ticket> {
+    const { subject } = principalOf(principal, { digest: undefined, toleranceMs: 0 });
+    if (this.#entries.size >= MAX_TICKETS) throw new GatewayError('OVERLOADED', { retryAfterMs: this.ttlMs });
+    const open = this.#bySubject.get(subject);
+    if (open !== undefined && open.size >= MAX_PER_SUBJECT) this.#take(open.values().next().value ?? '');
+    const ticket = randomBytes(TICKET_BYTES).toString('base64url');
+    const digest = digestOf(ticket);
+    const expiresAt = Math.min(this.now() + this.ttlMs, principal.expiresAt);
+    this.#entries.set(digest, { principal, expiresAt, ...binding });
+    const mine = this.#bySubject.get(subject);
+    if (mine === undefined) this.#bySubject.set(subject, new Set([digest]));
+    else mine.add(digest);
+    return { ticket, expiresAt };
+  }
+
+  /**
+   * @internal Takes a ticket in. It is gone then, also when it was shown by somebody else than it was made for.
+   *
+   * @throws GatewayError TOKEN_INVALID
+   */
+  redeem(ticket: string, { clientAddress, origin }: TicketBinding): Principal {
+    const entry = this.#take(digestOf(ticket));
+    if (entry === undefined) throw invalid('the ticket is not known, or was used');
+    if (this.now() >= entry.expiresAt) throw invalid('the ticket has expired');
+    if ((entry.clientAddress ?? clientAddress) !== clientAddress) throw invalid('the ticket is of another address');
+    if ((entry.origin ?? origin) !== origin) throw invalid('the ticket is of another origin');
+    return entry.principal;
+  }
+
+  /** @internal Forgets what has expired. */
+  sweep(now: number): void {
+    for (const [digest, { expiresAt }] of this.#entries) {
+      if (now < expiresAt) return;
+      this.#take(digest);
+    }
+  }
+
+  #take(digest: string): Entry | undefined {
+    const entry = this.#entries.get(digest);
+    if (entry === undefined) return undefined;
+    this.#entries.delete(digest);
+    const { subject } = entry.principal;
+    const open = this.#bySubject.get(subject);
+    open?.delete(digest);
+    if (open?.size === 0) this.#bySubject.delete(subject);
+    return entry;
+  }
+}

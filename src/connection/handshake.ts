@@ -1,0 +1,110 @@
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { Principal } from '../authentication/principal.js';
+import { GatewayError, specOf } from '../protocol/errors.js';
+import { isThenable } from '../thenable.js';
+import { addressOf } from './address.js';
+import { admit, checkHandshake } from './admission.js';
+import { checkConnection } from './connection-guard.js';
+import type { ConnectionAttempt } from './connection-guard.js';
+import { turnAway } from './failure.js';
+import { open } from './lifecycle.js';
+import type { Lingering } from './lingering.js';
+import type { GatewayServer } from './server.js';
+import { WsSession } from './session.js';
+
+/** An upgrade request at a gateway's path. */
+export interface Handshake {
+  readonly server: GatewayServer;
+  readonly request: IncomingMessage;
+  readonly socket: Duplex;
+  readonly head: Buffer;
+  readonly lingering: Lingering;
+}
+
+/**
+ * From an upgrade request to a session. What is wrong with it before its token is looked at is thrown; so is what is wrong
+ * with the token where `auth.reject` wants it so.
+ *
+ * @returns a promise where the token, or a guard of the application's, is not settled at once
+ * @throws GatewayError, also as a rejection, that refuses the upgrade
+ */
+export function upgrade(handshake: Handshake): void | Promise<void> {
+  const { server, request, socket } = handshake;
+  checkHandshake(request);
+  admit(request, server.context);
+  const clientAddress = addressOf(socket);
+  let principal: Principal | undefined | Promise<Principal | undefined>;
+  try {
+    principal = guarded(handshake, clientAddress, identify(request, server, clientAddress));
+  } catch (error) {
+    return reject(handshake, clientAddress, error);
+  }
+  if (!isThenable(principal)) return accept(handshake, clientAddress, principal);
+  return Promise.resolve(principal).then(
+    (settled) => {
+      // A shutdown may have begun meanwhile.
+      admit(request, server.context);
+      accept(handshake, clientAddress, settled);
+    },
+    (error: unknown) => reject(handshake, clientAddress, error),
+  );
+}
+
+/** @throws GatewayError UNAUTHENTICATED when a token is needed at the handshake and there is none */
+function identify(
+  request: IncomingMessage,
+  { context }: GatewayServer,
+  clientAddress: string,
+): Principal | undefined | Promise<Principal> {
+  const { authentication, options } = context;
+  const credential = authentication.credentialOf(request);
+  if (credential !== undefined) {
+    return authentication.authenticate(credential.token, { source: credential.source, request }, clientAddress);
+  }
+  if (options.auth.anonymous || options.auth.sources.includes('message')) return undefined;
+  throw new GatewayError('UNAUTHENTICATED');
+}
+
+/** The principal, when the guards of the path have let it through. */
+function guarded(
+  { server, request }: Handshake,
+  clientAddress: string,
+  identified: Principal | undefined | Promise<Principal>,
+): Principal | undefined | Promise<Principal | undefined> {
+  const { connectionGuards, context, pathname } = server;
+  if (connectionGuards.length === 0) return identified;
+  const check = async (): Promise<Principal | undefined> => {
+    const principal = await identified;
+    const attempt: ConnectionAttempt = { request, path: pathname, clientAddress, principal };
+    await checkConnection(connectionGuards, attempt);
+    return principal;
+  };
+  return context.deadlines.bound(check(), 'the connection guards');
+}
+
+function accept(handshake: Handshake, clientAddress: string, principal: Principal | undefined): void {
+  const { server, request, socket, head } = handshake;
+  server.handleUpgrade(request, socket, head, (ws) => {
+    server.clients.delete(ws); // until it may be written to, see WsSession.open()
+    ws.writeTo(socket);
+    open(new WsSession(ws, server, clientAddress), request, principal);
+  });
+}
+
+/** Whoever must not come in by the handshake at all, and needs no words for it. */
+const BEFORE_THE_UPGRADE: ReadonlySet<string> = new Set(['UNAUTHENTICATED', 'ORIGIN_FORBIDDEN']);
+
+/** A browser cannot read a refused handshake, so it is told after it, unless `auth.reject` says otherwise. */
+function reject({ server, request, socket, head, lingering }: Handshake, clientAddress: string, error: unknown): void {
+  const { monitor, options } = server.context;
+  const isCoded = error instanceof GatewayError;
+  if (isCoded && BEFORE_THE_UPGRADE.has(error.code)) throw error;
+  // What has no status can only be said in a frame.
+  if (options.auth.reject === 'handshake' && !(isCoded && specOf(error.code).status === undefined)) throw error;
+  server.handleUpgrade(request, socket, head, (ws) => {
+    server.clients.delete(ws);
+    turnAway(ws, error, monitor, clientAddress);
+    lingering.add(socket);
+  });
+}

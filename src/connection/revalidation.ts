@@ -1,0 +1,88 @@
+import { principalOf, originOf } from '../authentication/principal.js';
+import type { Principal } from '../authentication/principal.js';
+import { GatewayError } from '../protocol/errors.js';
+import type { Revalidate } from '../ws-gateway.options.js';
+import { end, reportStray } from './failure.js';
+import type { WsSession } from './session.js';
+
+/** Questions asked of the application at once; its database is to serve others, too. */
+const MAX_ASKED = 32;
+
+/** Time the application has to answer one, in milliseconds; after it the session goes on and the log says so. */
+const ANSWER_MS = 30_000;
+
+/** What the log names as the event. */
+const NAME = 'auth.revalidate';
+
+/** Asks the application, every so often and for each session, whether its principal may go on. */
+export class Revalidation {
+  // In the order in which they are due, since all have the same interval.
+  readonly #due = new Map<WsSession, number>();
+  readonly #asked = new Map<WsSession, number>();
+
+  constructor(
+    private readonly revalidate: Revalidate | undefined,
+    private readonly everyMs: number,
+    private readonly now: () => number,
+  ) {}
+
+  /** How many sessions are watched. */
+  get size(): number {
+    return this.#due.size + this.#asked.size;
+  }
+
+  /** The session has a principal, verified now. */
+  watch(session: WsSession): void {
+    if (this.revalidate === undefined) return;
+    this.#due.delete(session);
+    this.#due.set(session, this.now() + this.everyMs);
+  }
+
+  forget(session: WsSession): void {
+    this.#due.delete(session);
+    this.#asked.delete(session);
+  }
+
+  sweep(now: number): void {
+    for (const [session, until] of this.#asked) {
+      if (now < until) break;
+      this.#failed(session, new Error('auth.revalidate did not answer in time'));
+    }
+    for (const [session, dueAt] of this.#due) {
+      if (now < dueAt || this.#asked.size >= MAX_ASKED) return;
+      this.#due.delete(session);
+      if (session.isLive && session.principal !== undefined) this.#ask(session, session.principal, now);
+    }
+  }
+
+  #ask(session: WsSession, principal: Principal, now: number): void {
+    this.#asked.set(session, now + ANSWER_MS);
+    // async: what it throws at once is a rejection like any other.
+    const ask = async (): Promise<unknown> => this.revalidate?.(principal);
+    ask().then(
+      (answer) => this.#answered(session, principal, answer),
+      (error: unknown) => this.#failed(session, error),
+    );
+  }
+
+  #answered(session: WsSession, asked: Principal, answer: unknown): void {
+    if (!this.#asked.delete(session) || !session.isLive) return;
+    if (answer === false) return end(session, new GatewayError('SESSION_REVOKED', { cause: NAME }));
+    this.watch(session);
+    // Refreshed meanwhile: the answer is about a principal that is there no longer.
+    if (answer === true || session.principal !== asked) return;
+    try {
+      const { roles, scopes } = answer as Principal; // because principalOf() looks at them
+      session.replacePrincipal(principalOf({ ...asked, roles, scopes }, originOf(asked)));
+    } catch {
+      reportStray(session, new TypeError(`${NAME} must return true, false or a principal`), NAME);
+    }
+  }
+
+  #failed(session: WsSession, error: unknown): void {
+    if (!this.#asked.delete(session) || !session.isLive) return;
+    if (error instanceof GatewayError && error.code !== 'INTERNAL') return end(session, error);
+    reportStray(session, error, NAME);
+    this.watch(session);
+  }
+}

@@ -1,0 +1,72 @@
+import { Body, Controller, Get, Header, HttpCode, Post, Query, UseGuards } from '@nestjs/common';
+import { IsInt, IsNotEmpty, IsNumber, IsOptional, IsString, Matches, Max, MaxLength, Min } from 'class-validator';
+import { WsSessions } from '../connection/sessions.js';
+import { dtoValidator } from '../gateway/dto-validator.js';
+import { GatewayError } from '../protocol/errors.js';
+import { BearerGuard, RequireScope } from './bearer.guard.js';
+
+/** A session as an administrator sees it. */
+interface SessionItem {
+  readonly id: string;
+  /** Null while it is anonymous. */
+  readonly subject: string | null;
+  readonly clientAddress: string;
+  /** Epoch milliseconds. */
+  readonly connectedAt: number;
+  /** Epoch milliseconds; null while it is anonymous. */
+  readonly expiresAt: number | null;
+}
+
+class SessionQueryDto {
+  @IsOptional() @IsString() @IsNotEmpty() @MaxLength(1_024) subject?: string;
+  @IsOptional() @IsInt() @Min(1) @Max(1_000) limit?: number;
+  @IsOptional() @Matches(/^[0-9a-z]{1,11}$/) cursor?: string;
+}
+
+class RevokeDto {
+  @IsOptional() @IsString() @IsNotEmpty() @MaxLength(64) sessionId?: string;
+  @IsOptional() @IsString() @IsNotEmpty() @MaxLength(1_024) subject?: string;
+  @IsOptional() @IsString() @IsNotEmpty() @MaxLength(1_024) tokenId?: string;
+  @IsOptional() @IsNumber() @Min(0) issuedBefore?: number;
+}
+
+const queries = dtoValidator(SessionQueryDto);
+const filters = dtoValidator(RevokeDto);
+
+/** For operators, with a token that has the scope `ws-gateway:admin`. */
+@Controller('admin')
+@UseGuards(BearerGuard)
+@RequireScope('ws-gateway:admin')
+export class AdminController {
+  constructor(private readonly sessions: WsSessions) {}
+
+  @Get('sessions')
+  @Header('Cache-Control', 'no-store')
+  async list(@Query() query: Record<string, unknown>): Promise<{ items: SessionItem[]; next?: string }> {
+    const { limit } = query;
+    const number = typeof limit === 'string' && /^\d{1,4}$/.test(limit) ? Number(limit) : limit;
+    const page = this.sessions.list(
+      await queries.validate({ ...query, ...(limit !== undefined && { limit: number }) }),
+    );
+    const items = page.items.map(({ id, principal, clientAddress, connectedAt }) => ({
+      id,
+      subject: principal?.subject ?? null,
+      clientAddress,
+      connectedAt,
+      expiresAt: principal?.expiresAt ?? null,
+    }));
+    return { items, ...(page.next !== undefined && { next: page.next }) };
+  }
+
+  @Post('revoke')
+  @HttpCode(200)
+  async revoke(@Body() body: unknown): Promise<{ revoked: number }> {
+    const filter = await filters.validate(body);
+    try {
+      return { revoked: this.sessions.revoke(filter) };
+    } catch (error) {
+      if (error instanceof TypeError) throw new GatewayError('VALIDATION_FAILED', { message: error.message });
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,221 @@
+import { createSecretKey } from 'node:crypto';
+import { afterEach, describe, expect, it } from 'vitest';
+import { Deadlines } from '../../src/authentication/deadlines.js';
+import type { JwtOptions } from '../../src/index.js';
+import { startApp, stopApps, until } from '../support/app.js';
+import type { TestApp } from '../support/app.js';
+import { Client } from '../support/client.js';
+import { jwk, startKeyServer, stopKeyServers } from '../support/jwks.js';
+import { keyPair, SECRET, signed, token } from '../support/tokens.js';
+
+afterEach(stopApps);
+afterEach(stopKeyServers);
+
+const start = (jwt: JwtOptions): Promise<TestApp> => startApp({ options: { auth: { jwt } } });
+
+/** The subject whom a token makes of a client, or the code that it is turned away with. */
+async function who({ url }: TestApp, bearer: string): Promise<string> {
+  const client = await Client.connect(`${url}/ws`, { token: bearer });
+  client.send({ event: 'session', id: 1 });
+  const { event, data } = await client.next();
+  client.socket.terminate();
+  return event === 'session' ? (data as { subject: string }).subject : (data as { code: string }).code;
+}
+
+const OLD = 'the-old-secret-of-at-least-32-bytes!';
+const NEW = 'the-new-secret-of-at-least-32-bytes!';
+const rsa = keyPair('rsa');
+const otherRsa = keyPair('rsa');
+const ec = keyPair('ec');
+
+describe('secrets by kid', () => {
+  it('overlap during a rotation: the old and the new one', async () => {
+    const app = await start({ secrets: { old: OLD, new: NEW } });
+    expect(await who(app, signed({}, { key: OLD, kid: 'old' }))).toBe('ada');
+    expect(await who(app, signed({}, { key: NEW, kid: 'new' }))).toBe('ada');
+  });
+
+  it('verify nothing but the tokens that name them', async () => {
+    const app = await start({ secrets: { old: OLD, new: NEW } });
+    expect(await who(app, signed({}, { key: OLD, kid: 'new' }))).toBe('TOKEN_INVALID');
+    expect(await who(app, signed({}, { key: OLD }))).toBe('TOKEN_INVALID');
+    expect(await who(app, signed({}, { key: SECRET, kid: 'old' }))).toBe('TOKEN_INVALID');
+  });
+
+  it.each(['../../../../dev/null', "' OR 1=1 --", 'toString', '__proto__', 'constructor', '', 'x'.repeat(2_000)])(
+    'are looked up and nothing else: kid %j is TOKEN_INVALID',
+    async (kid) => {
+      const app = await start({ secrets: { old: OLD } });
+      // Signed with what a careless look-up would have come back with: nothing.
+      expect(await who(app, signed({}, { key: createSecretKey(Buffer.alloc(0)), header: { kid } }))).toBe(
+        'TOKEN_INVALID',
+      );
+    },
+  );
+
+  it('refuse a kid that is no text', async () => {
+    const app = await start({ secrets: { old: OLD } });
+    for (const kid of [1, ['old'], { toString: 'old' }, null]) {
+      expect(await who(app, signed({}, { key: OLD, header: { kid } }))).toBe('TOKEN_INVALID');
+    }
+  });
+
+  it('stand beside a secret for tokens without a kid', async () => {
+    const app = await start({ secret: SECRET, secrets: { new: NEW } });
+    expect(await who(app, token())).toBe('ada');
+    expect(await who(app, signed({}, { key: NEW, kid: 'new' }))).toBe('ada');
+    expect(await who(app, signed({}, { key: SECRET, kid: 'new' }))).toBe('TOKEN_INVALID');
+  });
+
+  it.each(['HS384', 'HS512'] as const)('verify %s when it is configured', async (algorithm) => {
+    const app = await start({ secrets: { one: NEW }, algorithms: [algorithm] });
+    expect(await who(app, signed({}, { key: NEW, kid: 'one', algorithm }))).toBe('ada');
+    expect(await who(app, signed({}, { key: NEW, kid: 'one', algorithm: 'HS256' }))).toBe('TOKEN_INVALID');
+  });
+});
+
+describe('public keys by kid', () => {
+  it('are of one kind or another, each with its own algorithm', async () => {
+    const app = await start({ publicKeys: { r: rsa.pem, e: ec.pem } });
+    expect(await who(app, signed({}, { key: rsa.privateKey, algorithm: 'RS256', kid: 'r' }))).toBe('ada');
+    expect(await who(app, signed({}, { key: ec.privateKey, algorithm: 'ES256', kid: 'e' }))).toBe('ada');
+    expect(await who(app, signed({}, { key: ec.privateKey, algorithm: 'ES256', kid: 'r' }))).toBe('TOKEN_INVALID');
+    expect(await who(app, signed({}, { key: otherRsa.privateKey, algorithm: 'RS256', kid: 'r' }))).toBe(
+      'TOKEN_INVALID',
+    );
+  });
+
+  it('never verify an HMAC', async () => {
+    const app = await start({ publicKeys: { r: rsa.pem } });
+    const confused = signed({}, { key: createSecretKey(Buffer.from(rsa.pem)), kid: 'r' });
+    expect(await who(app, confused)).toBe('TOKEN_INVALID');
+  });
+});
+
+describe('several issuers', () => {
+  const jwt: JwtOptions = {
+    secret: SECRET,
+    audience: 'ws',
+    issuers: [
+      { issuer: 'https://one.test', publicKey: rsa.pem },
+      { issuer: ['https://two.test', 'https://zwei.test'], secret: NEW, audience: 'two' },
+    ],
+  };
+
+  it('judge the tokens that name them, with keys and audience of their own', async () => {
+    const app = await start(jwt);
+    const one = { key: rsa.privateKey, algorithm: 'RS256' } as const;
+    expect(await who(app, signed({ iss: 'https://one.test', aud: 'ws' }, one))).toBe('ada');
+    expect(await who(app, signed({ iss: 'https://zwei.test', aud: 'two' }, { key: NEW }))).toBe('ada');
+    expect(await who(app, token({ aud: 'ws' }))).toBe('ada');
+    expect(await who(app, token({ aud: 'ws', iss: 'https://else.test' }))).toBe('ada');
+    // Nobody signs for another.
+    expect(await who(app, signed({ iss: 'https://two.test', aud: 'two' }, one))).toBe('TOKEN_INVALID');
+    expect(await who(app, token({ iss: 'https://one.test', aud: 'ws' }))).toBe('TOKEN_INVALID');
+    expect(await who(app, signed({ iss: 'https://one.test', aud: 'ws' }, { key: NEW }))).toBe('TOKEN_INVALID');
+    expect(await who(app, signed({ iss: 'https://two.test', aud: 'ws' }, { key: NEW }))).toBe('TOKEN_INVALID');
+    expect(await who(app, signed({ iss: 'https://one.test' }, one))).toBe('TOKEN_INVALID'); // the audience is inherited
+  });
+
+  it('refuse who is none of them', async () => {
+    const app = await start({ issuers: [{ issuer: 'https://two.test', secret: NEW }] });
+    expect(await who(app, signed({ iss: 'https://two.test' }, { key: NEW }))).toBe('ada');
+    for (const iss of ['https://three.test', undefined, ['https://two.test'], '__proto__']) {
+      expect(await who(app, signed({ iss }, { key: NEW }))).toBe('TOKEN_INVALID');
+    }
+  });
+});
+
+describe('a JWKS endpoint', () => {
+  const byRsa = (kid?: string, key = rsa): string =>
+    signed({}, { key: key.privateKey, algorithm: 'RS256', ...(kid !== undefined && { kid }) });
+
+  it('gives the keys, each for its own kind of token', async () => {
+    const server = await startKeyServer({ keys: [jwk(rsa.publicKey, 'r'), jwk(ec.publicKey, 'e')] });
+    const app = await start({ jwksUri: server.uri });
+    expect(await who(app, byRsa('r'))).toBe('ada');
+    expect(await who(app, signed({}, { key: ec.privateKey, algorithm: 'ES256', kid: 'e' }))).toBe('ada');
+    expect(await who(app, byRsa('e'))).toBe('TOKEN_INVALID');
+    expect(await who(app, signed({}, { key: createSecretKey(Buffer.from(rsa.pem)), kid: 'r' }))).toBe('TOKEN_INVALID');
+    expect(await who(app, byRsa())).toBe('ada'); // only one key can be meant
+  });
+
+  it('decides by the alg of a key, and leaves keys that are not for signatures alone', async () => {
+    const keys = [
+      jwk(rsa.publicKey, 'ps', { alg: 'PS256' }),
+      jwk(otherRsa.publicKey, 'enc', { use: 'enc' }),
+      jwk(keyPair('rsa').publicKey, 'sig'),
+    ];
+    const app = await start({ jwksUri: (await startKeyServer({ keys })).uri });
+    expect(await who(app, signed({}, { key: rsa.privateKey, algorithm: 'PS256', kid: 'ps' }))).toBe('ada');
+    expect(await who(app, byRsa('ps'))).toBe('TOKEN_INVALID');
+    expect(await who(app, byRsa('enc', otherRsa))).toBe('TOKEN_INVALID');
+  });
+
+  it('is asked once for many, and at a limited rate for key ids that strangers invent', async () => {
+    const server = await startKeyServer({ keys: [jwk(rsa.publicKey, 'r')] });
+    const app = await start({ jwksUri: server.uri });
+    expect(await Promise.all(Array.from({ length: 20 }, () => who(app, byRsa('r'))))).toEqual(Array(20).fill('ada'));
+    expect(server.requests).toBe(1);
+    for (let i = 0; i < 40; i++) expect(await who(app, byRsa(`invented-${i}`))).toBe('TOKEN_INVALID');
+    expect(server.requests).toBeLessThanOrEqual(11);
+    expect(await who(app, byRsa('r'))).toBe('ada');
+    app.clock.advance(60_000);
+    await who(app, byRsa('invented-again'));
+    expect(server.requests).toBeLessThanOrEqual(12);
+  });
+
+  it('brings a new key with the first token that names it, and takes an old one away', async () => {
+    const server = await startKeyServer({ keys: [jwk(rsa.publicKey, 'old')] });
+    const app = await start({ jwksUri: server.uri });
+    expect(await who(app, byRsa('old'))).toBe('ada');
+    server.answer = { keys: [jwk(otherRsa.publicKey, 'new')] };
+    expect(await who(app, byRsa('new', otherRsa))).toBe('ada');
+    // It was verified before and remembered; its key is not there any more.
+    expect(await who(app, byRsa('old'))).toBe('TOKEN_INVALID');
+  });
+
+  it('that is down leaves the known keys in use, and its recovery is noticed', async () => {
+    const server = await startKeyServer({ keys: [jwk(rsa.publicKey, 'r')] });
+    const app = await start({ jwksUri: server.uri });
+    expect(await who(app, byRsa('r'))).toBe('ada');
+    await server.stop();
+    for (let hour = 0; hour < 3; hour++) {
+      app.clock.advance(900_000);
+      expect(await who(app, signed({ jti: `${hour}` }, { key: rsa.privateKey, algorithm: 'RS256', kid: 'r' }))).toBe(
+        'ada',
+      );
+    }
+    expect(await who(app, byRsa('unknown'))).toBe('OVERLOADED'); // who knows
+    await server.restart();
+    server.answer = { keys: [jwk(otherRsa.publicKey, 'unknown')] };
+    app.clock.advance(60_000);
+    expect(await who(app, byRsa('unknown', otherRsa))).toBe('ada');
+  });
+
+  it.each([
+    ['answers with an error', 500],
+    ['answers with no JSON', 'nonsense'],
+    ['has no keys', { keys: [] }],
+    ['has a secret and nothing else', { keys: [{ kty: 'oct', k: 'AAAA', kid: 'r' }] }],
+    ['answers without an end', 'x'.repeat(600_000)],
+  ])('that %s lets nobody in and does not stop the start', async (_, answer) => {
+    const server = await startKeyServer(answer);
+    const app = await start({ jwksUri: server.uri });
+    expect(await who(app, byRsa('r'))).toBe('OVERLOADED');
+    const { data } = (await Client.connect(`${app.url}/ws`, { token: byRsa('r') }).then((client) => client.next())) as {
+      data: object;
+    };
+    expect(data).toMatchObject({ closeCode: 1013, reconnect: true, retryAfterMs: 5_000 });
+  });
+
+  it('that does not answer is waited for no longer than auth.timeoutMs', async () => {
+    const server = await startKeyServer(undefined);
+    const app = await start({ jwksUri: server.uri });
+    const answer = who(app, byRsa('r'));
+    await until(() => app.app.get(Deadlines, { strict: false }).size === 1);
+    app.clock.advance(10_000);
+    expect(await answer).toBe('OVERLOADED');
+    expect(app.log.lines.at(-1)).toMatchObject({ code: 'OVERLOADED', level: 'error' });
+  });
+});
