@@ -402,18 +402,24 @@ describe('what a stranger sends', () => {
   });
 
   it('before it closes is handled, however much waits for its turn', async () => {
-    for (let i = 0; i < 100; i++) client.send({ event: 'count' });
-    await client.close();
+    client.together(() => {
+      for (let i = 0; i < 100; i++) client.send({ event: 'count' });
+      client.socket.close();
+    });
+    await client.closed;
     await expect.poll(() => handled).toBe(100);
     expect(sessions().count()).toBe(0);
   });
 
   it.each(['quiet', 'quiet-intercepted'])('before it closes leaves no stream behind, not even %s', async (event) => {
     const before = handled;
-    for (let i = 0; i < 16; i++) client.send({ event: 'gate' });
-    for (let i = 0; i < 40; i++) client.send({ event });
-    client.send({ event: 'count' });
-    await client.close();
+    client.together(() => {
+      for (let i = 0; i < 16; i++) client.send({ event: 'gate' });
+      for (let i = 0; i < 40; i++) client.send({ event });
+      client.send({ event: 'count' });
+      client.socket.close();
+    });
+    await client.closed;
     await expect.poll(() => sessions().count()).toBe(0);
     for (const open of gates.splice(0)) open();
     await expect.poll(() => handled - before).toBe(1);
