@@ -2,14 +2,14 @@ import { ConflictException, ForbiddenException, NotFoundException } from '@nestj
 import { ConnectedSocket, MessageBody, SubscribeMessage, WebSocketGateway, WsException } from '@nestjs/websockets';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { WebSocket } from 'ws';
-import { CurrentSession, EmailDto, ERRORS, GatewayError, Public, Roles } from '../../src/index.js';
+import { CurrentSession, EmailDto, ERRORS, GatewayError, Public, Roles, WsSessions } from '../../src/index.js';
 import type { CatalogueCode, WsSession } from '../../src/index.js';
 import { startApp, stopApps } from '../support/app.js';
 import type { TestApp, TestAppOptions } from '../support/app.js';
 import { Client, refusal } from '../support/client.js';
 import type { Frame } from '../support/client.js';
-import { exchange, frame, handshake, parseAnswer, sendRaw } from '../support/tcp.js';
-import { token } from '../support/tokens.js';
+import { exchange, frame, freePort, handshake, parseAnswer, sendRaw } from '../support/tcp.js';
+import { keyPair, signed, token } from '../support/tokens.js';
 
 @WebSocketGateway()
 class FailingGateway {
@@ -184,6 +184,38 @@ const PRODUCED: Partial<Record<CatalogueCode, () => Promise<void>>> = {
     expect(end.frames[0]).toMatchObject({ event: 'exception', data: { code: 'FORBIDDEN' }, id: 1 });
     expectDisconnect(end, 'FORBIDDEN', false);
   },
+  SESSION_REVOKED: async () => {
+    const client = await connect();
+    await client.ask({ event: 'ping' });
+    test.app.get(WsSessions).revoke({ subject: 'ada' });
+    expectDisconnect(await endOf(client), 'SESSION_REVOKED', false);
+  },
+  SESSION_REPLACED: async () => {
+    await stopApps();
+    await start({ options: { auth: { maxSessionsPerSubject: 1 } } });
+    const client = await connect();
+    await connect();
+    expectDisconnect(await endOf(client), 'SESSION_REPLACED', false);
+  },
+  SESSION_LIMIT: async () => {
+    await stopApps();
+    await start({ options: { auth: { maxSessionsPerSubject: 1, onSessionLimit: 'refuse-new' } } });
+    await connect();
+    expectDisconnect(await endOf(await connect()), 'SESSION_LIMIT', false);
+  },
+  OVERLOADED: async () => {
+    await stopApps();
+    await start({ options: { auth: { jwt: { jwksUri: `http://127.0.0.1:${await freePort()}/` } } } });
+    const kid = signed({}, { key: keyPair('ec').privateKey, algorithm: 'ES256' });
+    const end = await endOf(await Client.connect(`${test.url}/ws`, { token: kid }));
+    expectDisconnect(end, 'OVERLOADED', true);
+    await stopApps();
+    await start({
+      options: { auth: { reject: 'handshake', jwt: { jwksUri: `http://127.0.0.1:${await freePort()}/` } } },
+    });
+    const { status, headers } = await refusal(`${test.url}/ws`, { headers: { authorization: `Bearer ${kid}` } });
+    expect([status, headers['retry-after']]).toEqual([503, '5']);
+  },
   NOT_FOUND: async () => {
     expect(await exceptionOf({ event: 'not-found' })).toMatchObject({ code: 'NOT_FOUND', message: 'No such order' });
     expect(await refusal(`${test.url}/nope`)).toMatchObject({ status: 404, body: { code: 'NOT_FOUND' } });
@@ -297,17 +329,7 @@ const PRODUCED: Partial<Record<CatalogueCode, () => Promise<void>>> = {
 };
 
 /** Codes that come with what enforces them. */
-const LATER: readonly CatalogueCode[] = [
-  'SESSION_REVOKED',
-  'SESSION_REPLACED',
-  'SESSION_LIMIT',
-  'RATE_LIMITED',
-  'BANNED',
-  'STALLED',
-  'OVERLOADED',
-  'IP_FORBIDDEN',
-  'TOO_MANY_CONNECTIONS',
-];
+const LATER: readonly CatalogueCode[] = ['RATE_LIMITED', 'BANNED', 'STALLED', 'IP_FORBIDDEN', 'TOO_MANY_CONNECTIONS'];
 
 describe('every code of the catalogue', () => {
   it.each(Object.keys(ERRORS).filter((code) => !LATER.includes(code as CatalogueCode)))('%s', async (code) => {
