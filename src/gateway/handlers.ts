@@ -194,7 +194,7 @@ export class Handlers {
     let waiting: PromiseLike<unknown>[] | undefined;
     for (const { index, read, check } of parameters) {
       const value = read(given);
-      const checked = check === undefined ? value : check(value);
+      const checked = check === undefined ? value : check(value, given);
       if (check !== undefined && isThenable(checked)) {
         (waiting ??= []).push(checked.then((result) => (args[index] = result)));
       } else args[index] = checked;
@@ -238,7 +238,7 @@ export class Handlers {
     await Promise.all(
       handler.parameters.map(async ({ index, read, check, metadata, pipes }) => {
         const value = await read(given);
-        const checked = check === undefined ? value : await check(value);
+        const checked = check === undefined ? value : await check(value, given);
         args[index] = await this.#pipesConsumer.applyPipes(checked, metadata, [...pipes]);
       }),
     );
