@@ -20,6 +20,7 @@ export { dtoValidator } from './gateway/dto-validator.js';
 export type { DtoValidator } from './gateway/dto-validator.js';
 export { WsExceptionFilter } from './gateway/ws-exception.filter.js';
 export { CurrentPrincipal, CurrentSession, Public, Roles, Scopes } from './gateway/decorators.js';
+export { Sealed } from './gateway/sealed.decorator.js';
 export { AuthDto } from './gateway/dto/auth.dto.js';
 export { EmailDto } from './gateway/dto/email.dto.js';
 export { PayloadDto } from './gateway/dto/payload.dto.js';
@@ -27,6 +28,12 @@ export { PayloadDto } from './gateway/dto/payload.dto.js';
 export { ERRORS, GatewayError } from './protocol/errors.js';
 export type { CatalogueCode, ErrorCode, ErrorDetail, ErrorSpec, GatewayErrorOptions } from './protocol/errors.js';
 export type { DisconnectData, ExceptionData, InboundMessage, MessageId } from './protocol/message.js';
+
+export { Fingerprints } from './data-protection/fingerprint.js';
+export { KeyRing, KeyRingError } from './data-protection/key-ring.js';
+export { secretsEqual } from './data-protection/secrets-equal.js';
+export { WsSeal } from './data-protection/ws-seal.js';
+export type { SealBinding } from './data-protection/ws-seal.js';
 
 export { WsSession } from './connection/session.js';
 export type { Principal, SessionPhase } from './connection/session.js';

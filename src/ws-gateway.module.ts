@@ -8,6 +8,8 @@ import { Authentication } from './connection/authentication.js';
 import { SystemClock, WsClock } from './connection/clock.js';
 import { PendingRequests } from './connection/pending.js';
 import { WsSessions } from './connection/sessions.js';
+import { Fingerprints } from './data-protection/fingerprint.js';
+import { WsSeal } from './data-protection/ws-seal.js';
 import { Handlers } from './gateway/handlers.js';
 import type { GatewayHost } from './gateway/handlers.js';
 import { WsExceptionFilter } from './gateway/ws-exception.filter.js';
@@ -52,6 +54,17 @@ const OPTIONS = Symbol('nestjs-ws-gateway.options');
       // A service of our own: one that the application configured for its HTTP routes has other keys and defaults.
       useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new Authentication(auth, clock, new JwtService({})),
     },
+    {
+      provide: WsSeal,
+      inject: [OPTIONS],
+      useFactory: ({ sealing, limits }: ResolvedOptions) => WsSeal.create(sealing.keys, limits),
+    },
+    {
+      provide: Fingerprints,
+      inject: [OPTIONS],
+      useFactory: ({ fingerprints: { keys } }: ResolvedOptions) =>
+        keys === undefined ? Fingerprints.ofProcess() : new Fingerprints(keys),
+    },
     WsGuard,
     WsValidationPipe,
     WsExceptionFilter,
@@ -62,7 +75,17 @@ const OPTIONS = Symbol('nestjs-ws-gateway.options');
       useFactory: installAdapter,
     },
   ],
-  exports: [WsSessions, WsGuard, WsValidationPipe, WsExceptionFilter, WsMonitor, WsClock, Authentication],
+  exports: [
+    WsSessions,
+    WsGuard,
+    WsValidationPipe,
+    WsExceptionFilter,
+    WsMonitor,
+    WsClock,
+    Authentication,
+    WsSeal,
+    Fingerprints,
+  ],
 })
 export class WsGatewayModule
   extends ConfigurableModuleClass
