@@ -3,7 +3,6 @@ import type { SealBinding, WsSeal } from '../data-protection/ws-seal.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { ErrorDetail } from '../protocol/errors.js';
 import { isJsonObject } from '../protocol/message.js';
-import { MAX_DETAILS } from './dto-validator.js';
 import { hasRules, join, rulesOf } from './dto-rules.js';
 import { markOpened, sealedPropertiesOf } from './sealed.decorator.js';
 import { transformerMetadata } from './transformer-metadata.js';
@@ -11,6 +10,9 @@ import type { TypeMetadata } from './transformer-metadata.js';
 
 /** Most sealed values opened in one message: each costs a decryption. */
 export const MAX_SEALED_VALUES = 100;
+
+/** After so many that did not open no further one is tried: without a key nobody is to make decryptions cheap to ask for. */
+const MAX_FAILURES = 10;
 
 /** A payload with all its sealed values opened. */
 export type OpenFields = (payload: unknown, binding: SealBinding, path: string) => Promise<unknown>;
@@ -75,13 +77,14 @@ class MessageOpening {
 
   async #field(given: unknown, { isSealed, property, fieldsOf: fields }: Field, holder: object, path: string) {
     if (!isSealed) return fields === undefined ? given : this.objects(given, fields, path);
+    if (this.failures.length === MAX_FAILURES) return undefined;
     const opening =
       ++this.#count > MAX_SEALED_VALUES
         ? ({ ok: false, reason: `more than ${MAX_SEALED_VALUES} sealed fields` } as const)
         : await this.seal.tryOpen(given, this.binding);
     if (!opening.ok) {
       this.reason ??= opening.reason;
-      if (this.failures.length < MAX_DETAILS) this.failures.push({ path, ...NOT_OPENED });
+      this.failures.push({ path, ...NOT_OPENED });
       return undefined;
     }
     markOpened(holder, property);

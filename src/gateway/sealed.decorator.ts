@@ -48,7 +48,8 @@ function openedOnly({ value, obj, key }: TransformFnParams): unknown {
  * open is VALIDATION_FAILED with the rule `sealed`, and then nothing else is said of the message.
  *
  * Nobody else's validation opens it: a class with such a property is not valid there, unless it holds null or nothing
- * where `@IsOptional()` allows that. At most 100 sealed values are opened in one message.
+ * where `@IsOptional()` allows that. In one message at most 100 sealed values
+ * are opened, and none after the tenth that did not.
  *
  * @example
  * class PayoutDto {

@@ -5,7 +5,7 @@ import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websock
 import { Expose, plainToInstance, Transform, Type } from 'class-transformer';
 import { IsInt, IsNumber, IsOptional, IsString, MaxLength, MinLength, validate, ValidateNested } from 'class-validator';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { dtoValidator, Public, Sealed, WsSeal, WsValidationPipe } from '../../src/index.js';
+import { dtoValidator, Fingerprints, Public, Sealed, WsSeal, WsValidationPipe } from '../../src/index.js';
 import { startApp, stopApps } from '../support/app.js';
 import type { TestApp } from '../support/app.js';
 import { Client } from '../support/client.js';
@@ -314,7 +314,7 @@ describe('a sealed field', () => {
     await stranger.close();
   });
 
-  it('is opened a hundred times in one message, and not more often', async () => {
+  it('is opened a hundred times in one message, and never after ten that did not open', async () => {
     const iban = await sealed('x');
     const item = { pan: await sealed('1111'), year: 1 };
     const data = (count: number) => ({ amount: 1, iban, cards: Array.from({ length: count }, () => item) });
@@ -324,7 +324,7 @@ describe('a sealed field', () => {
     );
     const many = { amount: 1, iban, cards: Array.from({ length: 200 }, () => ({ pan: '', year: 1 })) };
     const { data: error } = await client.ask({ event: 'payout', data: many, id: 3 });
-    expect((error as { details: unknown[] }).details).toHaveLength(50);
+    expect((error as { details: unknown[] }).details).toHaveLength(10);
   });
 
   it('passes a pipe that validates it once more', async () => {
@@ -355,6 +355,16 @@ describe('a class with a sealed field', () => {
     }
     const errors = await validate(plainToInstance(CardDto, { pan: '1111', year: 1 }));
     expect(errors).toMatchObject([{ property: 'pan', constraints: { sealed: 'could not be opened' } }]);
+  });
+
+  it('needs no instance of its own: seal and fingerprints can be injected', async () => {
+    const keys = `f:${randomBytes(32).toString('base64url')}`;
+    await start({ options: { sealing, fingerprints: { keys } } });
+    const configured = running.app.get(Fingerprints);
+    expect(configured.of('subject', 'ada')).toMatch(/^f\./);
+    const other = await startApp();
+    expect(other.app.get(Fingerprints).of('subject', 'ada')).toMatch(/^process\./);
+    expect(other.app.get(WsSeal).isReady).toBe(false);
   });
 
   it('stops the start when there are no keys, and is named', async () => {

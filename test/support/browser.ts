@@ -22,14 +22,13 @@ const FLAGS = [
 /** Has a page open in Chromium, with a profile of its own, while `run` is at work. */
 export async function withPage<T>(url: string, run: () => Promise<T>): Promise<T> {
   const profile = await mkdtemp(join(tmpdir(), 'ws-gateway-chromium-'));
-  // A group of its own, so that all of its processes end with it.
-  const browser = spawn(CHROMIUM, [...FLAGS, `--user-data-dir=${profile}`, url], { stdio: 'ignore', detached: true });
+  const browser = spawn(CHROMIUM, [...FLAGS, `--user-data-dir=${profile}`, url], { stdio: 'ignore' });
   const exited = once(browser, 'exit').then(() => undefined);
   try {
     const ended = exited.then(() => Promise.reject(new Error('Chromium has ended')));
     return await Promise.race([run(), ended]);
   } finally {
-    if (browser.exitCode === null && browser.pid !== undefined) process.kill(-browser.pid, 'SIGKILL');
+    browser.kill(); // SIGTERM: it ends its own processes
     await exited;
     await rm(profile, { recursive: true, force: true, maxRetries: 5 });
   }
