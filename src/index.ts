@@ -27,6 +27,7 @@ export {
   UseConnectionGuard,
 } from './gateway/decorators.js';
 export type { AuthorizationRule, Rule } from './gateway/authorization.js';
+export { Sealed } from './gateway/sealed.decorator.js';
 export { AuthDto } from './gateway/dto/auth.dto.js';
 export { EmailDto } from './gateway/dto/email.dto.js';
 export { PayloadDto } from './gateway/dto/payload.dto.js';
@@ -34,6 +35,12 @@ export { PayloadDto } from './gateway/dto/payload.dto.js';
 export { ERRORS, GatewayError } from './protocol/errors.js';
 export type { CatalogueCode, ErrorCode, ErrorDetail, ErrorSpec, GatewayErrorOptions } from './protocol/errors.js';
 export type { DisconnectData, ExceptionData, InboundMessage, MessageId } from './protocol/message.js';
+
+export { Fingerprints } from './data-protection/fingerprint.js';
+export { KeyRing, KeyRingError } from './data-protection/key-ring.js';
+export { secretsEqual } from './data-protection/secrets-equal.js';
+export { WsSeal } from './data-protection/ws-seal.js';
+export type { SealBinding } from './data-protection/ws-seal.js';
 
 export { WsSession } from './connection/session.js';
 export type { SessionPhase } from './connection/session.js';

@@ -17,6 +17,8 @@ import { Revalidation } from './connection/revalidation.js';
 import type { ConnectionContext, GatewayServer } from './connection/server.js';
 import { WsSessions } from './connection/sessions.js';
 import { CONNECTION_GUARDS_METADATA } from './gateway/decorators.js';
+import { Fingerprints } from './data-protection/fingerprint.js';
+import { WsSeal } from './data-protection/ws-seal.js';
 import { Handlers } from './gateway/handlers.js';
 import type { GatewayHost } from './gateway/handlers.js';
 import { instanceOf } from './gateway/instances.js';
@@ -98,6 +100,17 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
         deadlines: Deadlines,
       ) => new Authentication(auth, jwt, tickets, revocations, deadlines),
     },
+    {
+      provide: WsSeal,
+      inject: [OPTIONS],
+      useFactory: ({ sealing, limits }: ResolvedOptions) => WsSeal.create(sealing.keys, limits),
+    },
+    {
+      provide: Fingerprints,
+      inject: [OPTIONS],
+      useFactory: ({ fingerprints: { keys } }: ResolvedOptions) =>
+        keys === undefined ? Fingerprints.ofProcess() : new Fingerprints(keys),
+    },
     WsGuard,
     WsValidationPipe,
     WsExceptionFilter,
@@ -135,6 +148,8 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
     WsClock,
     Authentication,
     JwtAuthenticator,
+    WsSeal,
+    Fingerprints,
   ],
 })
 export class WsGatewayModule
@@ -232,8 +247,8 @@ export class WsGatewayModule
 }
 
 /** True when the application has a provider of that class; its modules are known before any of them is made. */
-function provides(modules: ModulesContainer, token: typeof Authenticator): boolean {
-  return [...modules.values()].some(({ providers }) => providers.has(token));
+function provides(modules: ModulesContainer, type: typeof Authenticator): boolean {
+  return [...modules.values()].some(({ providers }) => providers.has(type));
 }
 
 /** Nest binds gateways before any lifecycle hook runs, so the adapter is put in its place while providers are made. */

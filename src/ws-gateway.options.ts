@@ -6,6 +6,8 @@ import { JWT_DEFAULTS, resolveIssuers } from './authentication/jwt-options.js';
 import type { JwtOptions, ResolvedIssuer } from './authentication/jwt-options.js';
 import type { Principal } from './authentication/principal.js';
 import type { ConnectionGuard } from './connection/connection-guard.js';
+import { resolveKeyRing } from './data-protection/key-ring.js';
+import type { KeyRing } from './data-protection/key-ring.js';
 import { OptionCheck } from './option-check.js';
 
 export interface AuthOptions {
@@ -125,6 +127,14 @@ export interface WsGatewayOptions {
     /** How long a drain may take, in milliseconds, 1 to 600_000. @default 10_000 */
     drainMs?: number;
   };
+  sealing?: {
+    /** Keys for sealed fields, the newest first: `kid:base64url,kid:base64url`, each of 32 bytes. Unset: nothing is sealed. */
+    keys?: string;
+  };
+  fingerprints?: {
+    /** Keys for pseudonyms, in the same form; nodes of a cluster need the same. @default a random one for the process */
+    keys?: string;
+  };
   errors?: {
     /** Event name of exception frames, 1 to 128 characters. @default 'exception' */
     event?: string;
@@ -188,6 +198,8 @@ export interface ResolvedOptions {
   readonly heartbeat: Readonly<Required<HeartbeatOptions>>;
   readonly compression: Readonly<Required<CompressionOptions>> | false;
   readonly shutdown: { readonly drainMs: number };
+  readonly sealing: { readonly keys: KeyRing | undefined };
+  readonly fingerprints: { readonly keys: KeyRing | undefined };
   readonly errors: { readonly event: string };
   /** Names of options that are set and have no effect in this version. */
   readonly unenforced: readonly string[];
@@ -218,12 +230,16 @@ export function resolveOptions(options: unknown, needsKeys = true): ResolvedOpti
     'heartbeat',
     'compression',
     'shutdown',
+    'sealing',
+    'fingerprints',
     'errors',
   ]);
   const firewall = check.object(root.firewall, 'firewall', ['origins', 'allow', 'deny', ...UNENFORCED.firewall]);
   const limits = check.object(root.limits, 'limits', [...Object.keys(DEFAULTS.limits), ...UNENFORCED.limits]);
   const heartbeat = check.object(root.heartbeat, 'heartbeat', Object.keys(DEFAULTS.heartbeat));
   const shutdown = check.object(root.shutdown, 'shutdown', Object.keys(DEFAULTS.shutdown));
+  const sealing = check.object(root.sealing, 'sealing', ['keys']);
+  const fingerprints = check.object(root.fingerprints, 'fingerprints', ['keys']);
   const errors = check.object(root.errors, 'errors', Object.keys(DEFAULTS.errors));
   const limit = (name: keyof typeof DEFAULTS.limits, min: number, max: number): number =>
     check.integer(limits[name], `limits.${name}`, min, max, DEFAULTS.limits[name]);
@@ -254,6 +270,8 @@ export function resolveOptions(options: unknown, needsKeys = true): ResolvedOpti
     },
     compression: resolveCompression(check, root.compression),
     shutdown: { drainMs: check.integer(shutdown.drainMs, 'shutdown.drainMs', 1, 600_000, DEFAULTS.shutdown.drainMs) },
+    sealing: { keys: resolveKeyRing(check, sealing.keys, 'sealing.keys') },
+    fingerprints: { keys: resolveKeyRing(check, fingerprints.keys, 'fingerprints.keys') },
     errors: { event: check.text(errors.event, 'errors.event', 1, 128) ?? DEFAULTS.errors.event },
     unenforced: unenforcedOf(check, { firewall, limits }),
   };

@@ -34,7 +34,14 @@ describe('resolveOptions', () => {
     } = auth;
     const { jwt: jwtDefaults, ...authDefaults } = DEFAULTS.auth;
     const { auth: _, compression: __, ...defaults } = DEFAULTS;
-    expect(rest).toEqual({ ...defaults, compression: false, firewall: { origins: undefined }, unenforced: [] });
+    expect(rest).toEqual({
+      ...defaults,
+      compression: false,
+      firewall: { origins: undefined },
+      sealing: { keys: undefined },
+      fingerprints: { keys: undefined },
+      unenforced: [],
+    });
     expect(restOfAuth).toEqual(authDefaults);
     expect([cookie, revalidate, connectionGuards]).toEqual([undefined, undefined, []]);
     expect(issuer).toMatchObject({
@@ -99,6 +106,16 @@ describe('resolveOptions', () => {
     expect(problemsOf({ auth: { jwt }, firewall: { deny: ['10.0.0.1'] } })[0]).toContain(
       'firewall.deny is not enforced',
     );
+  });
+
+  it('names every bad key of a ring, and shows none', () => {
+    const short = Buffer.alloc(31, 1).toString('base64url');
+    const problems = problemsOf({ auth: { jwt }, sealing: { keys: `a:${short},b` }, fingerprints: { keys: 5 } });
+    expect(problems).toEqual([
+      'sealing.keys entry 1 has a key of 31 bytes, it must have 32',
+      'sealing.keys entry 2 has no "kid:" before its key',
+      'fingerprints.keys must be a string: kid:base64url,kid:base64url, the newest first',
+    ]);
   });
 
   it('never shows a secret', () => {

@@ -75,6 +75,18 @@ describe('the packed package', () => {
     expect(stdout).toBe('ada\n');
   });
 
+  it('says what to install where fields are sealed and jose is missing', async () => {
+    rmSync(join(folder, 'node_modules', 'jose'));
+    writeFileSync(
+      join(folder, 'seal.mjs'),
+      `import { KeyRing, WsSeal } from 'nestjs-ws-gateway';
+       await WsSeal.create(undefined);
+       await WsSeal.create(KeyRing.ofProcess()).catch(({ message }) => console.log(message));`,
+    );
+    const { stdout } = await execute(process.execPath, [join(folder, 'seal.mjs')]);
+    expect(stdout).toBe('Sealed fields need the package jose: npm install jose@6\n');
+  });
+
   it('has a command', async () => {
     const { stdout } = await execute(process.execPath, [join(installed, 'dist', 'main.js'), '--version']);
     expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);

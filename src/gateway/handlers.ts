@@ -223,7 +223,7 @@ export class Handlers {
     let waiting: PromiseLike<unknown>[] | undefined;
     for (const { index, read, check } of parameters) {
       const value = read(given);
-      const checked = check === undefined ? value : check(value);
+      const checked = check === undefined ? value : check(value, given);
       if (check !== undefined && isThenable(checked)) {
         (waiting ??= []).push(checked.then((result) => (args[index] = result)));
       } else args[index] = checked;
@@ -288,7 +288,7 @@ export class Handlers {
   async #authorizeFirst({ parameters, rules }: Handler, session: WsSession, given: readonly unknown[]): Promise<void> {
     const body = parameters.find(({ isBody }) => isBody);
     const value = body?.read(given) ?? given[1];
-    await authorize(rules, session, body?.check === undefined ? value : await body.check(value));
+    await authorize(rules, session, body?.check === undefined ? value : await body.check(value, given));
   }
 
   async #argumentsOf(handler: Handler, given: readonly unknown[]): Promise<unknown[]> {
@@ -296,7 +296,7 @@ export class Handlers {
     await Promise.all(
       handler.parameters.map(async ({ index, read, check, metadata, pipes }) => {
         const value = await read(given);
-        const checked = check === undefined ? value : await check(value);
+        const checked = check === undefined ? value : await check(value, given);
         args[index] = await this.#pipesConsumer.applyPipes(checked, metadata, [...pipes]);
       }),
     );

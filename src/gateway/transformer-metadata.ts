@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import type { TransformFnParams } from 'class-transformer';
+import { isTransformOfSealed } from './sealed.decorator.js';
 
 /** Of class-transformer's TransformationType. */
 export const PLAIN_TO_CLASS = 0;
@@ -34,7 +35,8 @@ export function transformerMetadata(): TransformerMetadata | undefined {
   }
 }
 
-/** Does a `@Transform()` make this property? */
+/** Does a `@Transform()` of the application's make this property? */
 export function hasTransform(dto: object, property: string): boolean {
-  return (transformerMetadata()?.findTransformMetadatas(dto, property, PLAIN_TO_CLASS).length ?? 0) > 0;
+  const transforms = transformerMetadata()?.findTransformMetadatas(dto, property, PLAIN_TO_CLASS) ?? [];
+  return transforms.some(({ transformFn }) => !isTransformOfSealed(transformFn));
 }

@@ -1,14 +1,22 @@
-import { Injectable } from '@nestjs/common';
+import { Injectable, Optional } from '@nestjs/common';
 import type { ArgumentMetadata, PipeTransform } from '@nestjs/common';
+import { WsSession } from '../connection/session.js';
+import { WsSeal } from '../data-protection/ws-seal.js';
 import { hasRules } from './dto-rules.js';
 import { dtoValidator, failed } from './dto-validator.js';
 import type { DtoValidator } from './dto-validator.js';
 import { detailsOfIssues } from './schema-issues.js';
+import { fieldOpener } from './sealed-fields.js';
+import type { OpenFields } from './sealed-fields.js';
+
+/** Socket, data and event of a message, as handlers are given them. */
+type Message = readonly unknown[];
 
 /** The checked payload, or a promise of it. */
-export type PayloadCheck = (value: unknown) => unknown;
+export type PayloadCheck = (value: unknown, message: Message) => unknown;
 
 type Schema = NonNullable<ArgumentMetadata['schema']>;
+type Dto = new () => object;
 
 /**
  * Validates the body of a message: against the schema of `@MessageBody({ schema })` (Standard Schema), or against the
@@ -16,27 +24,53 @@ type Schema = NonNullable<ArgumentMetadata['schema']>;
  * of the class. Nothing that the client sent stands in the details, not even the name of an unknown property. A class
  * without any rule has none to break: its payload is passed on as it came.
  *
+ * What is `@Sealed()` the module opens first, for the event and the subject of the message. A pipe is not told of those:
+ * put on a handler once more, this one takes what has been opened and refuses what has not.
+ *
  * @throws GatewayError VALIDATION_FAILED
  */
 @Injectable()
 export class WsValidationPipe implements PipeTransform {
   readonly #validators = new WeakMap<object, DtoValidator<object>>();
+  readonly #openers = new WeakMap<object, OpenFields | false>();
 
-  transform(value: unknown, metadata: ArgumentMetadata): unknown {
-    const check = this.checkOf(metadata);
-    return check === undefined ? value : check(value);
+  constructor(@Optional() private readonly seal?: WsSeal) {}
+
+  transform(value: unknown, { type, schema, metatype, data: path = '' }: ArgumentMetadata): unknown {
+    if (type !== 'body') return value;
+    if (schema !== undefined) return validateSchema(value, schema, path);
+    return hasRules(metatype) ? this.#validatorOf(metatype).validate(value ?? {}, path) : value;
   }
 
-  /** What a parameter is checked with, for whoever asks once and calls often; undefined when there is nothing to check. */
+  /**
+   * What a parameter is checked with, for whoever asks once and calls often; undefined when there is nothing to check.
+   *
+   * @throws Error for a class with a sealed property, when there are no keys to open it with
+   */
   checkOf({ type, schema, metatype, data: path = '' }: ArgumentMetadata): PayloadCheck | undefined {
     if (type !== 'body') return undefined;
     if (schema !== undefined) return (value) => validateSchema(value, schema, path);
     if (!hasRules(metatype)) return undefined;
-    let validator = this.#validators.get(metatype);
-    if (validator === undefined) this.#validators.set(metatype, (validator = dtoValidator(metatype)));
-    const { validate } = validator;
+    const { validate } = this.#validatorOf(metatype);
+    const open = this.#openerOf(metatype);
     // A message without data is an empty one: the rules say what it lacks.
-    return (value) => validate(value ?? {}, path);
+    if (open === false) return (value) => validate(value ?? {}, path);
+    return async (value, [socket, , event]) => {
+      const { principal } = WsSession.of(socket as object); // because that is what a message comes from
+      return validate(await open(value ?? {}, { event: event as string, subject: principal?.subject }, path), path);
+    };
+  }
+
+  #validatorOf(dto: Dto): DtoValidator<object> {
+    let validator = this.#validators.get(dto);
+    if (validator === undefined) this.#validators.set(dto, (validator = dtoValidator(dto)));
+    return validator;
+  }
+
+  #openerOf(dto: Dto): OpenFields | false {
+    let opener = this.#openers.get(dto);
+    if (opener === undefined) this.#openers.set(dto, (opener = fieldOpener(dto, this.seal) ?? false));
+    return opener;
   }
 }
 

@@ -23,7 +23,7 @@ export class BadFrame extends GatewayError {
  */
 export function decode(text: string, maxDepth: number): InboundMessage {
   if (isDeeperThan(text, maxDepth)) throw new BadFrame('Nested too deep');
-  const value = parse(text);
+  const value = parseJson(text);
   if (!isJsonObject(value)) throw new BadFrame('A message is a JSON object');
   const { event, data, id } = value;
   if (id !== undefined && !isMessageId(id)) {
@@ -33,7 +33,12 @@ export function decode(text: string, maxDepth: number): InboundMessage {
   return { event, data, id };
 }
 
-function parse(text: string): unknown {
+/**
+ * Any JSON text, as long as no key of it could reach a prototype.
+ *
+ * @throws BadFrame for what is no JSON, and for a forbidden key
+ */
+export function parseJson(text: string): unknown {
   try {
     return mayHoldPoison(text) ? secureJson.parse(text, undefined, REFUSE_POISON) : (JSON.parse(text) as unknown);
   } catch (error) {

@@ -47,6 +47,8 @@ const OPTION_OF = {
   ALLOWED_ORIGINS: 'firewall.origins',
   MAX_MESSAGE_BYTES: 'limits.maxMessageBytes',
   SHUTDOWN_DRAIN_MS: 'shutdown.drainMs',
+  DATA_KEYS: 'sealing.keys',
+  FINGERPRINT_KEYS: 'fingerprints.keys',
 } as const;
 
 const KEY_VARIABLES = ['JWT_SECRET', 'JWT_PUBLIC_KEY', 'JWKS_URI'] as const;
@@ -92,6 +94,8 @@ export function readConfiguration(environment: NodeJS.ProcessEnv, isTerminal: bo
     ALLOWED_ORIGINS: list('ALLOWED_ORIGINS'),
     MAX_MESSAGE_BYTES: numberOf(get('MAX_MESSAGE_BYTES')),
     SHUTDOWN_DRAIN_MS: numberOf(get('SHUTDOWN_DRAIN_MS')),
+    DATA_KEYS: get('DATA_KEYS'),
+    FINGERPRINT_KEYS: get('FINGERPRINT_KEYS'),
   };
   for (const [name, value] of Object.entries(given)) {
     if (value !== undefined) assign(options, OPTION_OF[name as keyof typeof OPTION_OF], value);

@@ -188,6 +188,8 @@ describe('a bad configuration', () => {
       PORT: '99999',
       MAX_MESSAGE_BYTES: '64k',
       SHUTDOWN_DRAIN_MS: '-1',
+      DATA_KEYS: 'not-a-key',
+      FINGERPRINT_KEYS: 'a:not-a-key',
       ERROR_LOG_FILE: join(folder, 'no/such/folder.log'),
       TLS_CERT_FILE: join(folder, 'nowhere.crt'),
       WS_GATEWAY_CONFIG: config,
@@ -203,6 +205,8 @@ describe('a bad configuration', () => {
       'PORT',
       'MAX_MESSAGE_BYTES',
       'SHUTDOWN_DRAIN_MS',
+      'DATA_KEYS entry 1',
+      'FINGERPRINT_KEYS entry 1',
       'ERROR_LOG_FILE',
       'TLS_CERT_FILE and TLS_KEY_FILE are needed together',
       'limits.maxJsonDept',
@@ -211,6 +215,7 @@ describe('a bad configuration', () => {
       expect(output()).toContain(name);
     }
     expect(output()).not.toContain('too-short-secret');
+    expect(output()).not.toContain('not-a-key');
   });
 
   it.each([

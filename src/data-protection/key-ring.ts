@@ -1,0 +1,109 @@
+import { createSecretKey, randomBytes } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+import { secretsEqual } from './secrets-equal.js';
+
+/** One key of a ring and its name. */
+export interface RingKey {
+  readonly kid: string;
+  readonly key: KeyObject;
+}
+
+/** Bytes of a key: AES-256 (RFC 7518 §5.3) and HMAC-SHA-256 (RFC 7518 §3.2) both take 32. */
+export const KEY_BYTES = 32;
+
+/** Most keys of a ring. A fingerprint is looked for under each of them. */
+export const MAX_KEYS = 16;
+
+/** What a ring is written as; named by complaints about one that is not. */
+export const KEY_RING_FORMAT = 'kid:base64url,kid:base64url, the newest first';
+
+/** Shorter than any key of 32 bytes can be written, so that a key in the place of its name is refused as a name. */
+const KID = /^[\w.-]{1,32}$/;
+
+/** A ring that cannot be read. The problems name entries by their position, and nothing of what stands in them. */
+export class KeyRingError extends Error {
+  override readonly name = 'KeyRingError';
+
+  constructor(readonly problems: readonly string[]) {
+    super(`The keys are not valid:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`);
+  }
+}
+
+/** Keys with names: the newest one seals, all of them open. To rotate, put a new one first; take an old one out later. */
+export class KeyRing {
+  readonly #keys: readonly RingKey[];
+
+  private constructor(
+    /** What is sealed, or signed, with. */
+    readonly newest: RingKey,
+    others: readonly RingKey[],
+  ) {
+    this.#keys = Object.freeze([newest, ...others]);
+  }
+
+  /** All keys, the newest first. */
+  get keys(): readonly RingKey[] {
+    return this.#keys;
+  }
+
+  find(kid: string): KeyObject | undefined {
+    return this.#keys.find((entry) => entry.kid === kid)?.key;
+  }
+
+  /**
+   * Reads `kid:base64url,kid:base64url`, the newest first. A `kid` has 1 to 32 letters, digits, dots, hyphens and
+   * underscores, a key exactly 32 bytes in base64url without padding; there are 1 to 16 of them, each once.
+   *
+   * @throws KeyRingError naming every bad entry at once
+   */
+  static parse(text: string): KeyRing {
+    const problems: string[] = [];
+    const keys: RingKey[] = [];
+    const entries = text.split(',').map((entry) => entry.trim());
+    if (entries.length > MAX_KEYS) throw new KeyRingError([`has ${entries.length} entries, at most ${MAX_KEYS} are`]);
+    for (const [index, entry] of entries.entries()) {
+      const problem = (what: string): unknown => problems.push(`entry ${index + 1} ${what}`);
+      const colon = entry.indexOf(':');
+      const kid = entry.slice(0, colon);
+      const key = entry.slice(colon + 1);
+      const bytes = Buffer.from(key, 'base64url');
+      if (entry === '') problem('is empty');
+      else if (colon === -1) problem('has no "kid:" before its key');
+      else if (!KID.test(kid)) problem('has a kid that is not 1 to 32 letters, digits, dots, hyphens and underscores');
+      else if (keys.some((other) => other.kid === kid)) problem('has the kid of an earlier one');
+      // Node reads other alphabets and stray characters, too: what is not written as it would write it is a mistake.
+      else if (!secretsEqual(bytes.toString('base64url'), key))
+        problem('has a key that is not base64url without padding');
+      else if (bytes.length !== KEY_BYTES) problem(`has a key of ${bytes.length} bytes, it must have ${KEY_BYTES}`);
+      else if (keys.some((other) => secretsEqual(other.key.export(), bytes))) problem('has the key of an earlier one');
+      else keys.push({ kid, key: createSecretKey(bytes) });
+      bytes.fill(0);
+    }
+    const [newest, ...others] = keys;
+    if (problems.length > 0 || newest === undefined) throw new KeyRingError(problems);
+    return new KeyRing(newest, others);
+  }
+
+  /** One random key that nobody else has and that ends with this process. */
+  static ofProcess(): KeyRing {
+    return new KeyRing({ kid: 'process', key: createSecretKey(randomBytes(KEY_BYTES)) }, []);
+  }
+}
+
+/** What a check of options is asked for here. */
+interface Complaints {
+  problem(at: string, what: string): void;
+}
+
+/** A ring among options: undefined when it is not set, and when it is bad, which `check` is told of. */
+export function resolveKeyRing(check: Complaints, value: unknown, at: string): KeyRing | undefined {
+  if (value === undefined) return undefined;
+  if (typeof value !== 'string') return void check.problem(at, `must be a string: ${KEY_RING_FORMAT}`);
+  try {
+    return KeyRing.parse(value);
+  } catch (error) {
+    if (!(error instanceof KeyRingError)) throw error;
+    for (const problem of error.problems) check.problem(at, problem);
+    return undefined;
+  }
+}

@@ -1,0 +1,176 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import ts from 'typescript';
+import { describe, expect, it } from 'vitest';
+
+/**
+ * Every place where this package compares a secret. Whoever adds one adds a line here; whoever compares one in another way
+ * than by secretsEqual() finds it in the lists below.
+ */
+const COMPARISONS = [
+  'data-protection/fingerprint.ts matches: secretsEqual(candidate, expected)',
+  "data-protection/key-ring.ts parse: secretsEqual(bytes.toString('base64url'), key)",
+  'data-protection/key-ring.ts parse: secretsEqual(other.key.export(), bytes)',
+  'data-protection/secrets-equal.ts secretsEqual: timingSafeEqual()',
+];
+
+/** Where a library compares: jsonwebtoken the signature of a token, OpenSSL the tag of a sealed value; both in constant time. */
+const COMPARED_BY_LIBRARIES = [
+  'authentication/jwt-authenticator.ts #verify: this.jwt.verify()',
+  'data-protection/ws-seal.ts tryOpen: jose.compactDecrypt()',
+];
+
+/** Plain digests: of what has full entropy, or of what is forgotten at once. */
+const PLAIN_DIGESTS = [
+  "authentication/token.ts digestOf: hash('sha256', token, 'base64')", // signed by the issuer, or 256 random bits
+  "data-protection/secrets-equal.ts secretsEqual: hash('sha256', expected, 'buffer')", // of one length, for the comparison
+  "data-protection/secrets-equal.ts secretsEqual: hash('sha256', given, 'buffer')",
+];
+
+/** Keyed digests: pseudonyms come from one place. */
+const KEYED_DIGESTS = ["data-protection/fingerprint.ts fingerprint: createHmac('sha256', key)"];
+
+/** Operands that are called like a secret, compared in the ordinary way, and why that tells nobody anything. */
+const LOOK_UP = 'a look-up by the digest of what was sent: who sees where it differs cannot choose what comes next';
+const NO_SECRET = 'what is compared is no secret: it opens nothing';
+const HARMLESS: Record<string, string> = {
+  'authentication/jwt-authenticator.ts authenticate: this.#verified.get(digest)': LOOK_UP,
+  'authentication/revocations.ts addToken: this.#tokens.get(digest)': NO_SECRET,
+  'authentication/revocations.ts isRevoked: this.#tokenIds.has(claims.jti)': NO_SECRET,
+  'authentication/tickets.ts #take: this.#entries.get(digest)': LOOK_UP,
+  'connection/session.ts #keepEarlier: digest !== token.digest': NO_SECRET,
+  'connection/sessions.ts isMeant: principal?.claims.jti === tokenId': NO_SECRET,
+};
+
+interface Source {
+  readonly file: string;
+  readonly tree: ts.SourceFile;
+}
+
+const root = new URL('../../src/', import.meta.url);
+const sources = readdirSync(root, { recursive: true, encoding: 'utf8' })
+  .filter((file) => file.endsWith('.ts'))
+  .map((file): Source => {
+    const text = readFileSync(new URL(file, root), 'utf8');
+    return { file: file.replaceAll('\\', '/'), tree: ts.createSourceFile(file, text, ts.ScriptTarget.Latest, true) };
+  });
+
+/** What `find` says of the nodes of all sources, each with its file and the function it stands in. */
+function everywhere(find: (node: ts.Node) => string | undefined): string[] {
+  const found: string[] = [];
+  for (const { file, tree } of sources) {
+    const visit = (node: ts.Node, within: string): void => {
+      const what = find(node);
+      if (what !== undefined) found.push(`${file} ${within}: ${what}`);
+      const isFunction = ts.isFunctionDeclaration(node) || ts.isMethodDeclaration(node) || ts.isGetAccessor(node);
+      const name = isFunction ? node.name?.getText() : undefined;
+      ts.forEachChild(node, (child) => visit(child, name ?? within));
+    };
+    visit(tree, 'module');
+  }
+  return found.toSorted();
+}
+
+/** Calls of a function, by the last part of its name. */
+function callsOf(pattern: RegExp, show: (call: ts.CallExpression) => string = (call) => call.getText()): string[] {
+  return everywhere((node) => {
+    if (!ts.isCallExpression(node) || !pattern.test(node.expression.getText())) return undefined;
+    return show(node);
+  });
+}
+
+const bare = (call: ts.CallExpression): string => `${call.expression.getText()}()`;
+
+/** Names of what nobody else may know, as a whole word of camelCase. */
+const SECRET =
+  /(?:^|[^a-z])(?:secret|token|ticket|password|passphrase|credential|signature|digest|fingerprint|hmac|mac|otp|apikey|nonce)(?:$|[^a-z])/i;
+
+const isSecret = (node: ts.Node): boolean => {
+  const name = ts.isPropertyAccessExpression(node) ? node.name.text : ts.isIdentifier(node) ? node.text : undefined;
+  return name !== undefined && SECRET.test(name.replaceAll(/[A-Z]/g, (letter) => ` ${letter}`));
+};
+
+/** A comparison with a constant of the code tells whether there is something, or of what kind it is. */
+const isConstant = (node: ts.Node): boolean =>
+  ts.isLiteralExpression(node) ||
+  node.kind === ts.SyntaxKind.NullKeyword ||
+  (ts.isIdentifier(node) && node.text === 'undefined');
+
+const EQUALITY: ReadonlySet<ts.SyntaxKind> = new Set([
+  ts.SyntaxKind.EqualsEqualsEqualsToken,
+  ts.SyntaxKind.ExclamationEqualsEqualsToken,
+  ts.SyntaxKind.EqualsEqualsToken,
+  ts.SyntaxKind.ExclamationEqualsToken,
+]);
+
+/** Methods that compare their argument, or what they are called on, byte by byte; a look-up does, too. */
+const COMPARING = new Set([
+  'equals',
+  'compare',
+  'localeCompare',
+  'includes',
+  'indexOf',
+  'startsWith',
+  'endsWith',
+  'get',
+  'has',
+]);
+
+function ordinaryComparison(node: ts.Node): string | undefined {
+  if (ts.isBinaryExpression(node) && EQUALITY.has(node.operatorToken.kind)) {
+    const { left, right } = node;
+    return (isSecret(left) || isSecret(right)) && !isConstant(left) && !isConstant(right) ? node.getText() : undefined;
+  }
+  if (!ts.isCallExpression(node) || !ts.isPropertyAccessExpression(node.expression)) return undefined;
+  const { expression, arguments: given } = node;
+  if (!COMPARING.has(expression.name.text)) return undefined;
+  const secrets = [expression.expression, ...given].filter(isSecret);
+  return secrets.length > 0 && !given.every(isConstant) ? node.getText() : undefined;
+}
+
+describe('secrets', () => {
+  it('are compared in constant time, in these places', () => {
+    expect([...callsOf(/\bsecretsEqual$/), ...callsOf(/\btimingSafeEqual$/, bare)].toSorted()).toEqual(COMPARISONS);
+  });
+
+  it('are compared by libraries, in these places', () => {
+    expect(callsOf(/\.(?:verify|verifyAsync|compactDecrypt|jwtVerify)$/, bare)).toEqual(COMPARED_BY_LIBRARIES);
+  });
+
+  it('are never compared in another way', () => {
+    expect(everywhere(ordinaryComparison)).toEqual(Object.keys(HARMLESS).toSorted());
+  });
+
+  it('are digested without a key only where they have full entropy', () => {
+    expect(callsOf(/^(?:\w+\.)?(?:hash|createHash|md5|sha1|sha256)$/)).toEqual(PLAIN_DIGESTS);
+  });
+
+  it('become pseudonyms in one place', () => {
+    expect(callsOf(/\bcreateHmac$/)).toEqual(KEYED_DIGESTS);
+  });
+});
+
+describe('the search for ordinary comparisons', () => {
+  const found = (code: string): string | undefined => {
+    const tree = ts.createSourceFile('x.ts', code, ts.ScriptTarget.Latest, true);
+    const [statement] = tree.statements;
+    return ordinaryComparison((statement as ts.ExpressionStatement).expression);
+  };
+
+  it.each([
+    'token === expected',
+    'given !== this.adminToken',
+    'a == b.ticket',
+    'secret.equals(given)',
+    'known.includes(apiKeySecret)',
+    'list.indexOf(ticketDigest)',
+    'tickets.get(ticket)',
+  ])('finds %s', (code) => expect(found(code)).toBe(code));
+
+  it.each([
+    'token === undefined',
+    "secret.includes('x')",
+    'tokens === others',
+    'digestible === x',
+    'machine !== other',
+  ])('passes %s', (code) => expect(found(code)).toBeUndefined());
+});
