@@ -51,7 +51,8 @@ export function tidy(text: string): string {
 }
 
 export function fitsSmtp(address: string): boolean {
-  return Buffer.byteLength(address) <= MAX_ADDRESS_OCTETS;
+  // No UTF-16 unit is more than three octets.
+  return address.length * 3 <= MAX_ADDRESS_OCTETS || Buffer.byteLength(address) <= MAX_ADDRESS_OCTETS;
 }
 
 /** What stands after the last `@`: a quoted local part may hold others. */

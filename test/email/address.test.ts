@@ -1,5 +1,5 @@
 import { isEmail } from 'class-validator';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { normaliseEmail } from '../../src/email/address.js';
 import { IsEmailAddress } from '../../src/email/is-email-address.js';
