@@ -8,6 +8,7 @@ import { Authentication } from './connection/authentication.js';
 import { SystemClock, WsClock } from './connection/clock.js';
 import { PendingRequests } from './connection/pending.js';
 import { WsSessions } from './connection/sessions.js';
+import { WsEmail } from './email/ws-email.js';
 import { Handlers } from './gateway/handlers.js';
 import type { GatewayHost } from './gateway/handlers.js';
 import { WsExceptionFilter } from './gateway/ws-exception.filter.js';
@@ -52,6 +53,11 @@ const OPTIONS = Symbol('nestjs-ws-gateway.options');
       // A service of our own: one that the application configured for its HTTP routes has other keys and defaults.
       useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new Authentication(auth, clock, new JwtService({})),
     },
+    {
+      provide: WsEmail,
+      inject: [OPTIONS, WsClock],
+      useFactory: ({ email }: ResolvedOptions, clock: WsClock) => new WsEmail(email, clock),
+    },
     WsGuard,
     WsValidationPipe,
     WsExceptionFilter,
@@ -62,7 +68,7 @@ const OPTIONS = Symbol('nestjs-ws-gateway.options');
       useFactory: installAdapter,
     },
   ],
-  exports: [WsSessions, WsGuard, WsValidationPipe, WsExceptionFilter, WsMonitor, WsClock, Authentication],
+  exports: [WsSessions, WsEmail, WsGuard, WsValidationPipe, WsExceptionFilter, WsMonitor, WsClock, Authentication],
 })
 export class WsGatewayModule
   extends ConfigurableModuleClass

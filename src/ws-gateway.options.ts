@@ -1,5 +1,7 @@
 import { createPublicKey, createSecretKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
+import { resolveEmailOptions } from './email/options.js';
+import type { EmailOptions, ResolvedEmailOptions } from './email/options.js';
 import { OptionCheck } from './option-check.js';
 
 /** Signature algorithms a token may have (RFC 7518 §3.1). `none` is not among them and cannot be. */
@@ -136,6 +138,8 @@ export interface WsGatewayOptions {
     /** How long a drain may take, in milliseconds, 1 to 600_000. @default 10_000 */
     drainMs?: number;
   };
+  /** How `WsEmail` and `@IsDeliverableEmail()` look domains up. */
+  email?: EmailOptions;
   errors?: {
     /** Event name of exception frames, 1 to 128 characters. @default 'exception' */
     event?: string;
@@ -194,6 +198,7 @@ export interface ResolvedOptions {
   readonly heartbeat: Readonly<Required<HeartbeatOptions>>;
   readonly compression: Readonly<Required<CompressionOptions>> | false;
   readonly shutdown: { readonly drainMs: number };
+  readonly email: ResolvedEmailOptions;
   readonly errors: { readonly event: string };
   /** Names of options that are set and have no effect in this version. */
   readonly unenforced: readonly string[];
@@ -223,6 +228,7 @@ export function resolveOptions(options: unknown): ResolvedOptions {
     'heartbeat',
     'compression',
     'shutdown',
+    'email',
     'errors',
   ]);
   const auth = check.object(root.auth, 'auth', [
@@ -276,6 +282,7 @@ export function resolveOptions(options: unknown): ResolvedOptions {
     },
     compression: resolveCompression(check, root.compression),
     shutdown: { drainMs: check.integer(shutdown.drainMs, 'shutdown.drainMs', 1, 600_000, DEFAULTS.shutdown.drainMs) },
+    email: resolveEmailOptions(check, root.email),
     errors: { event: check.text(errors.event, 'errors.event', 1, 128) ?? DEFAULTS.errors.event },
     unenforced: unenforcedOf(check, { auth, firewall, limits }),
   };

@@ -194,7 +194,7 @@ export class Handlers {
     let waiting: PromiseLike<unknown>[] | undefined;
     for (const { index, read, check } of parameters) {
       const value = read(given);
-      const checked = check === undefined ? value : check(value);
+      const checked = check === undefined ? value : check(value, session);
       if (check !== undefined && isThenable(checked)) {
         (waiting ??= []).push(checked.then((result) => (args[index] = result)));
       } else args[index] = checked;
@@ -213,7 +213,7 @@ export class Handlers {
       }
       const reply = new InterceptedReply();
       const next = async (): Promise<unknown> => {
-        const result = await method.apply(instance, await this.#argumentsOf(handler, given));
+        const result = await method.apply(instance, await this.#argumentsOf(handler, session, given));
         if (isObservable(result)) reply.streams();
         return result;
       };
@@ -233,12 +233,12 @@ export class Handlers {
     }
   }
 
-  async #argumentsOf(handler: Handler, given: readonly unknown[]): Promise<unknown[]> {
+  async #argumentsOf(handler: Handler, session: WsSession, given: readonly unknown[]): Promise<unknown[]> {
     const args = emptyArguments(handler);
     await Promise.all(
       handler.parameters.map(async ({ index, read, check, metadata, pipes }) => {
         const value = await read(given);
-        const checked = check === undefined ? value : await check(value);
+        const checked = check === undefined ? value : await check(value, session);
         args[index] = await this.#pipesConsumer.applyPipes(checked, metadata, [...pipes]);
       }),
     );

@@ -1,12 +1,15 @@
-import { Injectable } from '@nestjs/common';
+import { Injectable, Optional } from '@nestjs/common';
 import type { ArgumentMetadata, PipeTransform } from '@nestjs/common';
+import type { WsSession } from '../connection/session.js';
+import { isDeliveryAsked } from '../email/context.js';
+import { WsEmail } from '../email/ws-email.js';
 import { hasRules } from './dto-rules.js';
 import { dtoValidator, failed } from './dto-validator.js';
 import type { DtoValidator } from './dto-validator.js';
 import { detailsOfIssues } from './schema-issues.js';
 
-/** The checked payload, or a promise of it. */
-export type PayloadCheck = (value: unknown) => unknown;
+/** The checked payload, or a promise of it. A rule that looks something up does it at the expense of the session. */
+export type PayloadCheck = (value: unknown, session?: WsSession) => unknown;
 
 type Schema = NonNullable<ArgumentMetadata['schema']>;
 
@@ -22,6 +25,8 @@ type Schema = NonNullable<ArgumentMetadata['schema']>;
 export class WsValidationPipe implements PipeTransform {
   readonly #validators = new WeakMap<object, DtoValidator<object>>();
 
+  constructor(@Optional() private readonly email?: WsEmail) {}
+
   transform(value: unknown, metadata: ArgumentMetadata): unknown {
     const check = this.checkOf(metadata);
     return check === undefined ? value : check(value);
@@ -34,9 +39,12 @@ export class WsValidationPipe implements PipeTransform {
     if (!hasRules(metatype)) return undefined;
     let validator = this.#validators.get(metatype);
     if (validator === undefined) this.#validators.set(metatype, (validator = dtoValidator(metatype)));
-    const { validate } = validator;
+    const { validate, isCompiled } = validator;
+    const { email } = this;
     // A message without data is an empty one: the rules say what it lacks.
-    return (value) => validate(value ?? {}, path);
+    if (isCompiled || email === undefined) return (value) => validate(value ?? {}, path);
+    return (value, session) =>
+      isDeliveryAsked() ? email.run(() => validate(value ?? {}, path), session) : validate(value ?? {}, path);
   }
 }
 
