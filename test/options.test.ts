@@ -1,5 +1,6 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
+import { EMAIL_DEFAULTS } from '../src/email/options.js';
 import { DEFAULTS, resolveOptions, WsGatewayOptionsError } from '../src/ws-gateway.options.js';
 import { SECRET } from './support/tokens.js';
 
@@ -28,7 +29,13 @@ describe('resolveOptions', () => {
     const { jwt: resolvedJwt, ...restOfAuth } = auth;
     const { jwt: jwtDefaults, ...authDefaults } = DEFAULTS.auth;
     const { auth: _, compression: __, ...defaults } = DEFAULTS;
-    expect(rest).toEqual({ ...defaults, compression: false, firewall: { origins: undefined }, unenforced: [] });
+    expect(rest).toEqual({
+      ...defaults,
+      email: EMAIL_DEFAULTS,
+      compression: false,
+      firewall: { origins: undefined },
+      unenforced: [],
+    });
     expect(restOfAuth).toEqual(authDefaults);
     expect(resolvedJwt).toMatchObject({
       ...jwtDefaults,

@@ -47,8 +47,11 @@ export const EMAIL_DEFAULTS = Object.freeze({
   maxConcurrent: 32,
   lookupsPerMinutePerSession: 10,
   lookupsPerSecond: 50,
+  disposableDomains: Object.freeze([] as const),
   refuseUnknown: false,
 } as const);
+
+type WholeNumber = Exclude<keyof typeof EMAIL_DEFAULTS, 'disposableDomains' | 'refuseUnknown'>;
 
 /** The options with every default filled in. */
 export interface ResolvedEmailOptions extends Readonly<Required<Omit<EmailOptions, 'servers' | 'disposableDomains'>>> {
@@ -63,8 +66,8 @@ const DAY_SEC = 86_400;
 
 /** @param at where the options stand, for the complaints */
 export function resolveEmailOptions(check: OptionCheck, value: unknown, at = 'email'): ResolvedEmailOptions {
-  const given = check.object(value, at, ['servers', 'disposableDomains', ...Object.keys(EMAIL_DEFAULTS)]);
-  const integer = (name: Exclude<keyof typeof EMAIL_DEFAULTS, 'refuseUnknown'>, min: number, max: number): number =>
+  const given = check.object(value, at, ['servers', ...Object.keys(EMAIL_DEFAULTS)]);
+  const integer = (name: WholeNumber, min: number, max: number): number =>
     check.integer(given[name], `${at}.${name}`, min, max, EMAIL_DEFAULTS[name]);
   const resolved = {
     servers: serversOf(check, given.servers, `${at}.servers`),
@@ -110,7 +113,7 @@ function serverOf(text: string): string | undefined {
 }
 
 function domainsOf(check: OptionCheck, value: unknown, at: string): readonly string[] {
-  if (value === undefined) return [];
+  if (value === undefined) return EMAIL_DEFAULTS.disposableDomains;
   if (!Array.isArray(value)) {
     check.problem(at, 'must be a list of domains');
     return [];

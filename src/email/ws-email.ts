@@ -84,7 +84,7 @@ export class WsEmail {
    * Whether mail for the address has somewhere to go. Resolves within `timeoutMs`; rejects for nothing that the DNS says.
    *
    * @param session whose budget a look-up is taken from, by identity: the `WsSession`, or any object that lives as long as
-   * who asks; without it only the budget of the process counts
+   * who asks; without it only the budget of the process counts. A look-up is at most three questions to the DNS
    */
   async check(address: string, session?: object): Promise<EmailVerdict> {
     const normalised = normaliseEmail(address);

@@ -16,6 +16,8 @@ export interface ServiceConfiguration {
   readonly errorLogFile: string | undefined;
   readonly tls: { readonly cert: Buffer; readonly key: Buffer } | undefined;
   readonly gateway: WsGatewayOptions;
+  /** Whether `email` asks the DNS if an address can be delivered to. @default false */
+  readonly checkMx: boolean;
   /** The secret that was made up because no key is configured; never in production. */
   readonly ephemeralSecret: string | undefined;
 }
@@ -44,6 +46,7 @@ const OPTION_OF = {
   ALLOWED_ORIGINS: 'firewall.origins',
   MAX_MESSAGE_BYTES: 'limits.maxMessageBytes',
   SHUTDOWN_DRAIN_MS: 'shutdown.drainMs',
+  EMAIL_DNS_SERVERS: 'email.servers',
 } as const;
 
 type Tree = Record<string, unknown>;
@@ -84,6 +87,7 @@ export function readConfiguration(environment: NodeJS.ProcessEnv, isTerminal: bo
     ALLOWED_ORIGINS: list('ALLOWED_ORIGINS'),
     MAX_MESSAGE_BYTES: numberOf(get('MAX_MESSAGE_BYTES')),
     SHUTDOWN_DRAIN_MS: numberOf(get('SHUTDOWN_DRAIN_MS')),
+    EMAIL_DNS_SERVERS: list('EMAIL_DNS_SERVERS'),
   };
   for (const [name, value] of Object.entries(given)) {
     if (value !== undefined) assign(options, OPTION_OF[name as keyof typeof OPTION_OF], value);
@@ -104,6 +108,7 @@ export function readConfiguration(environment: NodeJS.ProcessEnv, isTerminal: bo
     errorLogFile: writable('ERROR_LOG_FILE', get('ERROR_LOG_FILE'), problems),
     tls: tlsOf(get('TLS_CERT_FILE'), get('TLS_KEY_FILE'), problems),
     gateway: options as unknown as WsGatewayOptions, // because optionProblems() has found nothing wrong with it
+    checkMx: oneOf('EMAIL_CHECK_MX', ['true', 'false'], 'false') === 'true',
     ephemeralSecret,
   };
   if (problems.length > 0) throw new ConfigurationError(problems);

@@ -6,19 +6,21 @@ import { WsGatewayModule } from '../ws-gateway.module.js';
 import type { WsGatewayOptions } from '../ws-gateway.options.js';
 import { HealthController } from './health.controller.js';
 import { HttpExceptionFilter } from './http-exception.filter.js';
+import { CheckingEmailGateway, EmailGateway } from './email.gateway.js';
 import { ServiceGateway } from './service.gateway.js';
 
-/** The standalone service: the module, a gateway that answers, and two HTTP endpoints. */
+/** The standalone service: the module, gateways that answer, and two HTTP endpoints. */
 @Global()
 @Module({})
 export class ServiceModule {
-  static forRoot(options: WsGatewayOptions, sink: FailureSink): DynamicModule {
+  static forRoot(options: WsGatewayOptions, sink: FailureSink, checkMx: boolean): DynamicModule {
     return {
       module: ServiceModule,
       imports: [WsGatewayModule.forRoot(options)],
       controllers: [HealthController],
       providers: [
         ServiceGateway,
+        checkMx ? CheckingEmailGateway : EmailGateway,
         { provide: APP_FILTER, useClass: HttpExceptionFilter },
         { provide: FailureSink, useValue: sink },
       ],
