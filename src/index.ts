@@ -32,6 +32,14 @@ export { AuthDto } from './gateway/dto/auth.dto.js';
 export { EmailDto } from './gateway/dto/email.dto.js';
 export { PayloadDto } from './gateway/dto/payload.dto.js';
 
+export { normaliseEmail } from './email/address.js';
+export { IsDeliverableEmail } from './email/is-deliverable-email.js';
+export type { DeliverableEmailOptions } from './email/is-deliverable-email.js';
+export { IsEmailAddress } from './email/is-email-address.js';
+export type { EmailOptions } from './email/options.js';
+export { WsEmail } from './email/ws-email.js';
+export type { EmailReason, EmailVerdict } from './email/ws-email.js';
+
 export { ERRORS, GatewayError } from './protocol/errors.js';
 export type { CatalogueCode, ErrorCode, ErrorDetail, ErrorSpec, GatewayErrorOptions } from './protocol/errors.js';
 export type { DisconnectData, ExceptionData, InboundMessage, MessageId } from './protocol/message.js';

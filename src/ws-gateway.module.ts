@@ -19,6 +19,7 @@ import { WsSessions } from './connection/sessions.js';
 import { CONNECTION_GUARDS_METADATA } from './gateway/decorators.js';
 import { Fingerprints } from './data-protection/fingerprint.js';
 import { WsSeal } from './data-protection/ws-seal.js';
+import { WsEmail } from './email/ws-email.js';
 import { Handlers } from './gateway/handlers.js';
 import type { GatewayHost } from './gateway/handlers.js';
 import { instanceOf } from './gateway/instances.js';
@@ -111,6 +112,11 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
       useFactory: ({ fingerprints: { keys } }: ResolvedOptions) =>
         keys === undefined ? Fingerprints.ofProcess() : new Fingerprints(keys),
     },
+    {
+      provide: WsEmail,
+      inject: [OPTIONS, WsClock],
+      useFactory: ({ email }: ResolvedOptions, clock: WsClock) => new WsEmail(email, clock),
+    },
     WsGuard,
     WsValidationPipe,
     WsExceptionFilter,
@@ -149,6 +155,7 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
     Authentication,
     JwtAuthenticator,
     WsSeal,
+    WsEmail,
     Fingerprints,
   ],
 })

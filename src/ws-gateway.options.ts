@@ -8,6 +8,8 @@ import type { Principal } from './authentication/principal.js';
 import type { ConnectionGuard } from './connection/connection-guard.js';
 import { resolveKeyRing } from './data-protection/key-ring.js';
 import type { KeyRing } from './data-protection/key-ring.js';
+import { EMAIL_DEFAULTS, resolveEmailOptions } from './email/options.js';
+import type { EmailOptions, ResolvedEmailOptions } from './email/options.js';
 import { OptionCheck } from './option-check.js';
 
 export interface AuthOptions {
@@ -135,6 +137,8 @@ export interface WsGatewayOptions {
     /** Keys for pseudonyms, in the same form; nodes of a cluster need the same. @default a random one for the process */
     keys?: string;
   };
+  /** How `WsEmail` and `@IsDeliverableEmail()` look domains up. */
+  email?: EmailOptions;
   errors?: {
     /** Event name of exception frames, 1 to 128 characters. @default 'exception' */
     event?: string;
@@ -170,6 +174,7 @@ export const DEFAULTS = Object.freeze({
   heartbeat: Object.freeze({ intervalMs: 25_000, timeoutMs: 10_000 }),
   compression: Object.freeze({ thresholdBytes: 1_024 }),
   shutdown: Object.freeze({ drainMs: 10_000 }),
+  email: EMAIL_DEFAULTS,
   errors: Object.freeze({ event: 'exception' }),
 } as const);
 
@@ -200,6 +205,7 @@ export interface ResolvedOptions {
   readonly shutdown: { readonly drainMs: number };
   readonly sealing: { readonly keys: KeyRing | undefined };
   readonly fingerprints: { readonly keys: KeyRing | undefined };
+  readonly email: ResolvedEmailOptions;
   readonly errors: { readonly event: string };
   /** Names of options that are set and have no effect in this version. */
   readonly unenforced: readonly string[];
@@ -232,6 +238,7 @@ export function resolveOptions(options: unknown, needsKeys = true): ResolvedOpti
     'shutdown',
     'sealing',
     'fingerprints',
+    'email',
     'errors',
   ]);
   const firewall = check.object(root.firewall, 'firewall', ['origins', 'allow', 'deny', ...UNENFORCED.firewall]);
@@ -272,6 +279,7 @@ export function resolveOptions(options: unknown, needsKeys = true): ResolvedOpti
     shutdown: { drainMs: check.integer(shutdown.drainMs, 'shutdown.drainMs', 1, 600_000, DEFAULTS.shutdown.drainMs) },
     sealing: { keys: resolveKeyRing(check, sealing.keys, 'sealing.keys') },
     fingerprints: { keys: resolveKeyRing(check, fingerprints.keys, 'fingerprints.keys') },
+    email: resolveEmailOptions(check, root.email),
     errors: { event: check.text(errors.event, 'errors.event', 1, 128) ?? DEFAULTS.errors.event },
     unenforced: unenforcedOf(check, { firewall, limits }),
   };

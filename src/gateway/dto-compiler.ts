@@ -1,5 +1,6 @@
 import { getMetadataStorage, ValidationTypes } from 'class-validator';
 import type { ClassConstructor, TransformFnParams } from 'class-transformer';
+import { isThenable } from '../thenable.js';
 import { acceptsForSure } from './fast-predicates.js';
 import { PLAIN_TO_CLASS, transformerMetadata } from './transformer-metadata.js';
 import type { TransformerMetadata, TypeMetadata } from './transformer-metadata.js';
@@ -283,9 +284,11 @@ function predicatesOf(rule: Rule): Check[] {
   });
 }
 
-/** A promise is for the slow path to wait for. */
+/** A promise is for the slow path to wait for, which asks again and gets what this one may be rejected with. */
 function isAccepted(verdict: unknown): boolean {
-  return Boolean(verdict) && typeof (verdict as { then?: unknown }).then !== 'function';
+  if (!isThenable(verdict)) return Boolean(verdict);
+  verdict.then(undefined, () => undefined);
+  return false;
 }
 
 function eachOf(

@@ -2,6 +2,8 @@ import { Injectable, Optional } from '@nestjs/common';
 import type { ArgumentMetadata, PipeTransform } from '@nestjs/common';
 import { WsSession } from '../connection/session.js';
 import { WsSeal } from '../data-protection/ws-seal.js';
+import { isDeliveryAsked } from '../email/context.js';
+import { WsEmail } from '../email/ws-email.js';
 import { hasRules } from './dto-rules.js';
 import { dtoValidator, failed } from './dto-validator.js';
 import type { DtoValidator } from './dto-validator.js';
@@ -34,12 +36,15 @@ export class WsValidationPipe implements PipeTransform {
   readonly #validators = new WeakMap<object, DtoValidator<object>>();
   readonly #openers = new WeakMap<object, OpenFields | false>();
 
-  constructor(@Optional() private readonly seal?: WsSeal) {}
+  constructor(
+    @Optional() private readonly seal?: WsSeal,
+    @Optional() private readonly email?: WsEmail,
+  ) {}
 
   transform(value: unknown, { type, schema, metatype, data: path = '' }: ArgumentMetadata): unknown {
     if (type !== 'body') return value;
     if (schema !== undefined) return validateSchema(value, schema, path);
-    return hasRules(metatype) ? this.#validatorOf(metatype).validate(value ?? {}, path) : value;
+    return hasRules(metatype) ? this.#validationOf(metatype)(value ?? {}, path) : value;
   }
 
   /**
@@ -51,13 +56,25 @@ export class WsValidationPipe implements PipeTransform {
     if (type !== 'body') return undefined;
     if (schema !== undefined) return (value) => validateSchema(value, schema, path);
     if (!hasRules(metatype)) return undefined;
-    const { validate } = this.#validatorOf(metatype);
+    const validate = this.#validationOf(metatype);
     const open = this.#openerOf(metatype);
     // A message without data is an empty one: the rules say what it lacks.
-    if (open === false) return (value) => validate(value ?? {}, path);
+    if (open === false) return (value, [socket]) => validate(value ?? {}, path, socket as object); // because that is what a message comes from
     return async (value, [socket, , event]) => {
-      const { principal } = WsSession.of(socket as object); // because that is what a message comes from
-      return validate(await open(value ?? {}, { event: event as string, subject: principal?.subject }, path), path);
+      const { principal } = WsSession.of(socket as object);
+      const opened = await open(value ?? {}, { event: event as string, subject: principal?.subject }, path);
+      return validate(opened, path, socket as object);
+    };
+  }
+
+  /** A rule that asks the DNS does so at the expense of the session; only a class that is not compiled can have one. */
+  #validationOf(dto: Dto): (value: unknown, path: string, socket?: object) => unknown {
+    const { validate, isCompiled } = this.#validatorOf(dto);
+    const { email } = this;
+    if (isCompiled || email === undefined) return validate;
+    return (value, path, socket) => {
+      if (!isDeliveryAsked()) return validate(value, path);
+      return email.run(() => validate(value, path), socket === undefined ? undefined : WsSession.of(socket));
     };
   }
 

@@ -16,6 +16,8 @@ export interface ServiceConfiguration {
   readonly errorLogFile: string | undefined;
   readonly tls: { readonly cert: Buffer; readonly key: Buffer } | undefined;
   readonly gateway: WsGatewayOptions;
+  /** Whether `email` asks the DNS if an address can be delivered to. @default false */
+  readonly checkMx: boolean;
   /** The secret that was made up because no key is configured; never in production. */
   readonly ephemeralSecret: string | undefined;
 }
@@ -49,6 +51,7 @@ const OPTION_OF = {
   SHUTDOWN_DRAIN_MS: 'shutdown.drainMs',
   DATA_KEYS: 'sealing.keys',
   FINGERPRINT_KEYS: 'fingerprints.keys',
+  EMAIL_DNS_SERVERS: 'email.servers',
 } as const;
 
 const KEY_VARIABLES = ['JWT_SECRET', 'JWT_PUBLIC_KEY', 'JWKS_URI'] as const;
@@ -96,6 +99,7 @@ export function readConfiguration(environment: NodeJS.ProcessEnv, isTerminal: bo
     SHUTDOWN_DRAIN_MS: numberOf(get('SHUTDOWN_DRAIN_MS')),
     DATA_KEYS: get('DATA_KEYS'),
     FINGERPRINT_KEYS: get('FINGERPRINT_KEYS'),
+    EMAIL_DNS_SERVERS: list('EMAIL_DNS_SERVERS'),
   };
   for (const [name, value] of Object.entries(given)) {
     if (value !== undefined) assign(options, OPTION_OF[name as keyof typeof OPTION_OF], value);
@@ -116,6 +120,7 @@ export function readConfiguration(environment: NodeJS.ProcessEnv, isTerminal: bo
     errorLogFile: writable('ERROR_LOG_FILE', get('ERROR_LOG_FILE'), problems),
     tls: tlsOf(get('TLS_CERT_FILE'), get('TLS_KEY_FILE'), problems),
     gateway: options as unknown as WsGatewayOptions, // because optionProblems() has found nothing wrong with it
+    checkMx: oneOf('EMAIL_CHECK_MX', ['true', 'false'], 'false') === 'true',
     ephemeralSecret,
   };
   if (problems.length > 0) throw new ConfigurationError(problems);

@@ -1,19 +1,13 @@
 import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import type { WsResponse } from '@nestjs/websockets';
-import { EmailDto } from '../gateway/dto/email.dto.js';
 import { PayloadDto } from '../gateway/dto/payload.dto.js';
 
-/** What the standalone service answers. */
+/** What the standalone service answers, beside `email`. */
 @WebSocketGateway()
 export class ServiceGateway {
   @SubscribeMessage('message')
   message(@MessageBody() { text }: PayloadDto): { text: string } {
     return { text: `Server received: ${text}` };
-  }
-
-  @SubscribeMessage('email')
-  email(@MessageBody() { email }: EmailDto): { email: string; valid: true } {
-    return { email, valid: true };
   }
 
   /** Named, so that data which looks like a WsResponse is still data. */

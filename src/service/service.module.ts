@@ -7,14 +7,15 @@ import type { WsGatewayOptions } from '../ws-gateway.options.js';
 import { AdminController } from './admin.controller.js';
 import { HealthController } from './health.controller.js';
 import { HttpExceptionFilter } from './http-exception.filter.js';
+import { CheckingEmailGateway, EmailGateway } from './email.gateway.js';
 import { ServiceGateway } from './service.gateway.js';
 import { TicketsController } from './tickets.controller.js';
 
-/** The standalone service: the module, a gateway that answers, and HTTP endpoints for those who run it. */
+/** The standalone service: the module, gateways that answer, and HTTP endpoints for those who run it. */
 @Global()
 @Module({})
 export class ServiceModule {
-  static forRoot(options: WsGatewayOptions, sink: FailureSink): DynamicModule {
+  static forRoot(options: WsGatewayOptions, sink: FailureSink, checkMx: boolean): DynamicModule {
     const hasTickets = options.auth.sources?.includes('ticket') ?? false;
     return {
       module: ServiceModule,
@@ -22,6 +23,7 @@ export class ServiceModule {
       controllers: [HealthController, AdminController, ...(hasTickets ? [TicketsController] : [])],
       providers: [
         ServiceGateway,
+        checkMx ? CheckingEmailGateway : EmailGateway,
         { provide: APP_FILTER, useClass: HttpExceptionFilter },
         { provide: FailureSink, useValue: sink },
       ],

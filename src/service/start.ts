@@ -49,10 +49,10 @@ async function createApp(
   pino: Logger,
   sink: PinoSink,
 ): Promise<NestExpressApplication> {
-  const { gateway, tls } = configuration;
+  const { checkMx, gateway, tls } = configuration;
   // because Nest's type lacks minVersion, which it hands on to https.createServer()
   const httpsOptions: object | undefined = tls && { ...tls, minVersion: 'TLSv1.2' };
-  const app = await NestFactory.create<NestExpressApplication>(ServiceModule.forRoot(gateway, sink), {
+  const app = await NestFactory.create<NestExpressApplication>(ServiceModule.forRoot(gateway, sink, checkMx), {
     logger: new PinoLogger(pino),
     abortOnError: false,
     bodyParser: false,

@@ -235,6 +235,19 @@ describe('a compiled DTO', () => {
     await expect(validator.validate({ text: 'a' })).rejects.toMatchObject({ code: 'VALIDATION_FAILED' });
   });
 
+  it('leaves no rejection of such a rule unhandled, which would end the process', async () => {
+    const unhandled: unknown[] = [];
+    const listener = (reason: unknown): void => void unhandled.push(reason);
+    process.on('unhandledRejection', listener);
+    class Breaking {
+      @PromisedFailure() text!: string;
+    }
+    await expect(dtoValidator(Breaking).validate({ text: 'a' })).rejects.toThrow('nobody there');
+    await new Promise(setImmediate);
+    process.off('unhandledRejection', listener);
+    expect(unhandled).toEqual([]);
+  });
+
   it('does not take a rule for one of class-validator because of its name', () => {
     class Imposed {
       @NotReallyIsEmail() email!: string;
@@ -249,6 +262,10 @@ function LaterTrue(): PropertyDecorator {
 
 function PromisedFalse(): PropertyDecorator {
   return rule('promised', { validate: () => Promise.resolve(false) });
+}
+
+function PromisedFailure(): PropertyDecorator {
+  return rule('promised', { validate: () => Promise.reject(new Error('nobody there')) });
 }
 
 function NotReallyIsEmail(): PropertyDecorator {

@@ -1,0 +1,183 @@
+import { SystemClock } from '../connection/clock.js';
+import type { WsClock } from '../connection/clock.js';
+import { OptionCheck } from '../option-check.js';
+import { domainOf, normaliseEmail } from './address.js';
+import { Budget } from './budget.js';
+import { emailContext } from './context.js';
+import { lookUp } from './lookup.js';
+import type { Lookup, LookupReason } from './lookup.js';
+import { resolveEmailOptions } from './options.js';
+import type { EmailOptions, ResolvedEmailOptions } from './options.js';
+
+const VERDICTS = {
+  /** There are MX records. */
+  mx: 'deliverable',
+  /** There are none, but an A or AAAA record (RFC 5321 §5.1). */
+  'address-record': 'deliverable',
+  /** No address at all: see `normaliseEmail()`. */
+  'invalid-address': 'undeliverable',
+  /** On the list of `disposableDomains`; nobody was asked. */
+  'disposable-domain': 'undeliverable',
+  /** NXDOMAIN. */
+  'no-such-domain': 'undeliverable',
+  /** The domain says that it takes no mail (RFC 7505). */
+  'null-mx': 'undeliverable',
+  /** Neither MX nor A nor AAAA records. */
+  'no-mail-host': 'undeliverable',
+  /** The servers could not say: SERVFAIL, REFUSED, a broken answer, nobody there. */
+  'dns-failure': 'unknown',
+  /** No answer within `timeoutMs`. */
+  timeout: 'unknown',
+  /** `maxConcurrent` look-ups are running. */
+  busy: 'unknown',
+  /** The session has had its look-ups of this minute. */
+  'session-budget': 'unknown',
+  /** The process has had its look-ups of this second. */
+  'process-budget': 'unknown',
+} as const satisfies Record<LookupReason, string> & Record<string, 'deliverable' | 'undeliverable' | 'unknown'>;
+
+export type EmailReason = keyof typeof VERDICTS;
+
+/** Whether mail for an address has somewhere to go. That its mailbox exists is more than the DNS can say. */
+export interface EmailVerdict {
+  readonly verdict: (typeof VERDICTS)[EmailReason];
+  readonly reason: EmailReason;
+}
+
+/**
+ * Asks the DNS whether addresses can be delivered to. What a client can make it do is bounded: answers are kept, also
+ * negative ones, one look-up serves all who ask for the domain meanwhile, and there is a budget for each session, one for
+ * the process and a cap on look-ups at once. Whoever is over them gets `unknown`, never an error. Mail servers are not
+ * connected to, and no address is logged or kept: only domains are.
+ *
+ * @example
+ * const { verdict, reason } = await email.check('ada@example.org', session);
+ */
+export class WsEmail {
+  readonly #options: ResolvedEmailOptions;
+  readonly #disposable: ReadonlySet<string>;
+  /** In the order in which they were last asked for. */
+  readonly #known = new Map<string, { readonly verdict: EmailVerdict; readonly until: number }>();
+  readonly #running = new Map<string, Promise<EmailVerdict>>();
+  readonly #process: Budget;
+  /** Weak: a budget is gone with its session. */
+  readonly #sessions = new WeakMap<object, Budget>();
+
+  /** @throws TypeError naming every bad option */
+  constructor(
+    options: EmailOptions = {},
+    private readonly clock: Pick<WsClock, 'now'> = new SystemClock(),
+  ) {
+    const check = new OptionCheck();
+    this.#options = resolveEmailOptions(check, options);
+    if (check.problems.length > 0) throw new TypeError(check.problems.join('\n'));
+    this.#disposable = new Set(this.#options.disposableDomains);
+    this.#process = new Budget(this.#options.lookupsPerSecond, 1_000, clock.now());
+  }
+
+  /** True when `unknown` is to be refused. */
+  get refusesUnknown(): boolean {
+    return this.#options.refuseUnknown;
+  }
+
+  /**
+   * Whether mail for the address has somewhere to go. Resolves within `timeoutMs`; rejects for nothing that the DNS says.
+   *
+   * @param session whose budget a look-up is taken from, by identity: the `WsSession`, or any object that lives as long as
+   * who asks; without it only the budget of the process counts. A look-up is at most three questions to the DNS
+   */
+  async check(address: string, session?: object): Promise<EmailVerdict> {
+    const normalised = normaliseEmail(address);
+    if (normalised === undefined) return verdictOf('invalid-address');
+    const domain = domainOf(normalised);
+    if (this.#isDisposable(domain)) return verdictOf('disposable-domain');
+    return this.#recall(domain) ?? this.#running.get(domain) ?? this.#ask(domain, session);
+  }
+
+  /**
+   * Runs a task within which `@IsDeliverableEmail()` asks this instance, for this session. The module does it for
+   * messages; whoever validates elsewhere does it himself, for HTTP as `app.use((req, res, next) => email.run(next))`.
+   */
+  run<T>(task: () => T, session?: object): T {
+    return emailContext.run({ email: this, session }, task);
+  }
+
+  #ask(domain: string, session: object | undefined): EmailVerdict | Promise<EmailVerdict> {
+    const refused = this.#refuse(session);
+    if (refused !== undefined) return verdictOf(refused);
+    const { servers, timeoutMs } = this.#options;
+    const answer = lookUp(domain, servers, timeoutMs)
+      .then((found) => this.#keep(domain, found))
+      .finally(() => this.#running.delete(domain));
+    this.#running.set(domain, answer);
+    return answer;
+  }
+
+  /** Takes a look-up from the budgets, or says which of them does not allow it. A refusal costs nothing. */
+  #refuse(session: object | undefined): EmailReason | undefined {
+    const now = this.clock.now();
+    if (this.#running.size >= this.#options.maxConcurrent) return 'busy';
+    if (!this.#process.has(now)) return 'process-budget';
+    if (session !== undefined && !this.#budgetOf(session, now).take(now)) return 'session-budget';
+    this.#process.take(now);
+    return undefined;
+  }
+
+  #budgetOf(session: object, now: number): Budget {
+    let budget = this.#sessions.get(session);
+    if (budget === undefined) {
+      budget = new Budget(this.#options.lookupsPerMinutePerSession, 60_000, now);
+      this.#sessions.set(session, budget);
+    }
+    return budget;
+  }
+
+  /** On the list, or below what is on it. */
+  #isDisposable(domain: string): boolean {
+    if (this.#disposable.size === 0) return false;
+    const labels = domain.split('.');
+    return labels.some((_, index) => this.#disposable.has(labels.slice(index).join('.')));
+  }
+
+  #recall(domain: string): EmailVerdict | undefined {
+    const known = this.#known.get(domain);
+    if (known === undefined) return undefined;
+    this.#known.delete(domain);
+    if (known.until <= this.clock.now()) return undefined;
+    this.#known.set(domain, known);
+    return known.verdict;
+  }
+
+  #keep(domain: string, found: Lookup): EmailVerdict {
+    const verdict = verdictOf(found.reason);
+    const { maxCacheEntries } = this.#options;
+    const ttlSec = this.#ttlOf(found);
+    if (maxCacheEntries === 0 || ttlSec === 0) return verdict;
+    if (this.#known.size >= maxCacheEntries) this.#known.delete(this.#known.keys().next().value as string); // because it is not empty
+    this.#known.set(domain, { verdict, until: this.clock.now() + ttlSec * 1_000 });
+    return verdict;
+  }
+
+  #ttlOf({ reason, ttlSec }: Lookup): number {
+    const { failureTtlSec, maxTtlSec, minTtlSec, mxTtlSec, negativeTtlSec } = this.#options;
+    switch (reason) {
+      case 'mx':
+      case 'null-mx':
+        return mxTtlSec;
+      case 'address-record':
+        return Math.min(maxTtlSec, Math.max(minTtlSec, ttlSec ?? minTtlSec));
+      case 'no-such-domain':
+      case 'no-mail-host':
+        return negativeTtlSec;
+      case 'dns-failure':
+      case 'timeout':
+        return failureTtlSec;
+      default:
+        return reason satisfies never;
+    }
+  }
+}
+
+function verdictOf(reason: EmailReason): EmailVerdict {
+  return { verdict: VERDICTS[reason], reason };
+}
