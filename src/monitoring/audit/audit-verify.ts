@@ -183,7 +183,8 @@ class Chain {
   }
 
   /** Lines that are no records are forgiven when a recovery vouches for their bytes. */
-  #interrupted(line: Line, { seq, type, details }: AuditRecord): Fault | undefined {
+  #interrupted(line: Line, record: AuditRecord): Fault | undefined {
+    const { seq, type, details } = record;
     const isRecovery = type === 'recovered';
     if (this.#debris.length === 0) {
       if (!isRecovery) return undefined;
@@ -194,7 +195,7 @@ class Chain {
       return undefined;
     }
     const bytes = this.#half();
-    if (!isRecovery || details.halfLineHash !== this.hash(bytes)) return this.#debrisFault();
+    if (!isRecovery || details.halfLineHash !== this.hash(bytes)) return this.#debrisFault(record);
     this.#crash({ afterSeq: seq - 1, halfLine: bytes.length, atEnd: false });
     this.#debris = [];
     this.#debrisBytes = 0;
@@ -211,12 +212,17 @@ class Chain {
     return Buffer.concat(this.#debris.flatMap(({ bytes }, at) => (at === 0 ? [bytes] : [lineFeed, bytes])));
   }
 
-  #debrisFault(): Fault {
+  /** @param next the record after it, which tells its number where nothing before it does */
+  #debrisFault(next?: AuditRecord): Fault {
     const hint = this.#records === 0 ? '; if all of them are bad, AUDIT_KEY is not the one they were written with' : '';
-    return this.#changed(this.#debris[0] as Line, `was changed${hint}`); // because it is asked only when there is some
+    const [line] = this.#debris as [Line]; // because it is asked only when there is some
+    const claimed = claimedSeq(line.bytes) ?? Infinity;
+    const counted = next === undefined ? claimed : Math.min(claimed, next.seq - this.#debris.length);
+    const seq = this.#next?.seq ?? (Number.isFinite(counted) ? Math.max(1, counted) : 1);
+    return this.#changed(line, `was changed${hint}`, seq);
   }
 
-  #changed(line: Line, what: string, seq = this.#next?.seq ?? claimedSeq(line.bytes) ?? 1): Fault {
+  #changed(line: Line, what: string, seq = this.#next?.seq ?? 1): Fault {
     return faultAt('changed', seq, line, `record ${seq} ${what}`);
   }
 }
