@@ -96,7 +96,7 @@ export class AuditFile extends AuditSink {
     size: number,
     lock: AuditLock,
     private readonly clock: Pick<WsClock, 'now' | 'every'>,
-    private readonly tell: AuditProblemListener,
+    private readonly listener: AuditProblemListener,
   ) {
     super();
     this.#path = path;
@@ -187,10 +187,18 @@ export class AuditFile extends AuditSink {
     if (this.#isPending) await this.flush(); // one more time, for what came while the last write went on
     this.#stopRetrying?.();
     if (this.#isPending) {
-      this.tell(`${this.#path} ends without its last records: ${this.#seq - this.#written.seq + this.#queue.length}`);
+      this.#tell(`${this.#path} ends without its last records: ${this.#seq - this.#written.seq + this.#queue.length}`);
     }
     await this.#handle.close();
     await this.#lock.release();
+  }
+
+  #tell(message: string, error?: unknown): void {
+    try {
+      this.listener(message, error);
+    } catch {
+      process.emitWarning('The listener of an AuditFile threw', 'WsGatewayWarning'); // and the audit goes on
+    }
   }
 
   /** The same trouble is told once a minute at most. */
@@ -198,7 +206,7 @@ export class AuditFile extends AuditSink {
     const now = this.clock.now();
     if (Math.abs(now - (this.#warnedAt.get(trouble) ?? -Infinity)) < WARN_EVERY_MS) return;
     this.#warnedAt.set(trouble, now);
-    this.tell(`${this.#path} ${message}`, error);
+    this.#tell(`${this.#path} ${message}`, error);
   }
 
   get #isPending(): boolean {
@@ -230,7 +238,7 @@ export class AuditFile extends AuditSink {
     } catch (error) {
       if (this.#stopRetrying !== undefined) return; // it has been told, and is tried again
       this.#stopRetrying = this.clock.every(RETRY_MS, () => void this.flush());
-      this.tell(`${this.#path} cannot be written; it is tried again every ${RETRY_MS} ms`, error);
+      this.#tell(`${this.#path} cannot be written; it is tried again every ${RETRY_MS} ms`, error);
     } finally {
       this.#draining = undefined; // in the same turn as the last look at the queue, so that no record is overlooked
     }
@@ -349,7 +357,7 @@ export class AuditFile extends AuditSink {
     if (this.#stopRetrying === undefined) return;
     this.#stopRetrying();
     this.#stopRetrying = undefined;
-    this.tell(`${this.#path} can be written again`);
+    this.#tell(`${this.#path} can be written again`);
   }
 }
 
