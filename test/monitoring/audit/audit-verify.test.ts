@@ -1,5 +1,5 @@
 import { createHash, createHmac } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { auditHash, bodyOf, lineOf } from '../../../src/monitoring/audit/audit-record.js';
@@ -184,6 +184,7 @@ describe('a large audit', () => {
     // With room to spare: a second or so, and some tens of megabytes that the collector has not looked at yet.
     expect(performance.now() - start).toBeLessThan(15_000);
     expect(process.memoryUsage().rss - before).toBeLessThan(150 * 1024 * 1024);
+    rmSync(path); // some 25 MB
   });
 
   it('that is one endless line is not read into memory', async () => {
