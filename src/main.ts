@@ -1,7 +1,9 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { auditCommand } from './service/audit-command.js';
 import { tryOut } from './service/try.js';
+import { UsageError } from './service/usage-error.js';
 
 const HELP = `ws-gateway: a WebSocket gateway with JWT sessions, validation and coded errors
 
@@ -11,10 +13,12 @@ const HELP = `ws-gateway: a WebSocket gateway with JWT sessions, validation and 
       --token TOKEN          a JWT, sent as the Authorization header
       --text TEXT            what to send, default "hello"
       --insecure             take a certificate that nobody vouches for
+  ws-gateway audit verify FILE... [--head HASH]
+                             says whether an audit is intact, with its older files in any order; AUDIT_KEY is its key
+      --head HASH            the hash of a record that must be there
+  ws-gateway audit head FILE prints the hash of the last record
   ws-gateway --help | --version
 `;
-
-class UsageError extends Error {}
 
 /** @returns the exit code, or undefined while the service runs */
 async function main(args: string[]): Promise<number | undefined> {
@@ -26,6 +30,7 @@ async function main(args: string[]): Promise<number | undefined> {
       token: { type: 'string' },
       text: { type: 'string', default: 'hello' },
       insecure: { type: 'boolean' },
+      head: { type: 'string' },
       help: { type: 'boolean', short: 'h' },
       version: { type: 'boolean', short: 'v' },
     },
@@ -33,6 +38,9 @@ async function main(args: string[]): Promise<number | undefined> {
   const [command = 'start', ...excess] = positionals;
   if (values.help) return print(HELP);
   if (values.version) return print(`${version()}\n`);
+  if (command === 'audit') {
+    return auditCommand({ args: excess, head: values.head, key: process.env.AUDIT_KEY?.trim() || undefined });
+  }
   if (excess.length > 0 || !['start', 'try'].includes(command))
     throw new UsageError(`Unknown command: ${positionals.join(' ')}`);
   if (command === 'try') {

@@ -1,0 +1,94 @@
+import type { FailureEvent } from '../events.js';
+
+/** What an audit tells of. */
+export const AUDIT_TYPES = [
+  'admitted', // a connection was let in
+  'refused', // a connection was not let in, or never authenticated
+  'authenticated', // a session has a principal, or a new token for it
+  'expired', // a session ended with its token
+  'revoked',
+  'replaced', // a newer session of the subject took its place
+  'banned',
+  'unbanned',
+  'denied', // a session asked for what it may not do
+  'ended', // a session ended any other way
+  'admin', // an act of an administrator
+] as const;
+export type AuditType = (typeof AUDIT_TYPES)[number];
+
+/** One thing that happened. It never holds a token or a payload, and `event` names a declared event only. */
+export interface AuditEvent {
+  readonly type: AuditType;
+  /** The error's, where an error is what happened. */
+  readonly code?: string;
+  readonly sessionId?: string;
+  readonly subject?: string;
+  readonly clientAddress?: string;
+  /** The subject of the administrator, or the name of the part of the server, that did it. */
+  readonly actor?: string;
+  /** The declared event, or the act of an administrator. */
+  readonly event?: string;
+  /** Also in the frame that the client got. */
+  readonly incidentId?: string;
+  /** In the words of this package or of the administrator. */
+  readonly reason?: string;
+  /** Any JSON value of no more than 8 KiB; what is larger, or is no JSON, is left out, and the record says so. */
+  readonly details?: unknown;
+}
+
+/** An event as it goes into a sink: with its time, and with personal data shown as the options say. */
+export interface AuditEntry extends Omit<AuditEvent, 'type'> {
+  /** ISO 8601, UTC, milliseconds. */
+  readonly time: string;
+  /** `suppressed` counts, in its details, events that strangers caused faster than they are recorded. */
+  readonly type: AuditType | 'suppressed';
+}
+
+/** What a failure means for the audit, or undefined for a request that failed for any reason but a lack of rights. */
+export function auditEventOf(failure: FailureEvent): AuditEvent | undefined {
+  const type = typeOf(failure);
+  if (type === undefined) return undefined;
+  const { code, sessionId, subject, clientAddress, event, incidentId, reason } = failure;
+  const { status, closeCode, durationMs } = failure;
+  const details = {
+    ...(status !== undefined && { status }),
+    ...(closeCode !== undefined && { closeCode }),
+    ...(durationMs !== undefined && { durationMs }),
+  };
+  return {
+    type,
+    code,
+    ...(sessionId !== undefined && { sessionId }),
+    ...(subject !== undefined && { subject }),
+    ...(clientAddress !== undefined && { clientAddress }),
+    ...(event !== undefined && { event }),
+    ...(incidentId !== undefined && { incidentId }),
+    ...(reason !== undefined && { reason }),
+    ...(Object.keys(details).length > 0 && { details }),
+  };
+}
+
+/** Ends of a connection that are more than an end. A ban ends sessions too; the ban itself is the firewall's to report. */
+const TYPE_OF_END: ReadonlyMap<string, AuditType> = new Map<string, AuditType>([
+  ['TOKEN_EXPIRED', 'expired'],
+  ['SESSION_REVOKED', 'revoked'],
+  ['SESSION_REPLACED', 'replaced'],
+  ['FORBIDDEN', 'denied'],
+  ['UNAUTHENTICATED', 'refused'],
+  ['TOKEN_INVALID', 'refused'],
+  ['AUTH_TIMEOUT', 'refused'],
+  ['SESSION_LIMIT', 'refused'],
+]);
+
+function typeOf({ kind, code, sessionId }: FailureEvent): AuditType | undefined {
+  switch (kind) {
+    case 'upgrade':
+      return 'refused';
+    case 'request':
+      return code === 'FORBIDDEN' || code === 'UNAUTHENTICATED' ? 'denied' : undefined;
+    case 'connection':
+      // without a session it was turned away right after the handshake
+      return sessionId === undefined ? 'refused' : (TYPE_OF_END.get(code) ?? 'ended');
+  }
+  return kind satisfies never;
+}

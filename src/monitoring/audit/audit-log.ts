@@ -1,0 +1,88 @@
+import type { WsClock } from '../../connection/clock.js';
+import type { FailureEvent } from '../events.js';
+import { withPrivacy } from '../privacy.js';
+import type { Privacy } from '../privacy.js';
+import { auditEventOf } from './audit-event.js';
+import type { AuditEntry, AuditEvent } from './audit-event.js';
+import type { AuditSink } from './audit-sink.js';
+
+/** Records of one type and code that strangers can cause at once, and how many more each second lets in. */
+const BURST = 1_000;
+const PER_SECOND = 50;
+/** Codes of applications are theirs to invent; no more than these are told apart. */
+const MAX_BUCKETS = 64;
+/** Milliseconds between two records that tell how many were left out: they must not be a flood of their own. */
+const TELL_EVERY_MS = 60_000;
+
+/**
+ * What happened goes into the sink, personal data shown as the options say. What a stranger can cause is bounded by type
+ * and code, so that nobody can fill the disk; what is left out is counted, and a record tells the counts once a minute and at
+ * the end. What an administrator or an authenticated subject did is never left out, except for what a subject was denied.
+ */
+export class AuditLog {
+  readonly #buckets = new Map<string, { tokens: number; at: number; suppressed: number }>();
+  #suppressedSince: number | undefined;
+
+  constructor(
+    private readonly sink: AuditSink,
+    private readonly show: Privacy,
+    private readonly clock: Pick<WsClock, 'now'>,
+  ) {}
+
+  /** For {@link WsMonitor.subscribe}: refusals, ends and denials, as far as failures tell of them. */
+  readonly listener = (failure: FailureEvent): void => {
+    const event = auditEventOf(failure);
+    if (event !== undefined) this.record(event);
+  };
+
+  /** Never throws: an audit that fails must not end a session. */
+  record(event: AuditEvent): void {
+    const now = this.clock.now();
+    const stranger = event.actor === undefined && (event.subject === undefined || event.type === 'denied');
+    if (stranger && !this.#take(`${event.type} ${event.code ?? ''}`.trimEnd(), now)) return;
+    if (this.#suppressedSince !== undefined && now - this.#suppressedSince >= TELL_EVERY_MS) this.#tellSuppressed(now);
+    this.#write(withPrivacy({ ...event, time: new Date(now).toISOString() }, this.show));
+  }
+
+  /** Tells what was left out last, then closes the sink. */
+  async close(): Promise<void> {
+    this.#tellSuppressed(this.clock.now());
+    await this.sink.close();
+  }
+
+  /** @returns false when the record is to be left out */
+  #take(kind: string, now: number): boolean {
+    const key = this.#buckets.size < MAX_BUCKETS || this.#buckets.has(kind) ? kind : 'other';
+    let bucket = this.#buckets.get(key);
+    if (bucket === undefined) this.#buckets.set(key, (bucket = { tokens: BURST, at: now, suppressed: 0 }));
+    // a clock that was set back must not take tokens away
+    bucket.tokens = Math.min(BURST, bucket.tokens + (Math.max(0, now - bucket.at) * PER_SECOND) / 1_000);
+    bucket.at = now;
+    if (bucket.tokens >= 1) {
+      bucket.tokens--;
+      return true;
+    }
+    bucket.suppressed++;
+    this.#suppressedSince ??= now;
+    return false;
+  }
+
+  #tellSuppressed(now: number): void {
+    if (this.#suppressedSince === undefined) return;
+    this.#suppressedSince = undefined;
+    const counts: Record<string, number> = {};
+    for (const [kind, bucket] of this.#buckets) {
+      if (bucket.suppressed > 0) counts[kind] = bucket.suppressed;
+      bucket.suppressed = 0;
+    }
+    this.#write({ type: 'suppressed', time: new Date(now).toISOString(), details: counts });
+  }
+
+  #write(entry: AuditEntry): void {
+    try {
+      this.sink.write(entry);
+    } catch {
+      process.emitWarning('The AuditSink threw', 'WsGatewayWarning');
+    }
+  }
+}

@@ -1,0 +1,12 @@
+import type { AuditEntry } from './audit-event.js';
+
+/** Where the audit goes: the chained file of {@link AuditFile}, or a provider of the application's own. */
+export abstract class AuditSink {
+  /** Takes an entry. It must not wait, and what it throws is reported as a warning of the process. */
+  abstract write(entry: AuditEntry): void;
+
+  /** Resolves when all that was written is kept. Nothing is written after it. */
+  async close(): Promise<void> {
+    // a sink that keeps nothing back has nothing to do
+  }
+}

@@ -1,0 +1,121 @@
+import { createHmac, createSecretKey } from 'node:crypto';
+import { isIPv4, isIPv6 } from 'node:net';
+
+/** How a personal value is shown: as it is, cut down so that it names a group, or as a keyed hash. */
+export type Disclosure = 'clear' | 'masked' | 'pseudonym';
+
+/** What of a line is personal. The name is part of what is hashed, so that equal values of two fields do not look equal. */
+export type PersonalField = 'subject' | 'email' | 'address';
+
+export interface PrivacyOptions {
+  /** The token's `sub`; of an administrator, too. Masked: `a***`. @default 'clear' */
+  readonly subject?: Disclosure;
+  /** Masked: `a***@example.org`. @default 'clear' */
+  readonly email?: Disclosure;
+  /** Of the client. Masked: IPv4 to its /24, IPv6 to its /48. @default 'clear' */
+  readonly address?: Disclosure;
+  /** Key of the pseudonyms, at least 32 bytes in UTF-8; needed where one of the fields is a pseudonym. */
+  readonly key?: string;
+}
+
+/** Shows one value the way the options say. */
+export type Privacy = (field: PersonalField, value: string) => string;
+
+const MIN_KEY_BYTES = 32;
+const HIDDEN = '***';
+
+/**
+ * How personal data is shown, for log and audit alike. A pseudonym is the HMAC-SHA-256 of `field:value` in hexadecimal:
+ * the same person is the same all the time, and who has the key can look for somebody.
+ *
+ * @throws TypeError when a pseudonym is asked for and the key is missing or shorter than 32 bytes
+ */
+export function privacyOf({ subject = 'clear', email = 'clear', address = 'clear', key }: PrivacyOptions): Privacy {
+  const disclosure: Readonly<Record<PersonalField, Disclosure>> = { subject, email, address };
+  if (!Object.values(disclosure).includes('pseudonym')) {
+    return (field, value) => (disclosure[field] === 'clear' ? value : MASKS[field](value));
+  }
+  if (key === undefined || Buffer.byteLength(key) < MIN_KEY_BYTES) {
+    throw new TypeError(`Pseudonyms need a key of at least ${MIN_KEY_BYTES} bytes`);
+  }
+  const secret = createSecretKey(key, 'utf8');
+  return (field, value) => {
+    switch (disclosure[field]) {
+      case 'clear':
+        return value;
+      case 'masked':
+        return MASKS[field](value);
+      case 'pseudonym': {
+        const same = field === 'address' ? canonicalAddress(value) : value;
+        return createHmac('sha256', secret).update(`${field}:${same}`).digest('hex');
+      }
+    }
+    return disclosure[field] satisfies never;
+  };
+}
+
+/** The personal members of a line of the log or of a record of the audit. */
+export interface PersonalData {
+  readonly subject?: string;
+  readonly actor?: string;
+  readonly email?: string;
+  readonly clientAddress?: string;
+}
+
+/** A copy of the line with its personal members shown as the options say. An actor is a subject: they can be compared. */
+export function withPrivacy<T extends PersonalData>(line: T, show: Privacy): T {
+  const { subject, actor, email, clientAddress } = line;
+  return {
+    ...line,
+    ...(subject !== undefined && { subject: show('subject', subject) }),
+    ...(actor !== undefined && { actor: show('subject', actor) }),
+    ...(email !== undefined && { email: show('email', email) }),
+    ...(clientAddress !== undefined && { clientAddress: show('address', clientAddress) }),
+  };
+}
+
+const MASKS: Readonly<Record<PersonalField, (value: string) => string>> = {
+  subject: (value) => (value.includes('@') ? maskEmail(value) : firstOf(value)),
+  email: maskEmail,
+  address: maskAddress,
+};
+
+/** The first character and no more: how long the rest is tells too much of a short name. */
+function firstOf(value: string): string {
+  const [first = ''] = value; // by code points, so that no half of a pair is left over
+  return `${first}${HIDDEN}`;
+}
+
+function maskEmail(value: string): string {
+  const at = value.lastIndexOf('@');
+  return at === -1 ? firstOf(value) : `${firstOf(value.slice(0, at))}${value.slice(at)}`;
+}
+
+function maskAddress(value: string): string {
+  const address = canonicalAddress(value);
+  if (isIPv4(address)) return `${address.slice(0, address.lastIndexOf('.'))}.0/24`;
+  if (!isIPv6(address)) return HIDDEN;
+  const groups = groupsOf(address).slice(0, 3).join(':');
+  return `${compressed(`${groups}::`)}/48`;
+}
+
+/** One spelling for each address: without zone, IPv4 inside of IPv6 (RFC 4291 §2.5.5.2) as IPv4, IPv6 as in RFC 5952. */
+function canonicalAddress(value: string): string {
+  const [address = ''] = value.split('%');
+  if (!isIPv6(address)) return address;
+  const groups = groupsOf(compressed(address));
+  if (groups.slice(0, 5).some((group) => group !== '0') || groups[5] !== 'ffff') return compressed(address);
+  const [high = 0, low = 0] = groups.slice(6).map((group) => Number.parseInt(group, 16));
+  return [high >> 8, high & 255, low >> 8, low & 255].join('.');
+}
+
+/** As the URL standard writes an IPv6 address: lower case, no dots, the longest run of zeros left out. */
+function compressed(address: string): string {
+  return new URL(`http://[${address}]`).hostname.slice(1, -1);
+}
+
+function groupsOf(address: string): string[] {
+  const [left = [], right] = address.split('::').map((half) => (half === '' ? [] : half.split(':')));
+  if (right === undefined) return left;
+  return [...left, ...Array<string>(8 - left.length - right.length).fill('0'), ...right];
+}

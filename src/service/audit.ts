@@ -1,0 +1,47 @@
+import type { Logger } from 'pino';
+import type { WsClock } from '../connection/clock.js';
+import { AuditFile } from '../monitoring/audit/audit-file.js';
+import type { AuditFileOptions } from '../monitoring/audit/audit-file.js';
+import { AuditLog } from '../monitoring/audit/audit-log.js';
+import type { Privacy } from '../monitoring/privacy.js';
+import { ConfigurationError } from './configuration.js';
+
+/** How often the service logs the head, in milliseconds: once an hour. */
+const HEAD_EVERY_MS = 3_600_000;
+
+/** The audit of the standalone service. */
+export interface ServiceAudit {
+  readonly log: AuditLog;
+  /** Writes what is left and logs the last head. */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens `AUDIT_LOG_FILE`. Its head goes to the log every hour and at the end, where whoever can change the file cannot
+ * change it: that is what a missing tail is found against.
+ *
+ * @throws ConfigurationError when the file is in use, was changed or cannot be written
+ */
+export async function openAudit(
+  options: AuditFileOptions,
+  show: Privacy,
+  clock: WsClock,
+  pino: Pick<Logger, 'info' | 'error'>,
+): Promise<ServiceAudit> {
+  const file = await AuditFile.open(options, clock, (message, error) => pino.error({ err: error }, message)).catch(
+    ({ message }: Error) => {
+      throw new ConfigurationError([`AUDIT_LOG_FILE: ${message}`]);
+    },
+  );
+  const logHead = (): void => pino.info({ auditHead: file.head.hash, auditSeq: file.head.seq }, 'Head of the audit');
+  const stopLogging = clock.every(HEAD_EVERY_MS, logHead);
+  const log = new AuditLog(file, show, clock);
+  return {
+    log,
+    async close() {
+      stopLogging();
+      await log.close();
+      logHead();
+    },
+  };
+}

@@ -1,0 +1,2 @@
+/** Whoever started the command wrote something it does not know: answered with the help. */
+export class UsageError extends Error {}

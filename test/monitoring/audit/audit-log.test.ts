@@ -1,0 +1,130 @@
+import { describe, expect, it } from 'vitest';
+import { auditEventOf } from '../../../src/monitoring/audit/audit-event.js';
+import type { AuditEntry, AuditEvent } from '../../../src/monitoring/audit/audit-event.js';
+import { AuditLog } from '../../../src/monitoring/audit/audit-log.js';
+import { AuditSink } from '../../../src/monitoring/audit/audit-sink.js';
+import { WsMonitor } from '../../../src/monitoring/events.js';
+import type { FailureEvent } from '../../../src/monitoring/events.js';
+import { privacyOf } from '../../../src/monitoring/privacy.js';
+import { ManualClock } from '../../support/app.js';
+
+/** A provider of an application's own. */
+class ListSink extends AuditSink {
+  readonly entries: AuditEntry[] = [];
+
+  write(entry: AuditEntry): void {
+    this.entries.push(entry);
+  }
+}
+
+function open(privacy = {}): { log: AuditLog; sink: ListSink; clock: ManualClock } {
+  const [sink, clock] = [new ListSink(), new ManualClock()];
+  return { log: new AuditLog(sink, privacyOf(privacy), clock), sink, clock };
+}
+
+const failure = (kind: FailureEvent['kind'], code: string, more: Partial<FailureEvent> = {}): FailureEvent => ({
+  kind,
+  code,
+  level: 'warn',
+  message: 'a message that may quote the application',
+  ...more,
+});
+const session = { sessionId: 's-1', subject: 'ada', clientAddress: '192.0.2.1' };
+
+describe('what a failure means for the audit', () => {
+  it.each([
+    [failure('upgrade', 'ORIGIN_FORBIDDEN', { status: 403 }), 'refused'],
+    [failure('upgrade', 'BANNED', { status: 403 }), 'refused'],
+    [failure('connection', 'TOKEN_INVALID', { closeCode: 3000 }), 'refused'],
+    [failure('connection', 'TOKEN_EXPIRED'), 'refused'],
+    [failure('connection', 'TOKEN_INVALID', session), 'refused'],
+    [failure('connection', 'UNAUTHENTICATED', session), 'refused'],
+    [failure('connection', 'AUTH_TIMEOUT', session), 'refused'],
+    [failure('connection', 'SESSION_LIMIT', session), 'refused'],
+    [failure('connection', 'TOKEN_EXPIRED', session), 'expired'],
+    [failure('connection', 'SESSION_REVOKED', session), 'revoked'],
+    [failure('connection', 'SESSION_REPLACED', session), 'replaced'],
+    [failure('connection', 'FORBIDDEN', session), 'denied'],
+    [failure('connection', 'BANNED', session), 'ended'],
+    [failure('connection', 'CLOSED', session), 'ended'],
+    [failure('request', 'FORBIDDEN', session), 'denied'],
+    [failure('request', 'UNAUTHENTICATED', { sessionId: 's-1' }), 'denied'],
+    [failure('request', 'VALIDATION_FAILED', session), undefined],
+    [failure('request', 'INTERNAL', session), undefined],
+  ])('%o is %s', (event, type) => {
+    expect(auditEventOf(event)?.type).toBe(type);
+  });
+
+  it('takes over who, where and how, and no message and no stack', () => {
+    const { message, ...rest } = failure('connection', 'TOKEN_EXPIRED', { ...session, closeCode: 4101, durationMs: 7 });
+    expect(auditEventOf({ message, ...rest, stack: 'stack', incidentId: 'i', reason: 'r', event: 'pay' })).toEqual({
+      type: 'expired',
+      code: 'TOKEN_EXPIRED',
+      ...session,
+      event: 'pay',
+      incidentId: 'i',
+      reason: 'r',
+      details: { closeCode: 4101, durationMs: 7 },
+    });
+  });
+});
+
+describe('the log', () => {
+  it('hears of failures from the monitor and of the rest directly, with times and the privacy of the options', () => {
+    const { log, sink, clock } = open({ subject: 'masked', address: 'masked' });
+    const monitor = new WsMonitor();
+    monitor.subscribe(log.listener);
+    monitor.emit(failure('request', 'VALIDATION_FAILED', session));
+    monitor.emit(failure('request', 'FORBIDDEN', session));
+    log.record({ type: 'admin', actor: 'root', event: 'sessions.revoke' });
+    const time = new Date(clock.now()).toISOString();
+    expect(sink.entries).toEqual([
+      { time, type: 'denied', code: 'FORBIDDEN', sessionId: 's-1', subject: 'a***', clientAddress: '192.0.2.0/24' },
+      { time, type: 'admin', actor: 'r***', event: 'sessions.revoke' },
+    ]);
+  });
+
+  it('is not ended by a sink that throws', () => {
+    const { log, sink } = open();
+    sink.write = () => {
+      throw new Error('full');
+    };
+    expect(() => log.record({ type: 'admin', actor: 'root' })).not.toThrow();
+  });
+
+  it('bounds what strangers cause, by type and code, and tells the counts once a minute', async () => {
+    const { log, sink, clock } = open();
+    const refused: AuditEvent = { type: 'refused', code: 'ORIGIN_FORBIDDEN', clientAddress: '192.0.2.1' };
+    for (let n = 0; n < 1_100; n++) log.record(refused);
+    expect(sink.entries).toHaveLength(1_000);
+    log.record({ ...refused, code: 'TOKEN_INVALID' });
+    log.record({ type: 'admitted', subject: 'ada' });
+    expect(sink.entries).toHaveLength(1_002);
+    clock.jump(1_000);
+    for (let n = 0; n < 60; n++) log.record(refused);
+    expect(sink.entries).toHaveLength(1_052);
+    clock.jump(59_000);
+    log.record({ type: 'admitted', subject: 'ada' });
+    expect(sink.entries.at(-2)).toMatchObject({ type: 'suppressed', details: { 'refused ORIGIN_FORBIDDEN': 110 } });
+    for (let n = 0; n < 1_001; n++) log.record(refused);
+    await log.close();
+    expect(sink.entries.at(-1)).toMatchObject({ type: 'suppressed', details: { 'refused ORIGIN_FORBIDDEN': 1 } });
+  });
+
+  it('never leaves out what a subject or an administrator did, except for what a subject was denied', () => {
+    const { log, sink } = open();
+    for (let n = 0; n < 3_000; n++) {
+      log.record({ type: 'admitted', subject: 'ada' });
+      log.record({ type: 'admin', actor: 'root' });
+      log.record({ type: 'denied', code: 'FORBIDDEN', subject: 'ada' });
+    }
+    const count = (type: string): number => sink.entries.filter((entry) => entry.type === type).length;
+    expect([count('admitted'), count('admin'), count('denied')]).toEqual([3_000, 3_000, 1_000]);
+  });
+
+  it('tells no more than a few dozen codes apart', () => {
+    const { log, sink } = open();
+    for (let n = 0; n < 5_000; n++) log.record({ type: 'refused', code: `CODE_${n}` });
+    expect(sink.entries.length).toBeLessThan(1_100);
+  });
+});
