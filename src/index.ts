@@ -1,5 +1,7 @@
 export { WsGatewayModule } from './ws-gateway.module.js';
 export { DEFAULTS, WsGatewayOptionsError } from './ws-gateway.options.js';
+export { WsGatewayReload } from './reload/ws-gateway-reload.js';
+export type { ReloadReport } from './reload/ws-gateway-reload.js';
 export type {
   AuthOptions,
   CompressionOptions,

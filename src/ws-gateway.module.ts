@@ -30,6 +30,8 @@ import { WsValidationPipe } from './gateway/ws-validation.pipe.js';
 import { WsMonitor } from './monitoring/events.js';
 import { FailureLog, FailureSink } from './monitoring/log.js';
 import { NestSink } from './monitoring/nest-sink.js';
+import { LiveOptions } from './reload/live-options.js';
+import { WsGatewayReload } from './reload/ws-gateway-reload.js';
 import { resolveOptions } from './ws-gateway.options.js';
 import type { ResolvedOptions, WsGatewayOptions } from './ws-gateway.options.js';
 
@@ -50,11 +52,13 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
 @Module({
   providers: [
     {
-      provide: OPTIONS,
+      provide: LiveOptions,
       inject: [MODULE_OPTIONS_TOKEN, ModulesContainer],
       useFactory: (options: unknown, modules: ModulesContainer) =>
-        resolveOptions(options, !provides(modules, Authenticator)),
+        new LiveOptions(resolveOptions(options, !provides(modules, Authenticator))),
     },
+    // What is in force now, whoever reads it when: the groups are live, a value copied out of them is not.
+    { provide: OPTIONS, inject: [LiveOptions], useFactory: ({ view }: LiveOptions) => view },
     { provide: WsClock, useClass: SystemClock },
     {
       provide: WsMonitor,
@@ -76,12 +80,12 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
     {
       provide: WsTickets,
       inject: [OPTIONS, WsClock],
-      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new WsTickets(auth.tickets.ttlMs, () => clock.now()),
+      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new WsTickets(auth, () => clock.now()),
     },
     {
       provide: Deadlines,
       inject: [OPTIONS, WsClock],
-      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new Deadlines(auth.timeoutMs, () => clock.now()),
+      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new Deadlines(auth, () => clock.now()),
     },
     {
       provide: JwtAuthenticator,
@@ -117,6 +121,18 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
       inject: [OPTIONS, WsClock],
       useFactory: ({ email }: ResolvedOptions, clock: WsClock) => new WsEmail(email, clock),
     },
+    {
+      provide: WsGatewayReload,
+      inject: [MODULE_OPTIONS_TOKEN, LiveOptions, ModulesContainer, JwtAuthenticator, WsSeal, Fingerprints],
+      useFactory: (
+        options: WsGatewayOptions,
+        live: LiveOptions,
+        modules: ModulesContainer,
+        jwt: JwtAuthenticator,
+        seal: WsSeal,
+        fingerprints: Fingerprints,
+      ) => new WsGatewayReload(options, live, !provides(modules, Authenticator), jwt, seal, fingerprints),
+    },
     WsGuard,
     WsValidationPipe,
     WsExceptionFilter,
@@ -140,7 +156,7 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
     },
     {
       provide: WsGatewayAdapter,
-      inject: [ApplicationConfig, HttpAdapterHost, CONTEXT, WsTickets, Revocations],
+      inject: [ApplicationConfig, HttpAdapterHost, CONTEXT, LiveOptions, WsTickets, Revocations],
       useFactory: installAdapter,
     },
   ],
@@ -157,6 +173,7 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
     WsSeal,
     WsEmail,
     Fingerprints,
+    WsGatewayReload,
   ],
 })
 export class WsGatewayModule
@@ -263,12 +280,14 @@ function installAdapter(
   config: ApplicationConfig,
   host: HttpAdapterHost,
   context: ConnectionContext,
+  live: LiveOptions,
   ...tables: Swept[]
 ): WsGatewayAdapter {
   if ((config.getIoAdapter() as unknown) instanceof WsGatewayAdapter) {
     throw new Error('WsGatewayModule is imported with forRoot() more than once');
   }
   const adapter = new WsGatewayAdapter(context, host, tables);
+  live.onChange(() => adapter.applyLimits());
   config.setIoAdapter(adapter);
   return adapter;
 }

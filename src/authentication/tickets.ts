@@ -42,11 +42,11 @@ export class WsTickets {
   readonly #bySubject = new Map<string, Set<string>>();
 
   /**
-   * @param ttlMs how long a ticket is good for, in milliseconds
+   * @param options how long a ticket is good for, in milliseconds; read anew for each
    * @param now in epoch milliseconds
    */
   constructor(
-    private readonly ttlMs: number,
+    private readonly options: { readonly tickets: { readonly ttlMs: number } },
     private readonly now: () => number,
   ) {}
 
@@ -62,12 +62,13 @@ export class WsTickets {
    */
   async issue(principal: Principal, binding: TicketBinding = {}): Promise<Ticket> {
     const { subject } = principalOf(principal, { digest: undefined, toleranceMs: 0 });
-    if (this.#entries.size >= MAX_TICKETS) throw new GatewayError('OVERLOADED', { retryAfterMs: this.ttlMs });
+    const { ttlMs } = this.options.tickets;
+    if (this.#entries.size >= MAX_TICKETS) throw new GatewayError('OVERLOADED', { retryAfterMs: ttlMs });
     const open = this.#bySubject.get(subject);
     if (open !== undefined && open.size >= MAX_PER_SUBJECT) this.#take(open.values().next().value ?? '');
     const ticket = randomBytes(TICKET_BYTES).toString('base64url');
     const digest = digestOf(ticket);
-    const expiresAt = Math.min(this.now() + this.ttlMs, principal.expiresAt);
+    const expiresAt = Math.min(this.now() + ttlMs, principal.expiresAt);
     this.#entries.set(digest, { principal, expiresAt, ...binding });
     const mine = this.#bySubject.get(subject);
     if (mine === undefined) this.#bySubject.set(subject, new Set([digest]));

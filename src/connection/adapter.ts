@@ -38,7 +38,7 @@ export class WsGatewayAdapter extends WsAdapter {
     const { clock, sessions, pending, deadlines, revalidation, options } = context;
     this.#lingering = new Lingering(() => clock.now());
     const swept = [deadlines, sessions, revalidation, this.#lingering, ...tables];
-    this.#heartbeat = new Heartbeat(clock, pending, options.limits.handlerTimeoutMs, swept);
+    this.#heartbeat = new Heartbeat(clock, pending, options.limits, swept);
   }
 
   /** The server of a port and path; gateways that share both share it. */
@@ -72,6 +72,13 @@ export class WsGatewayAdapter extends WsAdapter {
     await this.context.authentication.start();
     this.#heartbeat.start();
     await Promise.all([...this.#endpoints].filter(([, { own }]) => own).map(([port, { http }]) => listen(http, port)));
+  }
+
+  /** What `ws` has copied out of the options is changed for the sessions that are there, too. */
+  applyLimits(): void {
+    const { options, sessions } = this.context;
+    for (const server of this.servers) server.applyLimits();
+    for (const { socket } of sessions.find()) socket.limitTo(options.limits);
   }
 
   /** From here on upgrades get 503; sessions are served until drain() ends them. */

@@ -62,4 +62,10 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> {
       },
     } as ConstructorParameters<typeof WebSocketServer<typeof GatewaySocket>>[0]); // because @types/ws lacks the newer limits
   }
+
+  /** The limits in force are those of every upgrade from now on. */
+  applyLimits(): void {
+    const { maxMessageBytes, maxFragments } = this.context.options.limits;
+    Object.assign(this.options, { maxPayload: maxMessageBytes, maxFragments });
+  }
 }

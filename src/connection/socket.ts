@@ -15,7 +15,8 @@ export const SESSION = Symbol.for('nestjs-ws-gateway.session');
  */
 interface Internals {
   readonly _closeFrameReceived?: boolean;
-  readonly _receiver?: Writable;
+  readonly _receiver?: Writable & { _maxPayload: number; _maxFragments: number };
+  readonly _extensions?: { readonly 'permessage-deflate'?: { _maxPayload: number } };
 }
 
 /** UTF-16 units queued within one tick before they are written all the same. */
@@ -37,6 +38,17 @@ export class GatewaySocket extends WebSocket {
   /** Writes text frames itself from now on, unless `ws` has to compress them. */
   writeTo(stream: Duplex): void {
     if (this.extensions === '') this.#stream = stream;
+  }
+
+  /** Limits for what comes from now on. `ws` reads those of a connection once, so they are written where it keeps them. */
+  limitTo({ maxMessageBytes, maxFragments }: { maxMessageBytes: number; maxFragments: number }): void {
+    const { _receiver: receiver, _extensions: extensions } = this as unknown as Internals;
+    if (receiver) {
+      receiver._maxPayload = maxMessageBytes;
+      receiver._maxFragments = maxFragments;
+    }
+    const deflate = extensions?.['permessage-deflate'];
+    if (deflate !== undefined) deflate._maxPayload = maxMessageBytes;
   }
 
   override emit(event: string | symbol, ...args: unknown[]): boolean {
