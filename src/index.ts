@@ -61,6 +61,7 @@ export type { ConnectionAttempt, ConnectionGuard } from './connection/connection
 export { Authentication } from './authentication/authentication.js';
 export { Authenticator } from './authentication/authenticator.js';
 export type { AuthenticationContext } from './authentication/authenticator.js';
+export type { CertificateOptions, CertificateSubject } from './authentication/certificate.js';
 export type { ClaimNames } from './authentication/claims.js';
 export type { TokenSource } from './authentication/credentials.js';
 export { JwtAuthenticator } from './authentication/jwt-authenticator.js';

@@ -96,14 +96,15 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
     },
     {
       provide: Authentication,
-      inject: [OPTIONS, JwtAuthenticator, WsTickets, Revocations, Deadlines],
+      inject: [OPTIONS, JwtAuthenticator, WsTickets, Revocations, Deadlines, WsClock],
       useFactory: (
         { auth }: ResolvedOptions,
         jwt: JwtAuthenticator,
         tickets: WsTickets,
         revocations: Revocations,
         deadlines: Deadlines,
-      ) => new Authentication(auth, jwt, tickets, revocations, deadlines),
+        clock: WsClock,
+      ) => new Authentication(auth, jwt, tickets, revocations, deadlines, () => clock.now()),
     },
     {
       provide: WsSeal,

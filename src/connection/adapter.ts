@@ -1,5 +1,6 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server as HttpServer, ServerResponse } from 'node:http';
+import { Server as TlsServer } from 'node:tls';
 import { Logger } from '@nestjs/common';
 import type { HttpAdapterHost } from '@nestjs/core';
 import { WsAdapter } from '@nestjs/platform-ws';
@@ -69,6 +70,13 @@ export class WsGatewayAdapter extends WsAdapter {
 
   /** Handlers are bound: gateways on ports of their own listen, and the sweep begins. */
   async start(): Promise<void> {
+    const servers = [...this.#endpoints.values()].map(({ http }) => http);
+    const { sources } = this.context.options.auth;
+    if (sources.includes('certificate') && !servers.some((http) => http instanceof TlsServer)) {
+      throw new Error(
+        "auth.sources has 'certificate', so the HTTP server has to speak TLS: create it with httpsOptions that have requestCert and ca",
+      );
+    }
     await this.context.authentication.start();
     this.#heartbeat.start();
     await Promise.all([...this.#endpoints].filter(([, { own }]) => own).map(([port, { http }]) => listen(http, port)));
