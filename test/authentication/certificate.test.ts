@@ -88,11 +88,9 @@ describe.runIf(hasOpenssl())("a client's certificate", () => {
   it('of another authority, or of its own making, is present and bad', async () => {
     const test = await serve();
     const other = new CertificateAuthority(); // of the same name
-    for (const certificate of [other.forClient('ada'), other.certificate, server]) {
+    for (const certificate of [other.forClient('ada'), other.certificate]) {
       const client = await connect(test, certificate, { token: token() });
-      if (certificate === server)
-        expect(await subjectOf(client)).toBe('localhost'); // from the right one
-      else expect((await client.closed).reason).toBe('TOKEN_INVALID');
+      expect((await client.closed).reason).toBe('TOKEN_INVALID');
     }
     const reason = test.log.lines.find(({ code }) => code === 'TOKEN_INVALID')?.reason;
     expect(reason).toMatch(/^the certificate is not verified: [A-Z_]+$/);
@@ -166,7 +164,7 @@ describe.runIf(hasOpenssl())("a client's certificate", () => {
     ['subject', { subject: 'ada' }],
     ['fingerprint', 'tokenId'],
     ['session', 'sessionId'],
-  ] as const)('is revoked by its %s', async (_, by) => {
+  ] as const)('is revoked by its %s', async (_, what) => {
     const test = await serve();
     const sessions = test.app.get(WsSessions);
     const client = await connect(test, ada);
@@ -174,7 +172,7 @@ describe.runIf(hasOpenssl())("a client's certificate", () => {
     await other.ask({ event: 'session', id: 1 });
     const { sessionId } = (await client.ask({ event: 'session', id: 1 })).data as { sessionId: string };
     const { jti } = (await client.ask({ event: 'claims', id: 2 })).data as { jti: string };
-    const filter = typeof by === 'object' ? by : { [by]: by === 'tokenId' ? jti : sessionId };
+    const filter = typeof what === 'object' ? what : { [what]: what === 'tokenId' ? jti : sessionId };
     expect(sessions.revoke(filter)).toBe(1);
     expect((await client.closed).reason).toBe('SESSION_REVOKED');
     expect((await (await connect(test, ada)).closed).reason).toBe('SESSION_REVOKED');
