@@ -333,8 +333,8 @@ describe('under load', () => {
       // As a rotation goes: the new key beside the old one first, tokens of the new one then, the old key away last.
       await test.reload.replace({ ...base, auth: jwt(`k${n - 1}`, `k${n}`), limits: { maxMessageBytes: 1_000 + n } });
       newest = n;
-      const until = answers + 100;
-      while (answers < until) await new Promise(setImmediate);
+      const enough = answers + 100;
+      await until(() => answers >= enough);
       const bad = { ...base, auth: jwt('k0'), limits: { maxMessageBytes: 0 } };
       await expect(test.reload.replace(bad)).rejects.toThrow('maxMessageBytes');
     }
