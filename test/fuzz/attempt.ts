@@ -14,7 +14,7 @@ export async function attempt(port: number, input: Input): Promise<void> {
   const peer = await conversation.connect(port);
   try {
     // What stands behind the head is the session's, once there is one.
-    if (input.bytes.indexOf(PIPELINED) !== -1 && input.statuses?.includes(101)) conversation.model.feed(PIPELINED);
+    if (input.bytes.indexOf(PIPELINED) !== -1 && input.statuses?.includes(101)) conversation.expect(PIPELINED);
     await peer.write(input.bytes, input.cuts);
     if (input.finish === 'reset') return void peer.socket.resetAndDestroy();
     if (input.finish === 'half-close') await closedAfterHalfClose(peer);

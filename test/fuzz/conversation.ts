@@ -30,7 +30,7 @@ export class Conversation {
 
   constructor(
     readonly speaker: Speaker,
-    /** True when the handshake itself is the input, so that the server may have reasons of its own to close. */
+    /** True when the handshake itself is the input: whether there is a session at all is the server's to say. */
     private readonly mayEndAnyhow = false,
   ) {
     this.model = new Model(speaker);
@@ -64,11 +64,16 @@ export class Conversation {
     return this.model.expected.end !== undefined || this.#closed !== undefined || this.#disconnect !== undefined;
   }
 
+  /** What is sent besides inputs counts as well. */
+  expect(bytes: Buffer): void {
+    this.model.feed(bytes);
+    this.#owe();
+  }
+
   /** Sends an input and waits until all that it is owed has come. @throws Broken when something else comes, or nothing */
   async run({ bytes, cuts, finish }: Input): Promise<void> {
-    const { peer, model } = this;
-    model.feed(bytes);
-    this.#owe();
+    const { peer } = this;
+    this.expect(bytes);
     await peer.write(bytes, cuts);
     if (finish === 'reset') return void peer.socket.resetAndDestroy();
     if (finish === 'half-close') {
@@ -84,8 +89,7 @@ export class Conversation {
     const { peer, model } = this;
     if (!this.isEnding) {
       const ping = textFrame(`{"event":"ping","id":"barrier-${this.#barriers++}"}`);
-      model.feed(ping);
-      this.#owe();
+      this.expect(ping);
       await peer.write(ping);
     }
     const isDone = (): boolean => this.isEnding || peer.isClosed || this.#isPaid();
@@ -108,8 +112,7 @@ export class Conversation {
       const isInFrame = model.state === 'inside a frame';
       const last = encodeFrame({ opcode: 0 });
       const filling = isInFrame ? Buffer.alloc(model.missing ?? 1, 0x80) : last;
-      model.feed(filling);
-      this.#owe();
+      this.expect(filling);
       await peer.write(filling); // eslint-disable-line no-await-in-loop
     }
   }
@@ -191,6 +194,7 @@ export class Conversation {
     }
     const key = JSON.stringify(id);
     const events = this.#owed.get(key);
+    if (events === undefined && this.mayEndAnyhow) return; // asked for behind a handshake of which nothing is known
     if (events === undefined) throw new Broken(`an answer that nobody is owed: ${text}`);
     const isLast = event === 'exception' || done === true;
     if (!isLast && events.some(isStreamed)) return;

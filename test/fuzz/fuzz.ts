@@ -8,6 +8,9 @@ import type { Input, Speaker } from './input.js';
 /** Connections that are busy at once. */
 const LANES = 12;
 
+/** Inputs that are remembered when they are over: what the server prints may arrive after its answer. */
+const REMEMBERED = 4 * LANES;
+
 /** Inputs after which a session is left, so that what piles up in one is seen in its end, too. */
 const INPUTS_PER_SESSION = 300;
 
@@ -30,7 +33,7 @@ export interface Finding {
 export async function fuzz({ seed, n, first = 0 }: FuzzOptions): Promise<Finding | undefined> {
   const target = await Target.start();
   const findings: Finding[] = [];
-  const inFlight = new Set<number>();
+  const tried: number[] = [];
   const end = first + n;
   let next = first;
   const lane = async (): Promise<void> => {
@@ -38,11 +41,10 @@ export async function fuzz({ seed, n, first = 0 }: FuzzOptions): Promise<Finding
     while (next < end && findings.length === 0 && target.fault === undefined) {
       const index = next++;
       const input = generate(seed, index);
-      inFlight.add(index);
+      if (tried.push(index) > REMEMBERED) tried.shift();
       try {
         // Each lane tries one input after the other: that is what a lane is.
         await sessions.run(input); // eslint-disable-line no-await-in-loop
-        inFlight.delete(index);
       } catch (error) {
         findings.push({ seed, index, reason: reasonOf(error), input });
       }
@@ -52,10 +54,10 @@ export async function fuzz({ seed, n, first = 0 }: FuzzOptions): Promise<Finding
   await Promise.all(Array.from({ length: LANES }, lane));
   await target.stop();
   if (target.fault === undefined) return findings.toSorted((a, b) => a.index - b.index)[0];
-  return guilty(seed, [...inFlight].toSorted((a, b) => a - b), target.fault);
+  return guilty(seed, tried, target.fault);
 }
 
-/** Which of the inputs that were in flight brings a fresh server to the same end? Else the first of them is named. */
+/** Which of the inputs that were tried last brings a fresh server to the same end? Else the first of them is named. */
 async function guilty(seed: number, indices: readonly number[], fault: string): Promise<Finding> {
   const found = (index: number, reason: string): Finding => ({ seed, index, reason, input: generate(seed, index) });
   for (const index of indices) {
