@@ -65,6 +65,11 @@ export function dtoValidator<T extends object>(dto: ClassConstructor<T>): DtoVal
   };
 }
 
+/** async, since class-validator throws at once what a rule throws. */
+async function errorsOf(instance: object): ReturnType<typeof validate> {
+  return validate(instance, VALIDATOR_OPTIONS);
+}
+
 function acceptedBy(accept: Accept, payload: object, path: string): ReturnType<Accept> {
   try {
     return accept(payload);
@@ -90,7 +95,7 @@ async function validateSlowly<T extends object>(payload: unknown, dto: ClassCons
     throw failed([{ path, rule: 'isObject', message: 'must be an object' }]);
   }
   const instance = toInstance(dto, payload, path);
-  const errors = await validate(instance, VALIDATOR_OPTIONS).catch((error: unknown) => {
+  const errors = await errorsOf(instance).catch((error: unknown) => {
     throw blamed(error, payload, path);
   });
   if (errors.length > 0) throw failed(detailsOfErrors(errors, path, MAX_DETAILS));

@@ -39,7 +39,8 @@ const LITERALS = ['true', 'false', 'null'];
 const NOT_LITERALS = ['True', 'undefined', "'x'", '`x`', 'nul', '//x', '/**/1', '[1,]', '{,}', '{a:1}'];
 
 const STRINGS = ['', 'x', MARKER, `${MARKER} $value $property`, '\u0000', '\ud800', '\udfff\ud83d', '😀', '\u2028', '\ufeff', '../../etc', "'; --", 'a@b.example', 'ada@example.org', '2024-02-29T00:00:00Z', '3f2b8c1e-0000-4000-8000-000000000000', 'https://a.example/', 'toString', '__proto__']; // prettier-ignore
-const KEYS = ['event', 'data', 'id', 'done', 'meta', 'name', 'lines', 'article', 'amount', 'gift', 'speed', 'email', 'url', 'uuid', 'at', 'flag', 'number', 'tags', 'date', 'first', 'map', 'text', 'token', '', MARKER, 'length', 'toString', 'valueOf', 'toJSON', 'then', 'hasOwnProperty', 'constructor', 'prototype', '__proto__', '__defineGetter__', '0', '\u0000']; // prettier-ignore
+const KEYS = ['event', 'data', 'id', 'done', 'meta', 'name', 'lines', 'article', 'amount', 'gift', 'speed', 'email', 'url', 'uuid', 'at', 'flag', 'number', 'tags', 'date', 'first', 'map', 'text', 'token', '', MARKER, 'length', 'toString', 'valueOf', 'toJSON', 'then', 'hasOwnProperty', 'constructor', 'prototype', '__defineGetter__', '0', '\u0000']; // prettier-ignore
+const POISON = ['"__proto__":{"x":1}', '"__proto__":null', '"constructor":{"prototype":1}', '"constructor":{"prototype":{}}', '"\\u005f_proto__":1', '"c\\u006fnstructor":{"\\u0070rototype":0}', '"__proto_":1', '"constructor":{"prototyp":1}']; // prettier-ignore
 
 /** A JSON string, in one of the ways there are to write it. */
 function quoted(random: Random, text: string): string {
@@ -53,7 +54,8 @@ function quoted(random: Random, text: string): string {
 }
 
 function space(random: Random): string {
-  return random.chance(0.1) ? random.pick([' ', '\n', '\t', '\r\n', '\u00a0', '\f']) : '';
+  if (random.chance(0.001)) return random.pick(['\u00a0', '\f', '\u2028', '\ufeff', '\0']); // no white space in JSON
+  return random.chance(0.1) ? random.pick([' ', '\n', '\t', '\r\n']) : '';
 }
 
 /** A JSON value as text, now and then not quite one. */
@@ -62,14 +64,14 @@ export function value(random: Random, depth = 0): string {
   if (roll < 25) return random.pick(NUMBERS);
   if (roll < 50) return quoted(random, random.pick(STRINGS));
   if (roll < 60) return random.pick(LITERALS);
-  if (roll < 61) return random.pick(NOT_NUMBERS);
-  if (roll < 62) return random.pick(NOT_LITERALS);
-  if (roll < 63) return quoted(random, MARKER.repeat(random.between(1, 3_000)));
-  if (roll < 64) return nested(random, random.between(25, 40));
+  if (roll < 61) return random.chance(0.2) ? random.pick([...NOT_NUMBERS, ...NOT_LITERALS]) : '""';
+  if (roll < 62) return quoted(random, MARKER.repeat(random.between(1, 3_000)));
+  if (roll < 63) return nested(random, random.between(25, 40));
   if (depth > 6) return '{}';
   const length = random.between(0, depth > 2 ? 2 : 4);
   if (roll < 82) return `[${Array.from({ length }, () => value(random, depth + 1)).join(',')}]`;
   const members = Array.from({ length }, () => member(random, random.pick(KEYS), value(random, depth + 1)));
+  if (random.chance(0.02)) members.push(random.pick(POISON));
   return `{${members.join(',')}}`;
 }
 
@@ -81,7 +83,7 @@ function member(random: Random, key: string, text: string): string {
 function nested(random: Random, depth: number): string {
   const levels = random.chance(0.1) ? random.between(1_000, 20_000) : depth;
   const [open, close] = random.pick([['[', ']'], ['{"a":', '}']] as const); // prettier-ignore
-  return random.chance(0.2) ? open.repeat(levels) : `${open.repeat(levels)}1${close.repeat(levels)}`;
+  return random.chance(0.05) ? open.repeat(levels) : `${open.repeat(levels)}1${close.repeat(levels)}`;
 }
 
 const orElse = (random: Random, usual: string): string => (random.chance(0.2) ? value(random) : usual);

@@ -16,7 +16,7 @@ export class Broken extends Error {
 
 /** The client's end of one TCP connection: it writes what it is told to and reads strictly. */
 export class Peer {
-  /** Everything the server has sent, once `isUpgraded` nothing more is added. */
+  /** What the server has sent, up to the end of the answer that upgrades. */
   head = '';
   isUpgraded = false;
   isClosed = false;
@@ -93,7 +93,6 @@ export class Peer {
     const size = this.isUpgraded ? end + 4 : this.#bytes.length;
     this.head += this.#bytes.subarray(0, size).toString('latin1');
     this.#bytes = this.#bytes.subarray(size);
-    if (!this.isUpgraded && this.head.includes('\r\n\r\nHTTP/1.1 101 ')) throw new Broken('an upgrade behind an answer');
   }
 
   #readFrame(): boolean {
