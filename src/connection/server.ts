@@ -1,3 +1,5 @@
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { SUBPROTOCOL } from '../protocol/message.js';
 import type { ResolvedOptions } from '../ws-gateway.options.js';
@@ -54,5 +56,17 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> {
         concurrencyLimit: 4,
       },
     } as ConstructorParameters<typeof WebSocketServer<typeof GatewaySocket>>[0]); // because @types/ws lacks the newer limits
+  }
+
+  override handleUpgrade(
+    request: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    callback: (ws: GatewaySocket, request: IncomingMessage) => void,
+  ): void {
+    super.handleUpgrade(request, socket, head, (ws, upgraded) => {
+      ws.stopAtViolation();
+      callback(ws, upgraded);
+    });
   }
 }

@@ -39,6 +39,18 @@ export class GatewaySocket extends WebSocket {
     if (this.extensions === '') this.#stream = stream;
   }
 
+  /**
+   * What waits behind a message that is being unpacked is handed to `ws`'s receiver also after it has found a violation;
+   * it then reads a mask that it has let go of (8.23.0), which ends the process. From now on it gets nothing more.
+   */
+  stopAtViolation(): void {
+    if (this.extensions === '') return; // only what is unpacked lets anything wait
+    const { _receiver: receiver } = this as unknown as Internals;
+    if (receiver === undefined) return;
+    const write = receiver._write.bind(receiver);
+    receiver._write = (chunk, encoding, done) => (receiver.errored ? done() : write(chunk, encoding, done));
+  }
+
   override emit(event: string | symbol, ...args: unknown[]): boolean {
     const session = this[SESSION];
     if (session !== undefined) {

@@ -45,6 +45,7 @@ function checkHead(head: string, { statuses }: Input): void {
   if (status === 0) throw new Broken(`not an HTTP answer: ${head.slice(0, 300)}`);
   const isOurs = status === 101 || /\r\n\r\n\{"code":"[A-Z_]+","message":"[^"]*"\}$/.test(head);
   if (isOurs && head.includes(MARKER)) throw new Broken(`what a client sent is quoted: ${head.slice(0, 600)}`);
-  if (isOurs && status !== 101 && !/\r\nConnection: close/i.test(head)) throw new Broken('a refusal without Connection: close');
+  if (isOurs && status !== 101 && !/\r\nConnection: close/i.test(head))
+    throw new Broken('a refusal without Connection: close');
   if (statuses?.includes(101) && !head.includes(ACCEPT)) throw new Broken('a wrong Sec-WebSocket-Accept');
 }

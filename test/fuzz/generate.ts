@@ -12,7 +12,14 @@ export function generate(seed: number, index: number): Input {
     // Without a half-close nobody could tell a server that waits for more from one that hangs.
     const isKnown = isComplete && statuses !== undefined;
     const finish: Finish = random.chance(0.1) ? 'reset' : isKnown && random.chance(0.5) ? 'stay' : 'half-close';
-    return { kind: 'upgrade', speaker: 'user', bytes, cuts: cutsOf(random, bytes), finish, ...(isKnown && { statuses }) };
+    return {
+      kind: 'upgrade',
+      speaker: 'user',
+      bytes,
+      cuts: cutsOf(random, bytes),
+      finish,
+      ...(isKnown && { statuses }),
+    };
   }
   const speaker = random.pick<Speaker>(['anonymous', 'user', 'user', 'deflate']);
   const kind = roll < 40 ? 'frames' : 'envelope';

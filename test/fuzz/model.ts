@@ -160,8 +160,7 @@ function requestIn(text: string): { event: string; id: string | undefined; isBad
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined;
   if (depthOf(text) > MAX_JSON_DEPTH || isPoisoned(value)) return undefined;
   const { event, id } = value as { event?: unknown; id?: unknown };
-  const isId =
-    typeof id === 'string' ? id !== '' && id.length <= 64 : Number.isSafeInteger(id) && (id as number) >= 0;
+  const isId = typeof id === 'string' ? id !== '' && id.length <= 64 : Number.isSafeInteger(id) && (id as number) >= 0;
   if (id !== undefined && !isId) return undefined;
   const isEvent = typeof event === 'string' && event !== '' && event.length <= 128;
   return { event: isEvent ? event : '', id: id === undefined ? undefined : JSON.stringify(id), isBad: !isEvent };

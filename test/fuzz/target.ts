@@ -4,7 +4,14 @@ import { Global, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FailureSink, WsGatewayModule } from '../../src/index.js';
 import type { FailureRecord } from '../../src/index.js';
-import { FAILING, InterceptedGateway, OrdersGateway, OtherPathGateway, PagesController, PublicGateway } from './gateways.js';
+import {
+  FAILING,
+  InterceptedGateway,
+  OrdersGateway,
+  OtherPathGateway,
+  PagesController,
+  PublicGateway,
+} from './gateways.js';
 import { MAX_FRAGMENTS, MAX_JSON_DEPTH, MAX_MESSAGE_BYTES } from './input.js';
 import { SECRET } from './tokens.js';
 
