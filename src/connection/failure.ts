@@ -59,7 +59,7 @@ export function end(session: WsSession, thrown: unknown, details: EndDetails = {
 
 function endWith(session: WsSession, failure: Failure, details: EndDetails): void {
   session.closing();
-  const closeCode = sayGoodbye(session.socket, failure, details);
+  const closeCode = sayGoodbye(session.socket, failure, details, session.server.takeRaw === undefined);
   report(session, 'connection', failure, details.level ?? levelOf(failure.code), { ...details, closeCode });
 }
 
@@ -75,6 +75,7 @@ function sayGoodbye(
   socket: WebSocket,
   { code, message, retryable, retryAfterMs }: Failure,
   details: EndDetails,
+  speaksEnvelopes = true,
 ): number {
   const reconnect = details.reconnect ?? specOf(code).reconnect ?? retryable;
   const closeCode = details.closeCode ?? closeCodeOf(code, reconnect);
@@ -85,7 +86,7 @@ function sayGoodbye(
     reconnect,
     ...(retryAfterMs !== undefined && { retryAfterMs }),
   };
-  socket.send(encode('disconnect', data));
+  if (speaksEnvelopes) socket.send(encode('disconnect', data));
   socket.close(closeCode, code);
   return closeCode;
 }

@@ -49,8 +49,17 @@ function connect(session: WsSession, request: IncomingMessage): Promise<unknown>
 }
 
 export function onMessage(session: WsSession, data: Buffer, isBinary: boolean): void {
-  if (isBinary) end(session, new GatewayError('UNSUPPORTED_DATA'));
+  if (session.server.takeRaw !== undefined) handRaw(session, data, isBinary);
+  else if (isBinary) end(session, new GatewayError('UNSUPPORTED_DATA'));
   else receive(session, data);
+}
+
+function handRaw(session: WsSession, data: Buffer, isBinary: boolean): void {
+  try {
+    if (session.isLive) session.server.takeRaw?.(session, data, isBinary);
+  } catch (error) {
+    end(session, error);
+  }
 }
 
 export function onClose(session: WsSession, closeCode: number): void {

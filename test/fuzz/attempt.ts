@@ -1,8 +1,8 @@
 import { Conversation, PATIENCE_MS } from './conversation.js';
 import { MARKER } from './input.js';
 import type { Input } from './input.js';
-import { Broken } from './peer.js';
-import type { Peer } from './peer.js';
+import { Broken } from '../support/peer.js';
+import type { Peer } from '../support/peer.js';
 import { PIPELINED } from './upgrades.js';
 
 /** The answer to the key that all handshakes here have (RFC 6455 §1.3). */

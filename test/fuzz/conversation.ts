@@ -1,10 +1,10 @@
 import type { Input, Speaker } from './input.js';
 import { MARKER } from './input.js';
 import { isStreamed } from './gateways.js';
-import { closeFrame, encodeFrame, textFrame } from './frames.js';
+import { closeFrame, encodeFrame, textFrame } from '../support/frames.js';
 import { Model } from './model.js';
-import { Broken, Peer } from './peer.js';
-import type { ServerFrame } from './peer.js';
+import { Broken, Peer } from '../support/peer.js';
+import type { ServerFrame } from '../support/peer.js';
 import { GOOD_TOKEN } from './tokens.js';
 import { KEY } from './upgrades.js';
 
@@ -173,7 +173,8 @@ export class Conversation {
         return;
       }
       case 'ping':
-        throw new Broken('a ping before its time');
+      case 'binary':
+        throw new Broken(`a ${frame.kind} frame that nobody is owed`);
       case 'text':
         if (this.#disconnect !== undefined) throw new Broken('a text frame after disconnect');
         return this.#text(JSON.parse(frame.text) as Record<string, unknown>);

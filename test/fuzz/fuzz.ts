@@ -29,9 +29,16 @@ export interface Finding {
   readonly input: Input;
 }
 
-/** Tries the inputs of a seed. @returns the first one that failed, or undefined */
-export async function fuzz({ seed, n, first = 0 }: FuzzOptions): Promise<Finding | undefined> {
+export interface Outcome {
+  readonly finding: Finding | undefined;
+  /** The input that was waited for longest, and for how many milliseconds. */
+  readonly slowest: { readonly index: number; readonly ms: number };
+}
+
+/** Tries the inputs of a seed, up to the first one that fails. */
+export async function fuzz({ seed, n, first = 0 }: FuzzOptions): Promise<Outcome> {
   const target = await Target.start();
+  let slowest = { index: first, ms: 0 };
   const findings: Finding[] = [];
   const tried: number[] = [];
   const end = first + n;
@@ -42,19 +49,25 @@ export async function fuzz({ seed, n, first = 0 }: FuzzOptions): Promise<Finding
       const index = next++;
       const input = generate(seed, index);
       if (tried.push(index) > REMEMBERED) tried.shift();
+      const begun = performance.now();
       try {
         // Each lane tries one input after the other: that is what a lane is.
         await sessions.run(input); // eslint-disable-line no-await-in-loop
       } catch (error) {
         findings.push({ seed, index, reason: reasonOf(error), input });
       }
+      const ms = performance.now() - begun;
+      if (ms > slowest.ms) slowest = { index, ms };
     }
     sessions.end();
   };
   await Promise.all(Array.from({ length: LANES }, lane));
   await target.stop();
-  if (target.fault === undefined) return findings.toSorted((a, b) => a.index - b.index)[0];
-  return guilty(seed, tried, target.fault);
+  const finding =
+    target.fault === undefined
+      ? findings.toSorted((a, b) => a.index - b.index)[0]
+      : await guilty(seed, tried, target.fault);
+  return { finding, slowest };
 }
 
 /** Which of the inputs that were tried last brings a fresh server to the same end? Else the first of them is named. */

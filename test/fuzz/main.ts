@@ -15,10 +15,12 @@ const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
 for (let current = seed; current < seed + seeds; current++) {
   const begun = Date.now();
-  const finding = await fuzz({ seed: current, n, first }); // eslint-disable-line no-await-in-loop
+  const { finding, slowest } = await fuzz({ seed: current, n, first }); // eslint-disable-line no-await-in-loop
   const seconds = ((Date.now() - begun) / 1_000).toFixed(1);
   if (finding === undefined) {
-    print(`seed ${current}: ${n} inputs from ${first} on, every one answered or closed, in ${seconds} s`);
+    print(
+      `seed ${current}: ${n} inputs from ${first} on, every one answered or closed, in ${seconds} s; slowest: index ${slowest.index}, ${slowest.ms.toFixed(0)} ms`,
+    );
     continue;
   }
   const { index, reason, input } = finding;

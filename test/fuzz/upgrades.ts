@@ -1,4 +1,4 @@
-import { closeFrame, textFrame } from './frames.js';
+import { closeFrame, textFrame } from '../support/frames.js';
 import { MARKER } from './input.js';
 import { damaged } from './random.js';
 import type { Random } from './random.js';

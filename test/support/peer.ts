@@ -6,7 +6,7 @@ import { constants, inflateRawSync } from 'node:zlib';
 /** A frame of the server's. */
 export type ServerFrame =
   | { readonly kind: 'text'; readonly text: string }
-  | { readonly kind: 'ping' | 'pong'; readonly payload: Buffer }
+  | { readonly kind: 'binary' | 'ping' | 'pong'; readonly payload: Buffer }
   | { readonly kind: 'close'; readonly code: number; readonly reason: string };
 
 /** The server broke a rule of its own. */
@@ -22,7 +22,10 @@ export class Peer {
   isClosed = false;
   /** Why what the server sent cannot be read. */
   broken: unknown;
-  #bytes: Buffer = Buffer.alloc(0);
+  #chunks: Buffer[] = [];
+  #length = 0;
+  /** Bytes without which nothing can be read. */
+  #needed = 0;
   #wake: (() => void) | undefined;
 
   private constructor(
@@ -77,44 +80,59 @@ export class Peer {
   }
 
   #read(chunk: Buffer): void {
-    this.#bytes = this.#bytes.length === 0 ? chunk : Buffer.concat([this.#bytes, chunk]);
+    this.#chunks.push(chunk);
+    this.#length += chunk.length;
+    if (this.#length < this.#needed) return;
     try {
-      if (!this.isUpgraded) this.#readHead();
-      if (this.isUpgraded) while (this.#readFrame());
+      let rest = this.#chunks.length === 1 ? chunk : Buffer.concat(this.#chunks);
+      if (!this.isUpgraded) rest = this.#readHead(rest);
+      while (this.isUpgraded && rest.length >= (this.#needed = neededFor(rest))) rest = this.#readFrame(rest);
+      this.#chunks = rest.length === 0 ? [] : [rest];
+      this.#length = rest.length;
     } catch (error) {
-      this.broken ??= error; // the input that is waiting fails with it
+      this.broken ??= error; // whoever waits is told
     }
     this.#wake?.();
   }
 
-  #readHead(): void {
-    const end = this.#bytes.indexOf('\r\n\r\n');
-    this.isUpgraded = end !== -1 && this.#bytes.subarray(0, 13).toString('latin1') === 'HTTP/1.1 101 ';
-    const size = this.isUpgraded ? end + 4 : this.#bytes.length;
-    this.head += this.#bytes.subarray(0, size).toString('latin1');
-    this.#bytes = this.#bytes.subarray(size);
+  #readHead(bytes: Buffer): Buffer {
+    const end = bytes.indexOf('\r\n\r\n');
+    this.isUpgraded = end !== -1 && bytes.subarray(0, 13).toString('latin1') === 'HTTP/1.1 101 ';
+    // An answer that refuses is read as a whole, and a head that is not all there again with what follows.
+    this.head = bytes.subarray(0, this.isUpgraded ? end + 4 : bytes.length).toString('latin1');
+    return this.isUpgraded ? bytes.subarray(end + 4) : bytes;
   }
 
-  #readFrame(): boolean {
-    const bytes = this.#bytes;
-    if (bytes.length < 2) return false;
-    const [first, second] = [bytes[0] as number, bytes[1] as number];
-    if (second & 0x80) throw new Broken('a frame of the server is masked');
+  #readFrame(bytes: Buffer): Buffer {
+    const first = bytes[0] as number;
     if ((first & 0x80) === 0 || (first & 0x30) !== 0) throw new Broken(`a frame of the server begins with ${first}`);
-    const extra = (second & 0x7f) === 126 ? 2 : (second & 0x7f) === 127 ? 8 : 0;
-    if (bytes.length < 2 + extra) return false;
-    const length = extra === 0 ? second : extra === 2 ? bytes.readUInt16BE(2) : Number(bytes.readBigUInt64BE(2));
-    const end = 2 + extra + length;
-    if (bytes.length < end) return false;
-    const payload = bytes.subarray(2 + extra, end);
-    this.#bytes = bytes.subarray(end);
+    const payload = bytes.subarray(headSize(bytes), this.#needed);
     this.onFrame(frameOf(first & 0x0f, (first & 0x40) !== 0 ? inflate(payload) : payload));
-    return true;
+    return bytes.subarray(this.#needed);
   }
 }
 
+function headSize(bytes: Buffer): number {
+  const short = bytes[1] as number;
+  if (short & 0x80) throw new Broken('a frame of the server is masked');
+  return short === 126 ? 4 : short === 127 ? 10 : 2;
+}
+
+/** How many bytes the frame takes that these begin with, or its header, as long as that is not all there. */
+function neededFor(bytes: Buffer): number {
+  if (bytes.length < 2) return 2;
+  const size = headSize(bytes);
+  if (bytes.length < size) return size;
+  if (size === 2) return 2 + (bytes[1] as number);
+  const length = size === 4 ? bytes.readUInt16BE(2) : Number(bytes.readBigUInt64BE(2));
+  if (length < (size === 4 ? 126 : 65_536)) throw new Broken('a length of the server is longer than it need be');
+  return size + length;
+}
+
 function frameOf(opcode: number, payload: Buffer): ServerFrame {
-  if (opcode === 1) return { kind: 'text', text: new TextDecoder('utf-8', { fatal: true }).decode(payload) };
+  if (opcode === 1)
+    return { kind: 'text', text: new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(payload) };
+  if (opcode === 2) return { kind: 'binary', payload };
   if (opcode === 9) return { kind: 'ping', payload };
   if (opcode === 10) return { kind: 'pong', payload };
   if (opcode !== 8) throw new Broken(`a frame of the server has opcode ${opcode}`);
