@@ -58,6 +58,7 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> {
       maxFragments: limits.maxFragments,
       maxBufferedChunks: maxBufferedChunks(limits.maxMessageBytes),
       closeTimeout: CLOSE_TIMEOUT_MS,
+      autoPong: false, // see Pongs
       // A token may stand beside the protocol, so nothing but our own name is ever selected.
       handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
       perMessageDeflate: compression !== false && {
