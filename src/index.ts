@@ -3,9 +3,9 @@ export { DEFAULTS, WsGatewayOptionsError } from './ws-gateway.options.js';
 export type {
   AuthOptions,
   CompressionOptions,
-  FirewallOptions,
   HeartbeatOptions,
   LimitOptions,
+  OverloadOptions,
   Revalidate,
   WsGatewayOptions,
 } from './ws-gateway.options.js';
@@ -22,6 +22,7 @@ export {
   CurrentPrincipal,
   CurrentSession,
   Public,
+  RateLimit,
   Roles,
   Scopes,
   UseConnectionGuard,
@@ -55,6 +56,11 @@ export type { SessionPhase } from './connection/session.js';
 export { WsSessions } from './connection/sessions.js';
 export type { RevocationFilter, SessionFilter, SessionPage, SessionQuery } from './connection/sessions.js';
 export type { ConnectionAttempt, ConnectionGuard } from './connection/connection-guard.js';
+
+export { WsFirewall } from './firewall/firewall.js';
+export type { AddressLists, FirewallEvent } from './firewall/firewall.js';
+export type { Ban, BanTarget } from './firewall/bans.js';
+export type { FirewallOptions, FirewallRule } from './firewall/options.js';
 
 export { Authentication } from './authentication/authentication.js';
 export { Authenticator } from './authentication/authenticator.js';

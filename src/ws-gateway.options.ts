@@ -59,7 +59,7 @@ export type Revalidate = (principal: Principal) => boolean | Principal | Promise
 export interface LimitOptions {
   /** Largest message accepted, in bytes, 1 to 16_777_216; a larger one closes with 1009. @default 65_536 */
   maxMessageBytes?: number;
-  /** Most fragments a message may come in, 1 to 16_384; more close with 1009. @default 1_024 */
+  /** Most fragments a message may come in, 1 to 131_072; more close with 1009. @default 1_024 */
   maxFragments?: number;
   /** Deepest nesting of a message, its envelope included, 2 to 1_000. @default 32 */
   maxJsonDepth?: number;
@@ -265,7 +265,7 @@ export function resolveOptions(options: unknown, needsKeys = true): ResolvedOpti
     firewall,
     limits: {
       maxMessageBytes: limit('maxMessageBytes', 1, 16_777_216),
-      maxFragments: limit('maxFragments', 1, 16_384),
+      maxFragments: limit('maxFragments', 1, 131_072),
       maxJsonDepth: limit('maxJsonDepth', 2, 1_000),
       maxBadFrames: limit('maxBadFrames', 1, 1_000_000),
       maxConcurrentMessages: limit('maxConcurrentMessages', 1, 10_000),

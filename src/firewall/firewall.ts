@@ -64,11 +64,11 @@ export type FirewallEvent =
       readonly clientAddress: string;
     };
 
-/** A ban that has been made, and on whose account. */
+/** A ban that has been made. */
 export interface BanNotice {
   readonly ban: Ban;
-  /** The session whose violation it was; undefined where an operator, or a handshake, made it. */
-  readonly offender: Metered | undefined;
+  /** A session that has an end of its own before it. */
+  readonly spared: Metered | undefined;
   /** True where an operator made it. */
   readonly isManual: boolean;
 }
@@ -301,8 +301,10 @@ export class WsFirewall {
   /**
    * @internal Counts a violation: against the subject where there is one, so that others behind the same address have nothing to
    * do with it, and against the address otherwise.
+   *
+   * @param isSpared true when the session has an end of its own before it, as one that is over its budget
    */
-  violation(client: Client, session: Metered | undefined): void {
+  violation(client: Client, session: Metered | undefined, isSpared = false): void {
     if (client.isExempt) return;
     const { violations, withinMs, forMs } = this.options.ban;
     const now = this.now();
@@ -311,7 +313,7 @@ export class WsFirewall {
     const target = subject === undefined ? addressTarget(client.peer.key) : subjectTarget(subject.key);
     const level = this.#bans.levelOf(target.key, now);
     const duration = forMs[Math.min(level, forMs.length - 1)] as number; // because the options refuse an empty list
-    this.#add(target, duration, 'repeated violations', session, false);
+    this.#add(target, duration, 'repeated violations', isSpared ? session : undefined, false);
   }
 
   /** @internal */
@@ -323,13 +325,13 @@ export class WsFirewall {
     this.#bans.sweep(now);
   }
 
-  #add({ key, target }: Target, forMs: number, reason: string, offender: Metered | undefined, isManual: boolean): Ban {
+  #add({ key, target }: Target, forMs: number, reason: string, spared: Metered | undefined, isManual: boolean): Ban {
     const now = this.now();
     const enforced = !this.options.dryRun.includes('bans');
     const ban: Ban = { ...target, until: now + forMs, reason, ...(!enforced && { dryRun: true }) };
     this.#bans.add(key, ban, now);
     this.#onEvent({ kind: 'ban', action: 'added', target, forMs, reason, enforced });
-    if (enforced) this.#onBan({ ban, offender, isManual });
+    if (enforced) this.#onBan({ ban, spared, isManual });
     return ban;
   }
 

@@ -6,7 +6,7 @@ import { JwtService } from '@nestjs/jwt';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { CorsOptions } from '@nestjs/common/interfaces/external/cors-options.interface.js';
 import type { Logger } from 'pino';
-import { isOriginAllowed } from '../connection/admission.js';
+import { isOriginAllowed } from '../firewall/origins.js';
 import { DEFAULTS } from '../ws-gateway.options.js';
 import { ConfigurationError, readConfiguration } from './configuration.js';
 import type { ServiceConfiguration } from './configuration.js';
