@@ -21,6 +21,15 @@ export function envelopes(random: Random, index: number, speaker: Speaker): Buff
   return Buffer.concat(frames);
 }
 
+/** Frames that arrive one by one while long messages before them are still being unpacked. */
+export function behindCompressed(random: Random, index: number): { bytes: Buffer; cuts: number[] } {
+  const long = Buffer.from(`{"event":"echo","data":"${'x'.repeat(60_000)}"}`);
+  const frames = Array.from({ length: random.between(1, 4) }, () => compressed(random, long));
+  for (let left = random.between(2, 5); left > 0; left--) frames.push(encodeFrame(frameSpec(random, index, 'deflate')));
+  let end = 0;
+  return { bytes: Buffer.concat(frames), cuts: frames.slice(0, -1).map((frame) => (end += frame.length)) };
+}
+
 function compressed(random: Random, bytes: Buffer): Buffer {
   const packed = deflateRawSync(bytes, { finishFlush: 2 /* Z_SYNC_FLUSH */ }).subarray(0, -4); // RFC 7692 §7.2.1
   const payload = random.chance(0.1) ? damaged(random, packed) : packed;

@@ -145,8 +145,10 @@ class Target {
     if (this.#exit !== undefined) return;
     // The last word on stderr comes before the end of the process is told.
     const closed = new Promise((resolve) => this.process.once('close', resolve));
-    this.#stopping = true;
-    this.process.send('stop');
+    if (this.process.connected) {
+      this.#stopping = true;
+      this.process.send('stop', () => undefined); // it may be dying at this moment, which stderr tells
+    }
     await closed;
   }
 }

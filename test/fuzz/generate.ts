@@ -1,4 +1,4 @@
-import { envelopes, frameSequence } from './frames.js';
+import { behindCompressed, envelopes, frameSequence } from './frames.js';
 import type { Finish, Input, Speaker } from './input.js';
 import { Random } from './random.js';
 import { upgrade } from './upgrades.js';
@@ -23,6 +23,9 @@ export function generate(seed: number, index: number): Input {
   }
   const speaker = random.pick<Speaker>(['anonymous', 'user', 'user', 'deflate']);
   const kind = roll < 40 ? 'frames' : 'envelope';
+  if (speaker === 'deflate' && kind === 'frames' && random.chance(0.4)) {
+    return { kind, speaker, ...behindCompressed(random, index), finish: 'stay' };
+  }
   const bytes = kind === 'frames' ? frameSequence(random, index, speaker) : envelopes(random, index, speaker);
   const finish: Finish = random.chance(0.96) ? 'stay' : random.pick(['half-close', 'reset']);
   return { kind, speaker, bytes, cuts: cutsOf(random, bytes), finish };
