@@ -1,6 +1,7 @@
 import type { EventEmitter } from 'node:events';
 import type { Server as HttpServer } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { Server as TlsServer } from 'node:tls';
 
 /** Milliseconds in which a connection has to bring its first request, all its headers included. */
@@ -12,7 +13,7 @@ const FIRST_REQUEST_MS = 10_000;
  */
 export class Newcomers {
   // In the order in which they came, so the sweep looks only at the front.
-  readonly #until = new Map<Socket, number>();
+  readonly #until = new Map<Duplex, number>();
 
   constructor(private readonly now: () => number) {}
 
@@ -20,19 +21,26 @@ export class Newcomers {
     return this.#until.size;
   }
 
-  /** @returns a function that ends the watch */
+  /**
+   * Watches a server. Its upgrades are told by {@link arrived}: a listener more would be somebody else who answers them.
+   *
+   * @returns a function that ends the watch
+   */
   watch(http: HttpServer): () => void {
     const event = http instanceof TlsServer ? 'secureConnection' : 'connection';
     const server: EventEmitter = http;
-    const arrived = (request: { socket: Socket }): void => void this.#until.delete(request.socket);
+    const asked = ({ socket }: { socket: Socket }): void => this.arrived(socket);
     server.on(event, this.#add);
-    server.prependListener('request', arrived);
-    server.prependListener('upgrade', arrived);
+    server.prependListener('request', asked);
     return () => {
       server.off(event, this.#add);
-      server.off('request', arrived);
-      server.off('upgrade', arrived);
+      server.off('request', asked);
     };
+  }
+
+  /** It has brought its first request. */
+  arrived(socket: Duplex): void {
+    this.#until.delete(socket);
   }
 
   sweep(now: number): void {

@@ -21,7 +21,7 @@ export class Endpoint {
     readonly own: boolean,
     private readonly context: ConnectionContext,
     private readonly lingering: Lingering,
-    newcomers: Newcomers,
+    private readonly newcomers: Newcomers,
   ) {
     http.on('upgrade', this.#onUpgrade);
     this.#unwatch = newcomers.watch(http);
@@ -62,6 +62,7 @@ export class Endpoint {
   }
 
   readonly #onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
+    this.newcomers.arrived(socket);
     const server = this.#servers.get(pathOf(request.url));
     if (server === undefined && this.http.listenerCount('upgrade') > 1) return; // somebody else's
     // Node takes its own listener off with the upgrade, and an error without a listener ends the process.

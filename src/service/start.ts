@@ -64,7 +64,11 @@ async function createApp(
   if (origins !== undefined) {
     const allow: CorsOptions['origin'] = (origin: string | undefined, callback) =>
       callback(null, origin !== undefined && isOriginAllowed(origin, '', origins));
-    app.enableCors({ origin: allow, methods: ['GET', 'POST'], allowedHeaders: ['authorization', 'content-type'] });
+    app.enableCors({
+      origin: allow,
+      methods: ['GET', 'POST', 'DELETE'],
+      allowedHeaders: ['authorization', 'content-type'],
+    });
   }
   return app;
 }

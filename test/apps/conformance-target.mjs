@@ -30,6 +30,7 @@ const gateway = WsGatewayModule.forRoot({
     maxConnectionsPerAddress: Infinity,
     handshakesPerSecondPerAddress: Infinity,
     handshakeBurstPerAddress: Infinity,
+    ban: { violations: Infinity },
   },
   limits: {
     maxMessageBytes: 16 * 1_048_576,

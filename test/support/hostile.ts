@@ -49,8 +49,8 @@ export interface Testimony {
 export class Witness {
   private constructor(private readonly process: ChildProcess) {}
 
-  /** @param everyMs the pause between an answer and the next question */
-  static async start({ port }: Target, token: string, everyMs = 2): Promise<Witness> {
+  /** @param everyMs the pause between an answer and the next question: a budget of 50 messages a second is enough for it */
+  static async start({ port }: Target, token: string, everyMs = 25): Promise<Witness> {
     const program = new URL('./witness.mjs', import.meta.url).pathname;
     const child = fork(program, [`ws://127.0.0.1:${port}/ws`, token, String(everyMs)], { execArgv: [] });
     await once(child, 'message');

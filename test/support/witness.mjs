@@ -3,7 +3,12 @@
 import { WebSocket } from 'ws';
 
 const [url, token, everyMs] = process.argv.slice(2);
-const socket = new WebSocket(url, { headers: { authorization: `Bearer ${token}` }, perMessageDeflate: false });
+// From an address of its own: what the attacker's has come to is not its affair.
+const socket = new WebSocket(url, {
+  headers: { authorization: `Bearer ${token}` },
+  localAddress: '127.0.0.2',
+  perMessageDeflate: false,
+});
 let asked = 0;
 let answered = 0;
 let slowestMs = 0;

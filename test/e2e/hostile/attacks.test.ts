@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import * as attacks from '../../support/hostile.js';
 import { MAX_HELD, memoryOf, startHostileTarget, Witness } from '../../support/hostile.js';
 import type { Attack } from '../../support/hostile.js';
@@ -10,14 +10,27 @@ import { token } from '../../support/tokens.js';
 const SLOWEST_MS = 1_000;
 
 let target: Target;
+afterEach(stopTargets);
 
-beforeAll(async () => {
-  // As it comes, but for the time after which a test may see that nothing is left.
-  target = await startHostileTarget({ limits: { handlerTimeoutMs: 1_000 } });
-});
-afterAll(stopTargets);
+// The time after which a test may see that nothing is left.
+const limits = { handlerTimeoutMs: 1_000 };
+/** What is left when nobody is counted: the bounds of a single session have to hold by themselves. */
+const uncounted = {
+  limits: { ...limits, messagesPerSecond: null, messagesPerSecondPerSubject: null, bytesPerSecond: null },
+  firewall: {
+    maxConnectionsPerAddress: null,
+    handshakesPerSecondPerAddress: null,
+    failedAuthenticationsPerMinutePerAddress: null,
+    ban: { violations: null },
+  },
+};
 
-describe('a single hostile client', () => {
+describe.each([
+  ['with the defaults', { limits }],
+  ['without budgets and bans', uncounted],
+])('a single hostile client, %s,', (_, options) => {
+  beforeEach(async () => void (target = await startHostileTarget(options)));
+
   it.each<[string, Attack]>([
     ['that asks for much and never reads', attacks.neverReads],
     ['whose requests are never answered', attacks.neverAnswered],
