@@ -135,8 +135,13 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
       },
     },
     {
+      provide: LoadGauge,
+      inject: [OPTIONS],
+      useFactory: ({ overload }: ResolvedOptions) => new LoadGauge(() => overload),
+    },
+    {
       provide: CONTEXT,
-      inject: [OPTIONS, WsClock, WsMonitor, WsSessions, Authentication, Deadlines, WsFirewall],
+      inject: [OPTIONS, WsClock, WsMonitor, WsSessions, Authentication, Deadlines, WsFirewall, LoadGauge],
       useFactory: (
         options: ResolvedOptions,
         clock: WsClock,
@@ -145,11 +150,11 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
         authentication: Authentication,
         deadlines: Deadlines,
         firewall: WsFirewall,
+        load: LoadGauge,
       ): ConnectionContext => {
         const { revalidate, revalidateEveryMs } = options.auth;
         const revalidation = new Revalidation(revalidate, revalidateEveryMs, () => clock.now());
         const pending = new PendingRequests();
-        const load = new LoadGauge(() => options.overload);
         return { options, clock, monitor, sessions, authentication, deadlines, firewall, load, revalidation, pending };
       },
     },
