@@ -5,9 +5,9 @@ export type { ReloadReport } from './reload/ws-gateway-reload.js';
 export type {
   AuthOptions,
   CompressionOptions,
-  FirewallOptions,
   HeartbeatOptions,
   LimitOptions,
+  OverloadOptions,
   Revalidate,
   WsGatewayOptions,
 } from './ws-gateway.options.js';
@@ -24,6 +24,7 @@ export {
   CurrentPrincipal,
   CurrentSession,
   Public,
+  RateLimit,
   Roles,
   Scopes,
   UseConnectionGuard,
@@ -57,6 +58,11 @@ export type { SessionPhase } from './connection/session.js';
 export { WsSessions } from './connection/sessions.js';
 export type { RevocationFilter, SessionFilter, SessionPage, SessionQuery } from './connection/sessions.js';
 export type { ConnectionAttempt, ConnectionGuard } from './connection/connection-guard.js';
+
+export { WsFirewall } from './firewall/firewall.js';
+export type { AddressLists, FirewallEvent } from './firewall/firewall.js';
+export type { Ban, BanTarget } from './firewall/bans.js';
+export type { FirewallOptions, FirewallRule } from './firewall/options.js';
 
 export { Authentication } from './authentication/authentication.js';
 export { Authenticator } from './authentication/authenticator.js';

@@ -1,4 +1,4 @@
-import { ConfigurableModuleBuilder, Global, Inject, Logger, Module } from '@nestjs/common';
+import { ConfigurableModuleBuilder, Global, Inject, Module } from '@nestjs/common';
 import type { BeforeApplicationShutdown, DynamicModule, OnApplicationBootstrap, OnModuleDestroy } from '@nestjs/common';
 import { ApplicationConfig, HttpAdapterHost, ModuleRef, ModulesContainer } from '@nestjs/core';
 import { JwtService } from '@nestjs/jwt';
@@ -11,6 +11,10 @@ import { JwtAuthenticator } from './authentication/jwt-authenticator.js';
 import { Revocations } from './authentication/revocations.js';
 import { WsTickets } from './authentication/tickets.js';
 import { SystemClock, WsClock } from './connection/clock.js';
+import { endBanned } from './connection/banned.js';
+import { reportFirewall } from './firewall/log.js';
+import { LoadGauge } from './firewall/load-gauge.js';
+import { WsFirewall } from './firewall/firewall.js';
 import type { Swept } from './connection/heartbeat.js';
 import { PendingRequests } from './connection/pending.js';
 import { Revalidation } from './connection/revalidation.js';
@@ -124,7 +128,7 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
     },
     {
       provide: WsGatewayReload,
-      inject: [MODULE_OPTIONS_TOKEN, LiveOptions, ModulesContainer, JwtAuthenticator, WsSeal, Fingerprints],
+      inject: [MODULE_OPTIONS_TOKEN, LiveOptions, ModulesContainer, JwtAuthenticator, WsSeal, Fingerprints, WsFirewall],
       useFactory: (
         options: WsGatewayOptions,
         live: LiveOptions,
@@ -132,15 +136,30 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
         jwt: JwtAuthenticator,
         seal: WsSeal,
         fingerprints: Fingerprints,
-      ) => new WsGatewayReload(options, live, !provides(modules, Authenticator), jwt, seal, fingerprints),
+        firewall: WsFirewall,
+      ) => new WsGatewayReload(options, live, !provides(modules, Authenticator), { jwt, seal, fingerprints, firewall }),
     },
     WsGuard,
     WsValidationPipe,
     WsExceptionFilter,
     WsGateway,
     {
+      provide: WsFirewall,
+      inject: [OPTIONS, WsClock, WsSessions],
+      useFactory: ({ firewall, limits }: ResolvedOptions, clock: WsClock, sessions: WsSessions) => {
+        const made = new WsFirewall(firewall, limits, () => clock.now());
+        made.subscribe(reportFirewall, (notice) => endBanned(sessions, notice, clock.now()));
+        return made;
+      },
+    },
+    {
+      provide: LoadGauge,
+      inject: [OPTIONS],
+      useFactory: ({ overload }: ResolvedOptions) => new LoadGauge(() => overload),
+    },
+    {
       provide: CONTEXT,
-      inject: [OPTIONS, WsClock, WsMonitor, WsSessions, Authentication, Deadlines],
+      inject: [OPTIONS, WsClock, WsMonitor, WsSessions, Authentication, Deadlines, WsFirewall, LoadGauge],
       useFactory: (
         options: ResolvedOptions,
         clock: WsClock,
@@ -148,11 +167,13 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
         sessions: WsSessions,
         authentication: Authentication,
         deadlines: Deadlines,
+        firewall: WsFirewall,
+        load: LoadGauge,
       ): ConnectionContext => {
         const { revalidate, revalidateEveryMs } = options.auth;
         const revalidation = new Revalidation(revalidate, revalidateEveryMs, () => clock.now());
         const pending = new PendingRequests();
-        return { options, clock, monitor, sessions, authentication, deadlines, revalidation, pending };
+        return { options, clock, monitor, sessions, authentication, deadlines, firewall, load, revalidation, pending };
       },
     },
     {
@@ -164,6 +185,7 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
   exports: [
     WsSessions,
     WsTickets,
+    WsFirewall,
     WsGuard,
     WsValidationPipe,
     WsExceptionFilter,
@@ -181,8 +203,6 @@ export class WsGatewayModule
   extends ConfigurableModuleClass
   implements OnApplicationBootstrap, OnModuleDestroy, BeforeApplicationShutdown
 {
-  readonly #log = new Logger(WsGatewayModule.name);
-
   constructor(
     private readonly config: ApplicationConfig,
     private readonly modules: ModulesContainer,
@@ -209,8 +229,6 @@ export class WsGatewayModule
         'WsGatewayModule installs the WebSocket adapter itself: take app.useWebSocketAdapter() out, or the module',
       );
     }
-    const { unenforced } = this.options;
-    if (unenforced.length > 0) this.#log.warn(`Not enforced in this version: ${unenforced.join(', ')}`);
     if (provides(this.modules, Authenticator)) {
       this.authentication.replaceAuthenticator(this.moduleRef.get(Authenticator, { strict: false }));
     }

@@ -15,6 +15,7 @@ const AT_RUNTIME: ReadonlySet<string> = new Set([
   'firewall',
   'limits',
   'heartbeat',
+  'overload',
   'shutdown',
   'sealing',
   'fingerprints',

@@ -4,6 +4,7 @@ import { WsSessions } from '../connection/sessions.js';
 import { dtoValidator } from '../gateway/dto-validator.js';
 import { GatewayError } from '../protocol/errors.js';
 import { BearerGuard, RequireScope } from './bearer.guard.js';
+import { numberIn } from './query.js';
 
 /** A session as an administrator sees it. */
 interface SessionItem {
@@ -43,11 +44,7 @@ export class AdminController {
   @Get('sessions')
   @Header('Cache-Control', 'no-store')
   async list(@Query() query: Record<string, unknown>): Promise<{ items: SessionItem[]; next?: string }> {
-    const { limit } = query;
-    const number = typeof limit === 'string' && /^\d{1,4}$/.test(limit) ? Number(limit) : limit;
-    const page = this.sessions.list(
-      await queries.validate({ ...query, ...(limit !== undefined && { limit: number }) }),
-    );
+    const page = this.sessions.list(await queries.validate(numberIn(query, 'limit')));
     const items = page.items.map(({ id, principal, clientAddress, connectedAt }) => ({
       id,
       subject: principal?.subject ?? null,

@@ -5,6 +5,7 @@ import { FailureSink } from '../monitoring/log.js';
 import { WsGatewayModule } from '../ws-gateway.module.js';
 import type { WsGatewayOptions } from '../ws-gateway.options.js';
 import { AdminController } from './admin.controller.js';
+import { BansController } from './bans.controller.js';
 import { HealthController } from './health.controller.js';
 import { HttpExceptionFilter } from './http-exception.filter.js';
 import { CheckingEmailGateway, EmailGateway } from './email.gateway.js';
@@ -20,7 +21,7 @@ export class ServiceModule {
     return {
       module: ServiceModule,
       imports: [WsGatewayModule.forRoot(options)],
-      controllers: [HealthController, AdminController, ...(hasTickets ? [TicketsController] : [])],
+      controllers: [HealthController, AdminController, BansController, ...(hasTickets ? [TicketsController] : [])],
       providers: [
         ServiceGateway,
         checkMx ? CheckingEmailGateway : EmailGateway,

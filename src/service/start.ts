@@ -6,7 +6,7 @@ import { JwtService } from '@nestjs/jwt';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { CorsOptions } from '@nestjs/common/interfaces/external/cors-options.interface.js';
 import type { Logger } from 'pino';
-import { isOriginAllowed } from '../connection/admission.js';
+import { isOriginAllowed } from '../firewall/origins.js';
 import { WsGatewayReload } from '../reload/ws-gateway-reload.js';
 import { DEFAULTS } from '../ws-gateway.options.js';
 import { ConfigurationError, readConfiguration } from './configuration.js';
@@ -73,7 +73,11 @@ async function createApp(
     const { origins } = options.firewall; // asked each time, since a reload may change them
     callback(null, origin !== undefined && origins !== undefined && isOriginAllowed(origin, '', origins));
   };
-  app.enableCors({ origin: allow, methods: ['GET', 'POST'], allowedHeaders: ['authorization', 'content-type'] });
+  app.enableCors({
+    origin: allow,
+    methods: ['GET', 'POST', 'DELETE'],
+    allowedHeaders: ['authorization', 'content-type'],
+  });
   return app;
 }
 
