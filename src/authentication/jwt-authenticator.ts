@@ -10,7 +10,7 @@ import { PublishedKeys } from './jwks.js';
 import { fits } from './jwt-options.js';
 import type { Algorithm, FixedKeys, ResolvedIssuer } from './jwt-options.js';
 import { principalOf } from './principal.js';
-import type { Principal } from './principal.js';
+import type { Origin, Principal } from './principal.js';
 import { digestOf, invalid } from './token.js';
 
 /** Verified tokens remembered, by digest, and the longest of them in bytes: both bound what they cost. */
@@ -123,31 +123,25 @@ export class JwtAuthenticator extends Authenticator {
       // What a parser says quotes the token; what jsonwebtoken says names no claim's value.
       throw invalid(OWN_WORDS.has(reason.name) ? reason.message : 'malformed');
     }
-    const principal = this.#principalOf(verified, digest, clockToleranceSec * 1000);
+    const origin = { digest: digestOf(signedPartOf(token)), toleranceMs: clockToleranceSec * 1000 };
+    const principal = this.#principalOf(verified, origin);
     if (token.length <= MAX_REMEMBERED_BYTES) this.#remember(digest, principal);
     return principal;
   }
 
   /** What jsonwebtoken leaves open. */
-  #principalOf(
-    { header, payload }: { header?: unknown; payload?: unknown },
-    digest: string,
-    toleranceMs: number,
-  ): Principal {
+  #principalOf({ header, payload }: { header?: unknown; payload?: unknown }, origin: Origin): Principal {
     if (isJsonObject(header) && 'crit' in header) throw invalid('critical header parameters are not understood'); // RFC 7515 §4.1.11
     if (!isJsonObject(payload)) throw invalid('payload is no object');
     const { sub, exp, iat } = payload;
     if (typeof sub !== 'string' || sub === '') throw invalid('sub is missing');
     if (typeof exp !== 'number' || !Number.isFinite(exp * 1000)) throw invalid('exp is missing');
-    const latestIssue = this.now() + toleranceMs;
+    const latestIssue = this.now() + origin.toleranceMs;
     if (iat !== undefined && (typeof iat !== 'number' || iat * 1000 > latestIssue))
       throw invalid('iat is in the future');
     const roles = namesIn(payload, this.claims.roles);
     const scopes = namesIn(payload, this.claims.scopes);
-    return principalOf(
-      { subject: sub, roles, scopes, claims: payload, expiresAt: exp * 1000 },
-      { digest, toleranceMs },
-    );
+    return principalOf({ subject: sub, roles, scopes, claims: payload, expiresAt: exp * 1000 }, origin);
   }
 
   #remember(digest: string, principal: Principal): void {
@@ -166,6 +160,14 @@ function keyOf(
   if (keys instanceof PublishedKeys) return keys.find(kid, algorithm);
   const key = kid === undefined || keys.named.size === 0 ? keys.unnamed : keys.named.get(kid);
   return key !== undefined && fits(algorithm, key) ? key : undefined;
+}
+
+/**
+ * What the signature is about, and by which a token is revoked: anybody can spell the signature of a token in another way
+ * that is as good (unused bits of its last letter; `n - s` for `s` of an ECDSA).
+ */
+function signedPartOf(token: string): string {
+  return token.slice(0, token.lastIndexOf('.'));
 }
 
 function jsonOf(part: string): Record<string, unknown> | undefined {

@@ -161,16 +161,20 @@ export class WsSession<State extends object = object> {
   /**
    * @internal Takes a principal, at first or in place of an earlier one with the same subject.
    *
-   * @throws GatewayError SESSION_LIMIT when the subject has too many sessions already
+   * @throws GatewayError SESSION_LIMIT when the subject has too many sessions already; SESSION_REVOKED, TOKEN_EXPIRED when that
+   * came between the verification and now, as it can while a connection guard is waited for
    */
   authenticate(principal: Principal): void {
     const { clock, options, sessions, revalidation } = this.server.context;
     const now = clock.now();
     const { expiresAt } = principal;
+    // Let in within the tolerance: it ends when the tolerance does (PROTOCOL.md §2).
+    const endsAt = expiresAt > now ? expiresAt : expiresAt + originOf(principal).toleranceMs;
+    sessions.refuseRevoked(principal);
+    if (now >= endsAt) throw new GatewayError('TOKEN_EXPIRED');
     if (this.#principal === undefined) sessions.join(this, principal.subject);
     else this.#keepEarlier(this.#principal, now);
-    // Let in within the tolerance: it ends when the tolerance does (PROTOCOL.md §2).
-    this.#endsAt = expiresAt > now ? expiresAt : expiresAt + originOf(principal).toleranceMs;
+    this.#endsAt = endsAt;
     this.#expiringAt = expiresAt - options.auth.refreshLeadMs;
     this.#authenticateBy = Infinity;
     this.#principal = principal;

@@ -1,3 +1,4 @@
+import type { Principal } from '../authentication/principal.js';
 import type { Revocations } from '../authentication/revocations.js';
 import { isIssuedBefore } from '../authentication/revocations.js';
 import { encode } from '../protocol/codec.js';
@@ -165,6 +166,11 @@ export class WsSessions {
   add(session: WsSession): void {
     session.sequence = ++this.#sequence;
     this.#sessions.set(session.id, session);
+  }
+
+  /** @internal @throws GatewayError SESSION_REVOKED */
+  refuseRevoked(principal: Principal): void {
+    if (this.revocations.isRevoked(principal)) throw new GatewayError('SESSION_REVOKED');
   }
 
   /**
