@@ -63,6 +63,7 @@ export function onClose(session: WsSession, closeCode: number): void {
   if (session.isLive) reportClosedByPeer(session, closeCode);
   session.closed();
   session.server.context.sessions.delete(session);
+  session.server.context.revalidation.forget(session);
   session.server.clients.delete(session.socket);
   if (session.opening === undefined) disconnect(session, closeCode);
   else void session.opening.then(() => disconnect(session, closeCode));

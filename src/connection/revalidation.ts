@@ -14,11 +14,17 @@ const ANSWER_MS = 30_000;
 /** What the log names as the event. */
 const NAME = 'auth.revalidate';
 
+/** Asked, and not answered yet. An answer that comes after its time finds another question in its place, or none. */
+interface Question {
+  readonly principal: Principal;
+  readonly until: number;
+}
+
 /** Asks the application, every so often and for each session, whether its principal may go on. */
 export class Revalidation {
   // In the order in which they are due, since all have the same interval.
   readonly #due = new Map<WsSession, number>();
-  readonly #asked = new Map<WsSession, number>();
+  readonly #asked = new Map<WsSession, Question>();
 
   constructor(
     private readonly revalidate: Revalidate | undefined,
@@ -44,9 +50,9 @@ export class Revalidation {
   }
 
   sweep(now: number): void {
-    for (const [session, until] of this.#asked) {
-      if (now < until) break;
-      this.#failed(session, new Error('auth.revalidate did not answer in time'));
+    for (const [session, question] of this.#asked) {
+      if (now < question.until) break;
+      this.#failed(session, question, new Error('auth.revalidate did not answer in time'));
     }
     for (const [session, dueAt] of this.#due) {
       if (now < dueAt || this.#asked.size >= MAX_ASKED) return;
@@ -56,19 +62,26 @@ export class Revalidation {
   }
 
   #ask(session: WsSession, principal: Principal, now: number): void {
-    this.#asked.set(session, now + ANSWER_MS);
+    const question = { principal, until: now + ANSWER_MS };
+    this.#asked.delete(session); // one of before a refresh: what it says is of no interest any more
+    this.#asked.set(session, question);
     // async: what it throws at once is a rejection like any other.
     const ask = async (): Promise<unknown> => this.revalidate?.(principal);
     ask().then(
-      (answer) => this.#answered(session, principal, answer),
-      (error: unknown) => this.#failed(session, error),
+      (answer) => this.#answered(session, question, answer),
+      (error: unknown) => this.#failed(session, question, error),
     );
   }
 
-  #answered(session: WsSession, asked: Principal, answer: unknown): void {
-    if (!this.#asked.delete(session) || !session.isLive) return;
+  #take(session: WsSession, question: Question): boolean {
+    return this.#asked.get(session) === question && this.#asked.delete(session) && session.isLive;
+  }
+
+  #answered(session: WsSession, question: Question, answer: unknown): void {
+    if (!this.#take(session, question)) return;
     if (answer === false) return end(session, new GatewayError('SESSION_REVOKED', { cause: NAME }));
     this.watch(session);
+    const { principal: asked } = question;
     // Refreshed meanwhile: the answer is about a principal that is there no longer.
     if (answer === true || session.principal !== asked) return;
     try {
@@ -79,8 +92,8 @@ export class Revalidation {
     }
   }
 
-  #failed(session: WsSession, error: unknown): void {
-    if (!this.#asked.delete(session) || !session.isLive) return;
+  #failed(session: WsSession, question: Question, error: unknown): void {
+    if (!this.#take(session, question)) return;
     if (error instanceof GatewayError && error.code !== 'INTERNAL') return end(session, error);
     reportStray(session, error, NAME);
     this.watch(session);

@@ -1,0 +1,42 @@
+import { afterEach, expect, it } from 'vitest';
+import { WsGatewayAdapter } from '../../src/connection/adapter.js';
+import type { ConnectionContext } from '../../src/connection/server.js';
+import { WsSessions } from '../../src/index.js';
+import { startApp, stopApps, until } from '../support/app.js';
+import { Client } from '../support/client.js';
+import { token } from '../support/tokens.js';
+
+afterEach(stopApps);
+
+const heartbeat = { intervalMs: 3_600_000 };
+
+it('a session that has closed is not kept for its next question', async () => {
+  const auth = { revalidate: () => true, revalidateEveryMs: 86_400_000 };
+  const { url, app } = await startApp({ options: { auth } });
+  const adapter = app.get(WsGatewayAdapter, { strict: false });
+  const { revalidation } = (adapter as unknown as { context: ConnectionContext }).context; // because nothing else shows it
+  const client = await Client.connect(`${url}/ws`, { token: token() });
+  await client.ask({ event: 'ping', id: 1 });
+  expect(revalidation.size).toBe(1);
+  await client.close();
+  await until(() => app.get(WsSessions).count() === 0);
+  expect(revalidation.size).toBe(0);
+});
+
+it('an answer that comes too late is not taken for that to the next question', async () => {
+  const answers: ((answer: boolean) => void)[] = [];
+  const revalidate = (): Promise<boolean> => new Promise((resolve) => answers.push(resolve));
+  const { url, clock } = await startApp({ options: { auth: { revalidate, revalidateEveryMs: 1_000 }, heartbeat } });
+  const client = await Client.connect(`${url}/ws`, { token: token() });
+  await client.ask({ event: 'ping', id: 1 });
+  clock.advance(1_250);
+  expect(answers).toHaveLength(1);
+  clock.advance(32_000); // given up after 30 s, and asked again
+  expect(answers).toHaveLength(2);
+  answers[0]?.(true);
+  await new Promise(setImmediate);
+  answers[1]?.(false);
+  await new Promise(setImmediate);
+  client.send({ event: 'ping', id: 2 });
+  expect((await client.next()).event).toBe('disconnect');
+});
