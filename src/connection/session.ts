@@ -252,9 +252,10 @@ export class WsSession<State extends object = object> {
     for (const request of this.#pending ?? []) if (request.isStream) settle(request);
   }
 
-  /** @internal True while messages are handled: also those that came before the peer's close. */
+  /** @internal True while messages are handled: also those that came before the peer's close, unless it is revoked since. */
   get handlesMessages(): boolean {
-    return this.isLive || this.#phase === CLOSED_BY_PEER;
+    if (this.isLive) return true;
+    return this.#phase === CLOSED_BY_PEER && !this.server.context.sessions.isRevoked(this.#principal);
   }
 
   /** @internal Requests whose answer is not complete. */
