@@ -36,6 +36,7 @@ export class JwtAuthenticator extends Authenticator {
   readonly #verified = new Map<string, Principal>();
   readonly #issuers: readonly Issuer[];
   readonly #issuerOf = new Map<string, Issuer>();
+  readonly #published: readonly PublishedKeys[];
   /** Judges the tokens that name no issuer of the map. */
   readonly #fallback: Issuer | undefined;
   /** Set when there is one issuer with one key: a token need not be looked into to know by which it is judged. */
@@ -56,6 +57,7 @@ export class JwtAuthenticator extends Authenticator {
           ? new PublishedKeys(issuer.keys.jwksUri, now, () => this.#verified.clear())
           : issuer.keys,
     }));
+    this.#published = this.#issuers.flatMap(({ keys }) => (keys instanceof PublishedKeys ? [keys] : []));
     for (const issuer of this.#issuers) for (const name of issuer.issuer ?? []) this.#issuerOf.set(name, issuer);
     this.#fallback = this.#issuers.find(({ issuer }) => issuer === undefined);
     const [first] = this.#issuers;
@@ -65,7 +67,7 @@ export class JwtAuthenticator extends Authenticator {
 
   /** @throws Error when a package is missing that the options ask for */
   async start(): Promise<void> {
-    for (const { keys } of this.#issuers) if (keys instanceof PublishedKeys) await keys.start();
+    for (const keys of this.#published) await keys.start();
   }
 
   /** How many verified tokens are remembered. */
@@ -77,7 +79,11 @@ export class JwtAuthenticator extends Authenticator {
   override authenticate(token: string): Principal | Promise<Principal> {
     const digest = digestOf(token);
     const known = this.#verified.get(digest);
-    if (known !== undefined && known.expiresAt > this.now()) return known;
+    const now = this.now();
+    if (known !== undefined && known.expiresAt > now) {
+      for (const keys of this.#published) keys.refresh(now);
+      return known;
+    }
     return withoutStacks(() => {
       if (this.#onlyKey !== undefined) return this.#verify(token, digest, this.#issuers[0] as Issuer, this.#onlyKey); // because it is the only one's
       const { issuer, kid, algorithm } = this.#judge(token);
