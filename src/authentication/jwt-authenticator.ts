@@ -17,6 +17,9 @@ import { digestOf, invalid } from './token.js';
 const MAX_REMEMBERED = 5_000;
 const MAX_REMEMBERED_BYTES = 2_048;
 
+/** The end of the year 9999, in epoch seconds: what is later never ends, or is in milliseconds. */
+const LATEST_EXP = 253_402_300_799;
+
 /** Longest `kid` looked for, in UTF-16 units. */
 const MAX_KID_LENGTH = 256;
 
@@ -141,7 +144,8 @@ export class JwtAuthenticator extends Authenticator {
     if (!isJsonObject(payload)) throw invalid('payload is no object');
     const { sub, exp, iat } = payload;
     if (typeof sub !== 'string' || sub === '') throw invalid('sub is missing');
-    if (typeof exp !== 'number' || !Number.isFinite(exp * 1000)) throw invalid('exp is missing');
+    if (typeof exp !== 'number') throw invalid('exp is missing');
+    if (!(exp <= LATEST_EXP)) throw invalid('exp is no time in seconds');
     const latestIssue = this.now() + origin.toleranceMs;
     if (iat !== undefined && (typeof iat !== 'number' || iat * 1000 > latestIssue))
       throw invalid('iat is in the future');

@@ -7,6 +7,7 @@ import { addressOf } from './address.js';
 import { admit, checkHandshake } from './admission.js';
 import { checkConnection } from './connection-guard.js';
 import type { ConnectionAttempt } from './connection-guard.js';
+import { isGatewayError } from './describe.js';
 import { turnAway } from './failure.js';
 import { open } from './lifecycle.js';
 import type { Lingering } from './lingering.js';
@@ -98,7 +99,7 @@ const BEFORE_THE_UPGRADE: ReadonlySet<string> = new Set(['UNAUTHENTICATED', 'ORI
 /** A browser cannot read a refused handshake, so it is told after it, unless `auth.reject` says otherwise. */
 function reject({ server, request, socket, head, lingering }: Handshake, clientAddress: string, error: unknown): void {
   const { monitor, options } = server.context;
-  const isCoded = error instanceof GatewayError;
+  const isCoded = isGatewayError(error);
   if (isCoded && BEFORE_THE_UPGRADE.has(error.code)) throw error;
   // What has no status can only be said in a frame.
   if (options.auth.reject === 'handshake' && !(isCoded && specOf(error.code).status === undefined)) throw error;

@@ -2,6 +2,7 @@ import { principalOf, originOf } from '../authentication/principal.js';
 import type { Principal } from '../authentication/principal.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { Revalidate } from '../ws-gateway.options.js';
+import { isGatewayError } from './describe.js';
 import { end, reportStray } from './failure.js';
 import type { WsSession } from './session.js';
 
@@ -94,7 +95,7 @@ export class Revalidation {
 
   #failed(session: WsSession, question: Question, error: unknown): void {
     if (!this.#take(session, question)) return;
-    if (error instanceof GatewayError && error.code !== 'INTERNAL') return end(session, error);
+    if (isGatewayError(error) && error.code !== 'INTERNAL') return end(session, error);
     reportStray(session, error, NAME);
     this.watch(session);
   }

@@ -5,6 +5,7 @@ import { Authenticator } from '../../src/index.js';
 import type { PrincipalInit } from '../../src/index.js';
 import { startApp, stopApps } from '../support/app.js';
 import { Client } from '../support/client.js';
+import { token } from '../support/tokens.js';
 
 afterEach(stopApps);
 
@@ -35,4 +36,11 @@ it('a principal that an authenticator of the application gives out after its exp
     event: 'exception',
     data: { code: 'TOKEN_EXPIRED' },
   });
+});
+
+it.each([1e300, Date.now() + 3_600_000, 8.64e12])('exp %d is no time in seconds', async (exp) => {
+  const { url } = await startApp();
+  const client = await Client.connect(`${url}/ws`);
+  client.send({ event: 'auth', data: { token: token({ exp }) }, id: 1 });
+  expect(await client.next()).toMatchObject({ event: 'exception', data: { code: 'TOKEN_INVALID' } });
 });

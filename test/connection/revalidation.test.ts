@@ -40,3 +40,23 @@ it('an answer that comes too late is not taken for that to the next question', a
   client.send({ event: 'ping', id: 2 });
   expect((await client.next()).event).toBe('disconnect');
 });
+
+it('a question that fails with what cannot be looked at leaves session and process alone', async () => {
+  const trap = (): never => {
+    throw new Error('hands off');
+  };
+  const revalidate = (): never => {
+    throw new Proxy({}, { getPrototypeOf: trap, get: trap });
+  };
+  const { url, clock, log } = await startApp({
+    options: { auth: { revalidate, revalidateEveryMs: 1_000 }, heartbeat },
+  });
+  const client = await Client.connect(`${url}/ws`, { token: token() });
+  await client.ask({ event: 'ping', id: 1 });
+  for (let round = 0; round < 2; round++) {
+    clock.advance(1_250);
+    await new Promise(setImmediate);
+  }
+  expect(await client.ask({ event: 'ping', id: 2 })).toMatchObject({ event: 'pong' });
+  expect(log.lines.filter(({ event }) => event === 'auth.revalidate')).toHaveLength(2);
+});
