@@ -38,10 +38,9 @@ export class Revalidation {
     return this.#due.size + this.#asked.size;
   }
 
-  /** The session has a principal, verified now. */
+  /** The session has a principal. A refresh puts nothing off: else who refreshes often enough would never be asked about. */
   watch(session: WsSession): void {
-    if (this.revalidate === undefined) return;
-    this.#due.delete(session);
+    if (this.revalidate === undefined || this.#due.has(session) || this.#asked.has(session)) return;
     this.#due.set(session, this.now() + this.everyMs);
   }
 
@@ -64,7 +63,6 @@ export class Revalidation {
 
   #ask(session: WsSession, principal: Principal, now: number): void {
     const question = { principal, until: now + ANSWER_MS };
-    this.#asked.delete(session); // one of before a refresh: what it says is of no interest any more
     this.#asked.set(session, question);
     // async: what it throws at once is a rejection like any other.
     const ask = async (): Promise<unknown> => this.revalidate?.(principal);

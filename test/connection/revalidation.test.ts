@@ -60,3 +60,20 @@ it('a question that fails with what cannot be looked at leaves session and proce
   expect(await client.ask({ event: 'ping', id: 2 })).toMatchObject({ event: 'pong' });
   expect(log.lines.filter(({ event }) => event === 'auth.revalidate')).toHaveLength(2);
 });
+
+it('a session that refreshes itself again and again is asked about all the same', async () => {
+  let asked = 0;
+  const revalidate = (): boolean => ++asked < 2;
+  const { url, clock } = await startApp({ options: { auth: { revalidate, revalidateEveryMs: 60_000 }, heartbeat } });
+  const bearer = token();
+  const client = await Client.connect(`${url}/ws`, { token: bearer });
+  for (let minute = 0; minute < 2; minute++) {
+    for (let time = 0; time < 2; time++) {
+      expect(await client.ask({ event: 'auth', data: { token: bearer }, id: time })).toMatchObject({ event: 'auth' });
+      clock.advance(30_250);
+    }
+    await new Promise(setImmediate);
+    expect(asked).toBe(minute + 1);
+  }
+  expect(await client.next()).toMatchObject({ event: 'disconnect', data: { code: 'SESSION_REVOKED' } });
+});
