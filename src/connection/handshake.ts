@@ -48,7 +48,10 @@ export function upgrade(handshake: Handshake): void | Promise<void> {
       admit(request, server.context);
       accept(handshake, clientAddress, settled);
     },
-    (error: unknown) => reject(handshake, clientAddress, error),
+    (error: unknown) => {
+      admit(request, server.context);
+      reject(handshake, clientAddress, error);
+    },
   );
 }
 
