@@ -97,6 +97,7 @@ it('a revocation covers the tolerance after the expiry', async () => {
   const exp = seconds(test) + 2 * DAY;
   const bearer = token({ jti: '1', exp });
   expect(await outcome(test, bearer)).toBe('in');
+  await until(() => test.app.get(WsSessions).count() === 0); // else the session's own token is revoked as well
   test.app.get(WsSessions).revoke({ tokenId: '1' });
   test.clock.jump(2 * DAY * 1000);
   test.clock.advance(20_000);
@@ -155,4 +156,17 @@ it('a revocation stops what a client sent before it closed', async () => {
     await new Promise(setImmediate);
   }
   expect(release).toHaveLength(4); // one of ada's, and all three of eve's
+});
+
+it('a revocation of an earlier time takes no later one back', async () => {
+  const test = await startApp();
+  const now = seconds(test);
+  for (const subject of ['ada', undefined]) {
+    const of = subject === undefined ? {} : { subject };
+    test.app.get(WsSessions).revoke({ ...of, issuedBefore: now - 10 });
+    test.app.get(WsSessions).revoke({ ...of, issuedBefore: now - 1_000 });
+    const sub = subject ?? 'eve';
+    expect(await outcome(test, token({ sub, iat: now - 100 }))).toBe('SESSION_REVOKED');
+    expect(await outcome(test, token({ sub, iat: now - 10 }))).toBe('in');
+  }
 });

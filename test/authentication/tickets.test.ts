@@ -46,3 +46,15 @@ it('a ticket for a principal without roles, scopes and claims has none', async (
   expect(await client.ask({ event: 'session', id: 1 })).toMatchObject({ data: { roles: [], scopes: [] } });
   expect(await client.ask({ event: 'admin', id: 2 })).toMatchObject({ data: { code: 'FORBIDDEN' } });
 });
+
+it('no more than 100,000 are open at once, and one that is used makes room', async () => {
+  const tickets = new WsTickets(30_000, () => 0);
+  const issue = (subject: string): ReturnType<WsTickets['issue']> =>
+    tickets.issue({ ...principal, subject } as Principal);
+  const { ticket } = await issue('first');
+  for (let i = 1; i < 100_000; i++) await issue(`s${i}`);
+  await expect(issue('one more')).rejects.toMatchObject({ code: 'OVERLOADED', retryAfterMs: 30_000 });
+  tickets.redeem(ticket, {});
+  await issue('one more');
+  expect(tickets.size).toBe(100_000);
+});
