@@ -10,12 +10,15 @@ import { PublishedKeys } from './jwks.js';
 import { fits } from './jwt-options.js';
 import type { Algorithm, FixedKeys, ResolvedIssuer } from './jwt-options.js';
 import { principalOf } from './principal.js';
-import type { Principal } from './principal.js';
+import type { Origin, Principal } from './principal.js';
 import { digestOf, invalid } from './token.js';
 
 /** Verified tokens remembered, by digest, and the longest of them in bytes: both bound what they cost. */
 const MAX_REMEMBERED = 5_000;
 const MAX_REMEMBERED_BYTES = 2_048;
+
+/** The end of the year 9999, in epoch seconds: what is later never ends, or is in milliseconds. */
+const LATEST_EXP = 253_402_300_799;
 
 /** Longest `kid` looked for, in UTF-16 units. */
 const MAX_KID_LENGTH = 256;
@@ -36,6 +39,7 @@ export class JwtAuthenticator extends Authenticator {
   readonly #verified = new Map<string, Principal>();
   readonly #issuers: readonly Issuer[];
   readonly #issuerOf = new Map<string, Issuer>();
+  readonly #published: readonly PublishedKeys[];
   /** Judges the tokens that name no issuer of the map. */
   readonly #fallback: Issuer | undefined;
   /** Set when there is one issuer with one key: a token need not be looked into to know by which it is judged. */
@@ -56,6 +60,7 @@ export class JwtAuthenticator extends Authenticator {
           ? new PublishedKeys(issuer.keys.jwksUri, now, () => this.#verified.clear())
           : issuer.keys,
     }));
+    this.#published = this.#issuers.flatMap(({ keys }) => (keys instanceof PublishedKeys ? [keys] : []));
     for (const issuer of this.#issuers) for (const name of issuer.issuer ?? []) this.#issuerOf.set(name, issuer);
     this.#fallback = this.#issuers.find(({ issuer }) => issuer === undefined);
     const [first] = this.#issuers;
@@ -65,7 +70,7 @@ export class JwtAuthenticator extends Authenticator {
 
   /** @throws Error when a package is missing that the options ask for */
   async start(): Promise<void> {
-    for (const { keys } of this.#issuers) if (keys instanceof PublishedKeys) await keys.start();
+    for (const keys of this.#published) await keys.start();
   }
 
   /** How many verified tokens are remembered. */
@@ -77,7 +82,11 @@ export class JwtAuthenticator extends Authenticator {
   override authenticate(token: string): Principal | Promise<Principal> {
     const digest = digestOf(token);
     const known = this.#verified.get(digest);
-    if (known !== undefined && known.expiresAt > this.now()) return known;
+    const now = this.now();
+    if (known !== undefined && known.expiresAt > now) {
+      for (const keys of this.#published) keys.refresh(now);
+      return known;
+    }
     return withoutStacks(() => {
       if (this.#onlyKey !== undefined) return this.#verify(token, digest, this.#issuers[0] as Issuer, this.#onlyKey); // because it is the only one's
       const { issuer, kid, algorithm } = this.#judge(token);
@@ -123,31 +132,26 @@ export class JwtAuthenticator extends Authenticator {
       // What a parser says quotes the token; what jsonwebtoken says names no claim's value.
       throw invalid(OWN_WORDS.has(reason.name) ? reason.message : 'malformed');
     }
-    const principal = this.#principalOf(verified, digest, clockToleranceSec * 1000);
+    const origin = { digest: digestOf(signedPartOf(token)), toleranceMs: clockToleranceSec * 1000 };
+    const principal = this.#principalOf(verified, origin);
     if (token.length <= MAX_REMEMBERED_BYTES) this.#remember(digest, principal);
     return principal;
   }
 
   /** What jsonwebtoken leaves open. */
-  #principalOf(
-    { header, payload }: { header?: unknown; payload?: unknown },
-    digest: string,
-    toleranceMs: number,
-  ): Principal {
+  #principalOf({ header, payload }: { header?: unknown; payload?: unknown }, origin: Origin): Principal {
     if (isJsonObject(header) && 'crit' in header) throw invalid('critical header parameters are not understood'); // RFC 7515 §4.1.11
     if (!isJsonObject(payload)) throw invalid('payload is no object');
     const { sub, exp, iat } = payload;
     if (typeof sub !== 'string' || sub === '') throw invalid('sub is missing');
-    if (typeof exp !== 'number' || !Number.isFinite(exp * 1000)) throw invalid('exp is missing');
-    const latestIssue = this.now() + toleranceMs;
+    if (typeof exp !== 'number') throw invalid('exp is missing');
+    if (!(exp <= LATEST_EXP)) throw invalid('exp is no time in seconds');
+    const latestIssue = this.now() + origin.toleranceMs;
     if (iat !== undefined && (typeof iat !== 'number' || iat * 1000 > latestIssue))
       throw invalid('iat is in the future');
     const roles = namesIn(payload, this.claims.roles);
     const scopes = namesIn(payload, this.claims.scopes);
-    return principalOf(
-      { subject: sub, roles, scopes, claims: payload, expiresAt: exp * 1000 },
-      { digest, toleranceMs },
-    );
+    return principalOf({ subject: sub, roles, scopes, claims: payload, expiresAt: exp * 1000 }, origin);
   }
 
   #remember(digest: string, principal: Principal): void {
@@ -166,6 +170,14 @@ function keyOf(
   if (keys instanceof PublishedKeys) return keys.find(kid, algorithm);
   const key = kid === undefined || keys.named.size === 0 ? keys.unnamed : keys.named.get(kid);
   return key !== undefined && fits(algorithm, key) ? key : undefined;
+}
+
+/**
+ * What the signature is about, and by which a token is revoked: anybody can spell the signature of a token in another way
+ * that is as good (unused bits of its last letter; `n - s` for `s` of an ECDSA).
+ */
+function signedPartOf(token: string): string {
+  return token.slice(0, token.lastIndexOf('.'));
 }
 
 function jsonOf(part: string): Record<string, unknown> | undefined {
