@@ -56,6 +56,11 @@ export class Deadlines {
       waiting.giveUp();
     }
   }
+
+  /** Waits for nothing any more: the process is to end. */
+  giveUpAll(): void {
+    this.sweep(Infinity);
+  }
 }
 
 function unavailable(cause: string): GatewayError {

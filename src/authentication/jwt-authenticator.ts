@@ -10,12 +10,15 @@ import { PublishedKeys } from './jwks.js';
 import { fits } from './jwt-options.js';
 import type { Algorithm, FixedKeys, ResolvedIssuer } from './jwt-options.js';
 import { principalOf } from './principal.js';
-import type { Principal } from './principal.js';
+import type { Origin, Principal } from './principal.js';
 import { digestOf, invalid } from './token.js';
 
 /** Verified tokens remembered, by digest, and the longest of them in bytes: both bound what they cost. */
 const MAX_REMEMBERED = 5_000;
 const MAX_REMEMBERED_BYTES = 2_048;
+
+/** The end of the year 9999, in epoch seconds: what is later never ends, or is in milliseconds. */
+const LATEST_EXP = 253_402_300_799;
 
 /** Longest `kid` looked for, in UTF-16 units. */
 const MAX_KID_LENGTH = 256;
@@ -27,6 +30,7 @@ interface Issuer extends Omit<ResolvedIssuer, 'keys'> {
 /** Whose tokens are accepted, at one time. */
 interface Judges {
   readonly issuers: readonly Issuer[];
+  readonly published: readonly PublishedKeys[];
   readonly byName: ReadonlyMap<string, Issuer>;
   /** Judges the tokens that name no issuer of the map. */
   readonly fallback: Issuer | undefined;
@@ -60,7 +64,7 @@ export class JwtAuthenticator extends Authenticator {
 
   /** @throws Error when a package is missing that the options ask for */
   async start(): Promise<void> {
-    for (const { keys } of this.#judges.issuers) if (keys instanceof PublishedKeys) await keys.start();
+    for (const keys of this.#judges.published) await keys.start();
   }
 
   /**
@@ -70,14 +74,14 @@ export class JwtAuthenticator extends Authenticator {
    * @throws Error when a package is missing that the options ask for
    */
   async prepare(issuers: readonly ResolvedIssuer[], claims: ClaimOptions): Promise<() => void> {
-    const old = this.#judges.issuers.map(({ keys }) => keys).filter((keys) => keys instanceof PublishedKeys);
+    const { published: old } = this.#judges;
     // Keys that have been fetched already are still those of their address.
     const judges = judgesOf(
       issuers,
       claims,
       (uri) => old.find((keys) => keys.uri.href === uri.href) ?? this.#publishedKeys(uri),
     );
-    for (const { keys } of judges.issuers) if (keys instanceof PublishedKeys && !old.includes(keys)) await keys.start();
+    for (const keys of judges.published) if (!old.includes(keys)) await keys.start();
     return () => {
       this.#judges = judges;
       this.#verified.clear();
@@ -97,7 +101,11 @@ export class JwtAuthenticator extends Authenticator {
   override authenticate(token: string): Principal | Promise<Principal> {
     const digest = digestOf(token);
     const known = this.#verified.get(digest);
-    if (known !== undefined && known.expiresAt > this.now()) return known;
+    const now = this.now();
+    if (known !== undefined && known.expiresAt > now) {
+      for (const keys of this.#judges.published) keys.refresh(now);
+      return known;
+    }
     return withoutStacks(() => {
       const judges = this.#judges;
       const { issuers, onlyKey } = judges;
@@ -149,32 +157,27 @@ export class JwtAuthenticator extends Authenticator {
       // What a parser says quotes the token; what jsonwebtoken says names no claim's value.
       throw invalid(OWN_WORDS.has(reason.name) ? reason.message : 'malformed');
     }
-    const principal = this.#principalOf(verified, digest, clockToleranceSec * 1000);
+    const origin = { digest: digestOf(signedPartOf(token)), toleranceMs: clockToleranceSec * 1000 };
+    const principal = this.#principalOf(verified, origin);
     if (token.length <= MAX_REMEMBERED_BYTES) this.#remember(digest, principal);
     return principal;
   }
 
   /** What jsonwebtoken leaves open. */
-  #principalOf(
-    { header, payload }: { header?: unknown; payload?: unknown },
-    digest: string,
-    toleranceMs: number,
-  ): Principal {
+  #principalOf({ header, payload }: { header?: unknown; payload?: unknown }, origin: Origin): Principal {
     if (isJsonObject(header) && 'crit' in header) throw invalid('critical header parameters are not understood'); // RFC 7515 §4.1.11
     if (!isJsonObject(payload)) throw invalid('payload is no object');
     const { sub, exp, iat } = payload;
     if (typeof sub !== 'string' || sub === '') throw invalid('sub is missing');
-    if (typeof exp !== 'number' || !Number.isFinite(exp * 1000)) throw invalid('exp is missing');
-    const latestIssue = this.now() + toleranceMs;
+    if (typeof exp !== 'number') throw invalid('exp is missing');
+    if (!(exp <= LATEST_EXP)) throw invalid('exp is no time in seconds');
+    const latestIssue = this.now() + origin.toleranceMs;
     if (iat !== undefined && (typeof iat !== 'number' || iat * 1000 > latestIssue))
       throw invalid('iat is in the future');
     const { claims } = this.#judges;
     const roles = namesIn(payload, claims.roles);
     const scopes = namesIn(payload, claims.scopes);
-    return principalOf(
-      { subject: sub, roles, scopes, claims: payload, expiresAt: exp * 1000 },
-      { digest, toleranceMs },
-    );
+    return principalOf({ subject: sub, roles, scopes, claims: payload, expiresAt: exp * 1000 }, origin);
   }
 
   #remember(digest: string, principal: Principal): void {
@@ -200,6 +203,7 @@ function judgesOf(
   const isFixed = only !== undefined && !(only instanceof PublishedKeys);
   return {
     issuers,
+    published: issuers.flatMap(({ keys }) => (keys instanceof PublishedKeys ? [keys] : [])),
     byName,
     fallback: issuers.find(({ issuer }) => issuer === undefined),
     onlyKey: isFixed && only.named.size === 0 ? only.unnamed : undefined,
@@ -215,6 +219,14 @@ function keyOf(
   if (keys instanceof PublishedKeys) return keys.find(kid, algorithm);
   const key = kid === undefined || keys.named.size === 0 ? keys.unnamed : keys.named.get(kid);
   return key !== undefined && fits(algorithm, key) ? key : undefined;
+}
+
+/**
+ * What the signature is about, and by which a token is revoked: anybody can spell the signature of a token in another way
+ * that is as good (unused bits of its last letter; `n - s` for `s` of an ECDSA).
+ */
+function signedPartOf(token: string): string {
+  return token.slice(0, token.lastIndexOf('.'));
 }
 
 function jsonOf(part: string): Record<string, unknown> | undefined {

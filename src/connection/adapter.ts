@@ -111,7 +111,7 @@ export class WsGatewayAdapter extends WsAdapter {
    * when the last one has closed, and before `shutdown.drainMs` are over.
    */
   async drain(): Promise<void> {
-    const { sessions, clock, options } = this.context;
+    const { sessions, deadlines, clock, options } = this.context;
     const { drainMs } = options.shutdown;
     const begun = clock.now();
     sessions.drain(() => Math.round(1_000 + Math.random() * drainMs));
@@ -130,6 +130,7 @@ export class WsGatewayAdapter extends WsAdapter {
     });
     await Promise.race([sessions.whenEmpty(), timeOver]);
     stop();
+    deadlines.giveUpAll(); // a handshake that waits holds a socket, and the HTTP server waits for that
   }
 
   override bindClientConnect(): void {}
