@@ -34,6 +34,8 @@ import { WsValidationPipe } from './gateway/ws-validation.pipe.js';
 import { WsMonitor } from './monitoring/events.js';
 import { FailureLog, FailureSink } from './monitoring/log.js';
 import { NestSink } from './monitoring/nest-sink.js';
+import { LiveOptions } from './reload/live-options.js';
+import { WsGatewayReload } from './reload/ws-gateway-reload.js';
 import { resolveOptions } from './ws-gateway.options.js';
 import type { ResolvedOptions, WsGatewayOptions } from './ws-gateway.options.js';
 
@@ -54,11 +56,13 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
 @Module({
   providers: [
     {
-      provide: OPTIONS,
+      provide: LiveOptions,
       inject: [MODULE_OPTIONS_TOKEN, ModulesContainer],
       useFactory: (options: unknown, modules: ModulesContainer) =>
-        resolveOptions(options, !provides(modules, Authenticator)),
+        new LiveOptions(resolveOptions(options, !provides(modules, Authenticator))),
     },
+    // What is in force now, whoever reads it when: the groups are live, a value copied out of them is not.
+    { provide: OPTIONS, inject: [LiveOptions], useFactory: ({ view }: LiveOptions) => view },
     { provide: WsClock, useClass: SystemClock },
     {
       provide: WsMonitor,
@@ -80,12 +84,12 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
     {
       provide: WsTickets,
       inject: [OPTIONS, WsClock],
-      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new WsTickets(auth.tickets.ttlMs, () => clock.now()),
+      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new WsTickets(auth, () => clock.now()),
     },
     {
       provide: Deadlines,
       inject: [OPTIONS, WsClock],
-      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new Deadlines(auth.timeoutMs, () => clock.now()),
+      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new Deadlines(auth, () => clock.now()),
     },
     {
       provide: JwtAuthenticator,
@@ -96,14 +100,15 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
     },
     {
       provide: Authentication,
-      inject: [OPTIONS, JwtAuthenticator, WsTickets, Revocations, Deadlines],
+      inject: [OPTIONS, JwtAuthenticator, WsTickets, Revocations, Deadlines, WsClock],
       useFactory: (
         { auth }: ResolvedOptions,
         jwt: JwtAuthenticator,
         tickets: WsTickets,
         revocations: Revocations,
         deadlines: Deadlines,
-      ) => new Authentication(auth, jwt, tickets, revocations, deadlines),
+        clock: WsClock,
+      ) => new Authentication(auth, jwt, tickets, revocations, deadlines, () => clock.now()),
     },
     {
       provide: WsSeal,
@@ -121,15 +126,29 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
       inject: [OPTIONS, WsClock],
       useFactory: ({ email }: ResolvedOptions, clock: WsClock) => new WsEmail(email, clock),
     },
+    {
+      provide: WsGatewayReload,
+      inject: [MODULE_OPTIONS_TOKEN, LiveOptions, ModulesContainer, JwtAuthenticator, WsSeal, Fingerprints],
+      useFactory: (
+        options: WsGatewayOptions,
+        live: LiveOptions,
+        modules: ModulesContainer,
+        jwt: JwtAuthenticator,
+        seal: WsSeal,
+        fingerprints: Fingerprints,
+      ) => new WsGatewayReload(options, live, !provides(modules, Authenticator), jwt, seal, fingerprints),
+    },
     WsGuard,
     WsValidationPipe,
     WsExceptionFilter,
     WsGateway,
     {
       provide: WsFirewall,
-      inject: [OPTIONS, WsClock, WsSessions],
-      useFactory: ({ firewall, limits }: ResolvedOptions, clock: WsClock, sessions: WsSessions) => {
+      inject: [LiveOptions, WsClock, WsSessions],
+      useFactory: (live: LiveOptions, clock: WsClock, sessions: WsSessions) => {
+        const { firewall, limits } = live.view;
         const made = new WsFirewall(firewall, limits, () => clock.now());
+        live.onChange(() => made.reconfigure());
         made.subscribe(reportFirewall, (notice) => endBanned(sessions, notice, clock.now()));
         return made;
       },
@@ -160,7 +179,7 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
     },
     {
       provide: WsGatewayAdapter,
-      inject: [ApplicationConfig, HttpAdapterHost, CONTEXT, WsTickets, Revocations],
+      inject: [ApplicationConfig, HttpAdapterHost, CONTEXT, LiveOptions, WsTickets, Revocations],
       useFactory: installAdapter,
     },
   ],
@@ -178,6 +197,7 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
     WsSeal,
     WsEmail,
     Fingerprints,
+    WsGatewayReload,
   ],
 })
 export class WsGatewayModule
@@ -280,12 +300,14 @@ function installAdapter(
   config: ApplicationConfig,
   host: HttpAdapterHost,
   context: ConnectionContext,
+  live: LiveOptions,
   ...tables: Swept[]
 ): WsGatewayAdapter {
   if ((config.getIoAdapter() as unknown) instanceof WsGatewayAdapter) {
     throw new Error('WsGatewayModule is imported with forRoot() more than once');
   }
   const adapter = new WsGatewayAdapter(context, host, tables);
+  live.onChange(() => adapter.applyLimits());
   config.setIoAdapter(adapter);
   return adapter;
 }

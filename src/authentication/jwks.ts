@@ -44,7 +44,7 @@ export class PublishedKeys {
    * @param onChange called when a key has come or gone
    */
   constructor(
-    private readonly uri: URL,
+    readonly uri: URL,
     private readonly now: () => number,
     private readonly onChange: () => void,
   ) {

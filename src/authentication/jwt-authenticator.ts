@@ -27,6 +27,18 @@ interface Issuer extends Omit<ResolvedIssuer, 'keys'> {
   readonly keys: FixedKeys | PublishedKeys;
 }
 
+/** Whose tokens are accepted, at one time. */
+interface Judges {
+  readonly issuers: readonly Issuer[];
+  readonly byName: ReadonlyMap<string, Issuer>;
+  /** Judges the tokens that name no issuer of the map. */
+  readonly fallback: Issuer | undefined;
+  /** Set when there is one issuer with one key: a token need not be looked into to know by which it is judged. */
+  readonly onlyKey: KeyObject | undefined;
+  readonly published: readonly PublishedKeys[];
+  readonly claims: ClaimOptions;
+}
+
 /** Where roles and scopes stand in a token. */
 export interface ClaimOptions {
   readonly roles: ClaimNames;
@@ -37,40 +49,47 @@ export interface ClaimOptions {
 export class JwtAuthenticator extends Authenticator {
   // Who comes back with the same token, as all do after a restart of a proxy, is not verified again while it lasts.
   readonly #verified = new Map<string, Principal>();
-  readonly #issuers: readonly Issuer[];
-  readonly #issuerOf = new Map<string, Issuer>();
-  readonly #published: readonly PublishedKeys[];
-  /** Judges the tokens that name no issuer of the map. */
-  readonly #fallback: Issuer | undefined;
-  /** Set when there is one issuer with one key: a token need not be looked into to know by which it is judged. */
-  readonly #onlyKey: KeyObject | undefined;
+  #judges: Judges;
 
   /** @param now in epoch milliseconds */
   constructor(
     issuers: readonly ResolvedIssuer[],
-    private readonly claims: ClaimOptions,
+    claims: ClaimOptions,
     private readonly now: () => number,
     private readonly jwt: JwtService,
   ) {
     super();
-    this.#issuers = issuers.map((issuer) => ({
-      ...issuer,
-      keys:
-        'jwksUri' in issuer.keys
-          ? new PublishedKeys(issuer.keys.jwksUri, now, () => this.#verified.clear())
-          : issuer.keys,
-    }));
-    this.#published = this.#issuers.flatMap(({ keys }) => (keys instanceof PublishedKeys ? [keys] : []));
-    for (const issuer of this.#issuers) for (const name of issuer.issuer ?? []) this.#issuerOf.set(name, issuer);
-    this.#fallback = this.#issuers.find(({ issuer }) => issuer === undefined);
-    const [first] = this.#issuers;
-    const single = this.#issuers.length === 1 && first !== undefined && !(first.keys instanceof PublishedKeys);
-    this.#onlyKey = single && first.keys.named.size === 0 ? first.keys.unnamed : undefined;
+    this.#judges = judgesOf(issuers, claims, (uri) => this.#publishedKeys(uri));
   }
 
   /** @throws Error when a package is missing that the options ask for */
   async start(): Promise<void> {
-    for (const keys of this.#published) await keys.start();
+    for (const keys of this.#judges.published) await keys.start();
+  }
+
+  /**
+   * @internal Makes other issuers ready. What it returns puts them in the place of the old ones, and nothing that was verified
+   * by those is remembered then; sessions that are there stay.
+   *
+   * @throws Error when a package is missing that the options ask for
+   */
+  async prepare(issuers: readonly ResolvedIssuer[], claims: ClaimOptions): Promise<() => void> {
+    const old = this.#judges.published;
+    // Keys that have been fetched already are still those of their address.
+    const judges = judgesOf(
+      issuers,
+      claims,
+      (uri) => old.find((keys) => keys.uri.href === uri.href) ?? this.#publishedKeys(uri),
+    );
+    for (const keys of judges.published) if (!old.includes(keys)) await keys.start();
+    return () => {
+      this.#judges = judges;
+      this.#verified.clear();
+    };
+  }
+
+  #publishedKeys(uri: URL): PublishedKeys {
+    return new PublishedKeys(uri, this.now, () => this.#verified.clear());
   }
 
   /** How many verified tokens are remembered. */
@@ -84,15 +103,20 @@ export class JwtAuthenticator extends Authenticator {
     const known = this.#verified.get(digest);
     const now = this.now();
     if (known !== undefined && known.expiresAt > now) {
-      for (const keys of this.#published) keys.refresh(now);
+      for (const keys of this.#judges.published) keys.refresh(now);
       return known;
     }
     return withoutStacks(() => {
-      if (this.#onlyKey !== undefined) return this.#verify(token, digest, this.#issuers[0] as Issuer, this.#onlyKey); // because it is the only one's
+      const judges = this.#judges;
+      const { issuers, onlyKey } = judges;
+      if (onlyKey !== undefined) return this.#verify(token, digest, issuers[0] as Issuer, onlyKey); // because it is the only one's
       const { issuer, kid, algorithm } = this.#judge(token);
       const key = keyOf(issuer, kid, algorithm);
       if (!isThenable(key)) return this.#verify(token, digest, issuer, key);
-      return Promise.resolve(key).then((found) => withoutStacks(() => this.#verify(token, digest, issuer, found)));
+      return Promise.resolve(key).then((found) => {
+        if (judges !== this.#judges) return this.authenticate(token); // who judges it has changed meanwhile
+        return withoutStacks(() => this.#verify(token, digest, issuer, found));
+      });
     });
   }
 
@@ -101,8 +125,9 @@ export class JwtAuthenticator extends Authenticator {
     const [header, payload] = token.split('.', 2).map(jsonOf);
     if (header === undefined || payload === undefined) throw invalid('malformed');
     const { kid } = header;
-    const named = typeof payload.iss === 'string' ? this.#issuerOf.get(payload.iss) : undefined;
-    const issuer = named ?? this.#fallback;
+    const { byName, fallback } = this.#judges;
+    const named = typeof payload.iss === 'string' ? byName.get(payload.iss) : undefined;
+    const issuer = named ?? fallback;
     if (issuer === undefined) throw invalid('iss is no issuer of ours');
     const algorithm = issuer.algorithms.find((name) => name === header.alg);
     if (algorithm === undefined) throw invalid('alg is not accepted');
@@ -149,8 +174,9 @@ export class JwtAuthenticator extends Authenticator {
     const latestIssue = this.now() + origin.toleranceMs;
     if (iat !== undefined && (typeof iat !== 'number' || iat * 1000 > latestIssue))
       throw invalid('iat is in the future');
-    const roles = namesIn(payload, this.claims.roles);
-    const scopes = namesIn(payload, this.claims.scopes);
+    const { claims } = this.#judges;
+    const roles = namesIn(payload, claims.roles);
+    const scopes = namesIn(payload, claims.scopes);
     return principalOf({ subject: sub, roles, scopes, claims: payload, expiresAt: exp * 1000 }, origin);
   }
 
@@ -160,6 +186,29 @@ export class JwtAuthenticator extends Authenticator {
     if (this.#verified.size <= MAX_REMEMBERED) return;
     for (const oldest of this.#verified.keys()) return void this.#verified.delete(oldest);
   }
+}
+
+function judgesOf(
+  resolved: readonly ResolvedIssuer[],
+  claims: ClaimOptions,
+  published: (uri: URL) => PublishedKeys,
+): Judges {
+  const issuers: readonly Issuer[] = resolved.map((issuer) => ({
+    ...issuer,
+    keys: 'jwksUri' in issuer.keys ? published(issuer.keys.jwksUri) : issuer.keys,
+  }));
+  const byName = new Map<string, Issuer>();
+  for (const issuer of issuers) for (const name of issuer.issuer ?? []) byName.set(name, issuer);
+  const only = issuers.length === 1 ? issuers[0]?.keys : undefined;
+  const isFixed = only !== undefined && !(only instanceof PublishedKeys);
+  return {
+    issuers,
+    byName,
+    fallback: issuers.find(({ issuer }) => issuer === undefined),
+    onlyKey: isFixed && only.named.size === 0 ? only.unnamed : undefined,
+    published: issuers.flatMap(({ keys }) => (keys instanceof PublishedKeys ? [keys] : [])),
+    claims: { roles: claims.roles, scopes: claims.scopes },
+  };
 }
 
 function keyOf(

@@ -44,11 +44,11 @@ export class WsTickets {
   readonly #bySubject = new Map<string, Set<string>>();
 
   /**
-   * @param ttlMs how long a ticket is good for, in milliseconds
+   * @param options how long a ticket is good for, in milliseconds; read anew for each
    * @param now in epoch milliseconds
    */
   constructor(
-    private readonly ttlMs: number,
+    private readonly options: { readonly tickets: { readonly ttlMs: number } },
     private readonly now: () => number,
   ) {}
 
@@ -66,12 +66,13 @@ export class WsTickets {
     // Whole, and a copy: nobody adds a role to it while the ticket is open.
     const whole = principalOf(principal, originOf(principal));
     const { subject } = whole;
-    if (this.#entries.size >= MAX_TICKETS) throw new GatewayError('OVERLOADED', { retryAfterMs: this.ttlMs });
+    const { ttlMs } = this.options.tickets;
+    if (this.#entries.size >= MAX_TICKETS) throw new GatewayError('OVERLOADED', { retryAfterMs: ttlMs });
     const open = this.#bySubject.get(subject);
     if (open !== undefined && open.size >= MAX_PER_SUBJECT) this.#take(open.values().next().value ?? '');
     const ticket = randomBytes(TICKET_BYTES).toString('base64url');
     const digest = digestOf(ticket);
-    const expiresAt = Math.min(this.now() + this.ttlMs, whole.expiresAt);
+    const expiresAt = Math.min(this.now() + ttlMs, whole.expiresAt);
     // Member by member: a binding that comes from a request must not bring a principal with it.
     this.#entries.set(digest, { principal: whole, expiresAt, clientAddress, origin });
     const mine = this.#bySubject.get(subject);
