@@ -8,7 +8,7 @@ import { Fingerprints, Sealed, WsGatewayOptionsError, WsGatewayReload, WsSeal, W
 import type { WsGatewayOptions } from '../../src/index.js';
 import { IsString } from 'class-validator';
 import { Deadlines } from '../../src/authentication/deadlines.js';
-import { startApp, stopApps, until } from '../support/app.js';
+import { startApp, stopApps, unlimited, until } from '../support/app.js';
 import type { TestApp } from '../support/app.js';
 import { Client, refusal } from '../support/client.js';
 import { jwk, startKeyServer, stopKeyServers } from '../support/jwks.js';
@@ -52,9 +52,13 @@ afterEach(async () => {
   await stopKeyServers();
 });
 
-async function start(options: WsGatewayOptions = base): Promise<TestApp & { reload: WsGatewayReload }> {
+async function start(
+  options: WsGatewayOptions = base,
+): Promise<TestApp & { reload: Pick<WsGatewayReload, 'replace' | 'options'> }> {
   const test = await startApp({ gateways: [TestGateway], options });
-  return { ...test, reload: test.app.get(WsGatewayReload) };
+  const reload = test.app.get(WsGatewayReload);
+  // With what startApp() adds, so that only what a test changes is different.
+  return { ...test, reload: { options: reload.options, replace: (next) => reload.replace(unlimited(next)) } };
 }
 
 const connect = ({ url }: TestApp, bearer = token(), rest: object = {}): Promise<Client> =>

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { CertificateAuthority, hasOpenssl } from '../support/certificates.js';
 import { Client, refusal } from '../support/client.js';
+import { UNLIMITED } from '../support/app.js';
 import { startService, stopServices } from '../support/service.js';
 import type { Service } from '../support/service.js';
 import { SECRET, signed, token } from '../support/tokens.js';
@@ -147,8 +148,8 @@ describe.runIf(hasOpenssl())('under load', () => {
     const options = (round: number): object => ({
       // The key of the round before is still good, as in a rotation.
       auth: { jwt: { secrets: { [`k${round - 1}`]: `k${round - 1}${SECRET}`, [`k${round}`]: `k${round}${SECRET}` } } },
-      limits: { maxMessageBytes: 10_000 + round },
-      firewall: { origins: ['https://app.example.com', `https://${round}.example.com`] },
+      limits: { ...UNLIMITED.limits, maxMessageBytes: 10_000 + round },
+      firewall: { ...UNLIMITED.firewall, origins: ['https://app.example.com', `https://${round}.example.com`] },
       logLevel: round % 2 === 0 ? 'info' : 'warn',
     });
     const service = await start(options(0), { TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile });

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { CertificateAuthority, hasOpenssl } from '../support/certificates.js';
 import { Client, refusal } from '../support/client.js';
+import { UNLIMITED } from '../support/app.js';
 import { run, startService, stopServices } from '../support/service.js';
 import { keyPair, signed } from '../support/tokens.js';
 
@@ -29,6 +30,7 @@ describe.runIf(hasOpenssl())('the whole output of a run', () => {
       JSON.stringify({
         auth: { jwt, cookie: 'session' },
         sealing: { keys: `d:${dataKey}` },
+        firewall: UNLIMITED.firewall,
         logLevel: 'trace',
         ...more,
       });
