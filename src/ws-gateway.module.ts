@@ -128,7 +128,7 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
     },
     {
       provide: WsGatewayReload,
-      inject: [MODULE_OPTIONS_TOKEN, LiveOptions, ModulesContainer, JwtAuthenticator, WsSeal, Fingerprints, WsFirewall],
+      inject: [MODULE_OPTIONS_TOKEN, LiveOptions, ModulesContainer, JwtAuthenticator, WsSeal, Fingerprints],
       useFactory: (
         options: WsGatewayOptions,
         live: LiveOptions,
@@ -136,8 +136,7 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
         jwt: JwtAuthenticator,
         seal: WsSeal,
         fingerprints: Fingerprints,
-        firewall: WsFirewall,
-      ) => new WsGatewayReload(options, live, !provides(modules, Authenticator), { jwt, seal, fingerprints, firewall }),
+      ) => new WsGatewayReload(options, live, !provides(modules, Authenticator), jwt, seal, fingerprints),
     },
     WsGuard,
     WsValidationPipe,
@@ -145,9 +144,11 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
     WsGateway,
     {
       provide: WsFirewall,
-      inject: [OPTIONS, WsClock, WsSessions],
-      useFactory: ({ firewall, limits }: ResolvedOptions, clock: WsClock, sessions: WsSessions) => {
+      inject: [LiveOptions, WsClock, WsSessions],
+      useFactory: (live: LiveOptions, clock: WsClock, sessions: WsSessions) => {
+        const { firewall, limits } = live.view;
         const made = new WsFirewall(firewall, limits, () => clock.now());
+        live.onChange(() => made.reconfigure());
         made.subscribe(reportFirewall, (notice) => endBanned(sessions, notice, clock.now()));
         return made;
       },

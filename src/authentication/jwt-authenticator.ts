@@ -30,12 +30,12 @@ interface Issuer extends Omit<ResolvedIssuer, 'keys'> {
 /** Whose tokens are accepted, at one time. */
 interface Judges {
   readonly issuers: readonly Issuer[];
-  readonly published: readonly PublishedKeys[];
   readonly byName: ReadonlyMap<string, Issuer>;
   /** Judges the tokens that name no issuer of the map. */
   readonly fallback: Issuer | undefined;
   /** Set when there is one issuer with one key: a token need not be looked into to know by which it is judged. */
   readonly onlyKey: KeyObject | undefined;
+  readonly published: readonly PublishedKeys[];
   readonly claims: ClaimOptions;
 }
 
@@ -74,7 +74,7 @@ export class JwtAuthenticator extends Authenticator {
    * @throws Error when a package is missing that the options ask for
    */
   async prepare(issuers: readonly ResolvedIssuer[], claims: ClaimOptions): Promise<() => void> {
-    const { published: old } = this.#judges;
+    const old = this.#judges.published;
     // Keys that have been fetched already are still those of their address.
     const judges = judgesOf(
       issuers,
@@ -203,10 +203,10 @@ function judgesOf(
   const isFixed = only !== undefined && !(only instanceof PublishedKeys);
   return {
     issuers,
-    published: issuers.flatMap(({ keys }) => (keys instanceof PublishedKeys ? [keys] : [])),
     byName,
     fallback: issuers.find(({ issuer }) => issuer === undefined),
     onlyKey: isFixed && only.named.size === 0 ? only.unnamed : undefined,
+    published: issuers.flatMap(({ keys }) => (keys instanceof PublishedKeys ? [keys] : [])),
     claims: { roles: claims.roles, scopes: claims.scopes },
   };
 }

@@ -47,7 +47,7 @@ export class WsGatewayAdapter extends WsAdapter {
     const { clock, sessions, pending, deadlines, revalidation, firewall, load, options } = context;
     this.#lingering = new Lingering(() => clock.now());
     this.#newcomers = new Newcomers(() => clock.now());
-    const shedding = new Shedding(sessions, load, () => options.limits);
+    const shedding = new Shedding(sessions, load, () => context.options.limits);
     const own = [this.#lingering, this.#newcomers, shedding];
     const swept = [deadlines, load, sessions, revalidation, firewall, ...own, ...tables];
     this.#heartbeat = new Heartbeat(clock, pending, options.limits, swept);

@@ -81,12 +81,6 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> {
     } as ConstructorParameters<typeof WebSocketServer<typeof GatewaySocket>>[0]); // because @types/ws lacks the newer limits
   }
 
-  /** The limits in force are those of every upgrade from now on. */
-  applyLimits(): void {
-    const { maxMessageBytes, maxFragments } = this.context.options.limits;
-    Object.assign(this.options, { maxPayload: maxMessageBytes, maxFragments });
-  }
-
   override handleUpgrade(
     request: IncomingMessage,
     socket: Duplex,
@@ -96,6 +90,16 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> {
     super.handleUpgrade(request, socket, head, (ws, upgraded) => {
       ws.stopAtViolation();
       callback(ws, upgraded);
+    });
+  }
+
+  /** The limits in force are those of every upgrade from now on. */
+  applyLimits(): void {
+    const { maxMessageBytes, maxFragments } = this.context.options.limits;
+    Object.assign(this.options, {
+      maxPayload: maxMessageBytes,
+      maxFragments,
+      maxBufferedChunks: maxBufferedChunks(maxMessageBytes),
     });
   }
 }

@@ -56,17 +56,6 @@ export class GatewaySocket extends WebSocket {
     if (this.extensions === '') this.#stream = stream;
   }
 
-  /** Limits for what comes from now on. `ws` reads those of a connection once, so they are written where it keeps them. */
-  limitTo({ maxMessageBytes, maxFragments }: { maxMessageBytes: number; maxFragments: number }): void {
-    const { _receiver: receiver, _extensions: extensions } = this as unknown as Internals;
-    if (receiver) {
-      receiver._maxPayload = maxMessageBytes;
-      receiver._maxFragments = maxFragments;
-    }
-    const deflate = extensions?.['permessage-deflate'];
-    if (deflate !== undefined) deflate._maxPayload = maxMessageBytes;
-  }
-
   /**
    * What waits behind a message that is being unpacked is handed to `ws`'s receiver also after it has found a violation;
    * it then reads a mask that it has let go of (8.23.0), which ends the process. From now on it gets nothing more.
@@ -102,6 +91,17 @@ export class GatewaySocket extends WebSocket {
     const { _bufferedBytes: buffered = 0, _totalPayloadLength: kept = 0, _fragmented = 0, _state } = receiver;
     if (buffered + _fragmented === 0 && (_state === undefined || _state === BETWEEN_FRAMES)) return 0;
     return Math.max(1, buffered + kept);
+  }
+
+  /** Limits for what comes from now on. `ws` reads those of a connection once, so they are written where it keeps them. */
+  limitTo({ maxMessageBytes, maxFragments }: { maxMessageBytes: number; maxFragments: number }): void {
+    const { _receiver: receiver, _extensions: extensions } = this as unknown as Internals;
+    if (receiver) {
+      receiver._maxPayload = maxMessageBytes;
+      receiver._maxFragments = maxFragments;
+    }
+    const deflate = extensions?.['permessage-deflate'];
+    if (deflate !== undefined) deflate._maxPayload = maxMessageBytes;
   }
 
   override emit(event: string | symbol, ...args: unknown[]): boolean {

@@ -89,12 +89,17 @@ export class WsFirewall {
   readonly #bans = new BanTable();
   #clients: ClientAddresses;
   #lists: Readonly<Record<keyof AddressLists, AddressList>>;
+  /** As the options had them, when they were last taken from there. */
+  #configured: string;
   #connections = 0;
   #sweepAt = 0;
   #onEvent: (event: FirewallEvent) => void = () => undefined;
   #onBan: (notice: BanNotice) => void = () => undefined;
 
-  /** @param now in epoch milliseconds */
+  /**
+   * @param options read when they are needed, as the limits are, since a reload changes them
+   * @param now in epoch milliseconds
+   */
   constructor(
     private readonly options: ResolvedFirewall,
     private readonly limits: FirewallLimits,
@@ -104,6 +109,7 @@ export class WsFirewall {
     this.#subjects = new PeerTable((key) => new SubjectPeer(key, subjectBurst(limits), now()));
     this.#clients = new ClientAddresses(options);
     this.#lists = listsOf(options);
+    this.#configured = JSON.stringify(this.lists);
   }
 
   /**
@@ -153,9 +159,14 @@ export class WsFirewall {
     this.#lists = listsOf({ ...this.lists, ...lists });
   }
 
-  /** @internal Other proxies are trusted from now on. */
-  applyProxies(): void {
+  /** @internal The options have changed. Lists that `setLists()` made stay, unless the options' are others than before. */
+  reconfigure(): void {
     this.#clients = new ClientAddresses(this.options);
+    const { allow, deny, exempt } = this.options;
+    const configured = JSON.stringify({ allow, deny, exempt });
+    if (configured === this.#configured) return;
+    this.#configured = configured;
+    this.#lists = listsOf(this.options);
   }
 
   /** @internal How many entries the firewall has in all its tables. */

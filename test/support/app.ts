@@ -92,6 +92,12 @@ export const UNLIMITED = {
   limits: { messagesPerSecond: Infinity, messagesPerSecondPerSubject: Infinity, bytesPerSecond: Infinity },
 } as const;
 
+/** The options, with what they do not say of limits by address and of budgets off. */
+export function unlimited<O extends Pick<WsGatewayOptions, 'firewall' | 'limits'>>(options: O): O {
+  const firewall = { ...UNLIMITED.firewall, ...options.firewall };
+  return { ...options, firewall, limits: { ...UNLIMITED.limits, ...options.limits } };
+}
+
 const running = new Map<INestApplication, ManualClock>();
 
 /** A Nest application with the module and the given gateways, listening on a free port of loopback. */
@@ -100,8 +106,7 @@ export async function startApp(setup: TestAppOptions = {}): Promise<TestApp> {
   const clock = new ManualClock();
   const log = new MemorySink();
   const auth = { jwt: { secret: SECRET }, ...options.auth };
-  const firewall = { ...UNLIMITED.firewall, ...options.firewall };
-  const limits = { ...UNLIMITED.limits, ...options.limits };
+  const { firewall, limits } = unlimited(options);
   const module = await Test.createTestingModule({
     imports: [WsGatewayModule.forRoot({ ...options, auth, firewall, limits }), LogModule.of(log), ...imports],
     providers: [...gateways, ...providers],
