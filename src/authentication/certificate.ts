@@ -42,8 +42,8 @@ export function certificateOf({ socket }: IncomingMessage): PeerCertificate | un
 
 /**
  * Who a client is by its certificate, which TLS has verified against the server's `ca`. It has no roles and no scopes, unless
- * `auth.claims` finds them among its claims: `iat`, `exp`, `jti` (SHA-256 of the certificate, in hexadecimal) and `certificate`, which holds
- * the names of the subject as lists (`certificate.OU`) and `serialNumber`.
+ * `auth.claims` finds them among its claims: `iat`, `exp`, `jti` (the serial number, as OpenSSL prints it) and `certificate`, the names of
+ * the subject as lists (`certificate.OU`).
  *
  * @param namesOf the roles and scopes that claims have
  * @param now in epoch milliseconds
@@ -63,18 +63,17 @@ export function principalOfCertificate(
   if (now >= expiresAt || String(authorizationError) === 'CERT_HAS_EXPIRED') throw new GatewayError('TOKEN_EXPIRED');
   if (!authorized) throw invalid(`the certificate is not verified: ${String(authorizationError)}`);
   const names = Object.entries(certificate.subject).map(([name, value]: [string, unknown]) => [name, listOf(value)]);
-  const jti = certificate.fingerprint256.replaceAll(':', '').toLowerCase();
+  const { issuer, serialNumber: jti } = certificate;
   const claims = {
     iat: Math.floor(Date.parse(certificate.valid_from) / 1000),
     exp: Math.floor(expiresAt / 1000),
     jti,
-    certificate: { ...Object.fromEntries(names), serialNumber: certificate.serialNumber },
+    certificate: Object.fromEntries(names),
   };
   const subject = subjectOf(certificate, kind);
-  return principalOf(
-    { subject, ...namesOf(claims), claims, expiresAt },
-    { digest: `certificate ${jti}`, toleranceMs: 0 },
-  );
+  // By what is signed in it, not by its fingerprint: whoever has one can spell its signature in another way that is as good.
+  const digest = `certificate ${jti} ${JSON.stringify(issuer)}`;
+  return principalOf({ subject, ...namesOf(claims), claims, expiresAt }, { digest, toleranceMs: 0 });
 }
 
 /** Exactly one name is one: which of several is meant, nobody has said. */

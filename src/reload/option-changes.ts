@@ -16,6 +16,7 @@ const AT_RUNTIME: ReadonlySet<string> = new Set([
   'limits',
   'overload',
   'heartbeat',
+  'overload',
   'shutdown',
   'sealing',
   'fingerprints',

@@ -154,15 +154,15 @@ describe.runIf(hasOpenssl())("a client's certificate", () => {
     });
     expect(await client.ask({ event: 'claims', id: 2 })).toMatchObject({
       data: {
-        jti: new X509Certificate(certificate.cert).fingerprint256.replaceAll(':', '').toLowerCase(),
-        certificate: { CN: ['ada'], serialNumber: expect.any(String) as string },
+        jti: new X509Certificate(certificate.cert).serialNumber,
+        certificate: { CN: ['ada'] },
       },
     });
   });
 
   it.each([
     ['subject', { subject: 'ada' }],
-    ['fingerprint', 'tokenId'],
+    ['serial number', 'tokenId'],
     ['session', 'sessionId'],
   ] as const)('is revoked by its %s', async (_, what) => {
     const test = await serve();

@@ -4,11 +4,20 @@ import { createServer } from 'node:http';
 import type { ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { Fingerprints, Sealed, WsGatewayOptionsError, WsGatewayReload, WsSeal, WsTickets } from '../../src/index.js';
-import type { WsGatewayOptions } from '../../src/index.js';
+import {
+  Fingerprints,
+  Sealed,
+  WsGatewayOptionsError,
+  WsFirewall,
+  WsGatewayReload,
+  WsSeal,
+  WsSessions,
+  WsTickets,
+} from '../../src/index.js';
+import type { ReloadReport, WsGatewayOptions } from '../../src/index.js';
 import { IsString } from 'class-validator';
 import { Deadlines } from '../../src/authentication/deadlines.js';
-import { startApp, stopApps, unlimited, until } from '../support/app.js';
+import { startApp, stopApps, UNLIMITED, until } from '../support/app.js';
 import type { TestApp } from '../support/app.js';
 import { Client, refusal } from '../support/client.js';
 import { jwk, startKeyServer, stopKeyServers } from '../support/jwks.js';
@@ -57,8 +66,14 @@ async function start(
 ): Promise<TestApp & { reload: Pick<WsGatewayReload, 'replace' | 'options'> }> {
   const test = await startApp({ gateways: [TestGateway], options });
   const reload = test.app.get(WsGatewayReload);
-  // With what startApp() adds, so that only what a test changes is different.
-  return { ...test, reload: { options: reload.options, replace: (next) => reload.replace(unlimited(next)) } };
+  // Without the budgets, as startApp() starts it.
+  const replace = (next: WsGatewayOptions): Promise<ReloadReport> =>
+    reload.replace({
+      ...next,
+      firewall: { ...UNLIMITED.firewall, ...next.firewall },
+      limits: { ...UNLIMITED.limits, ...next.limits },
+    });
+  return { ...test, reload: { replace, options: reload.options } };
 }
 
 const connect = ({ url }: TestApp, bearer = token(), rest: object = {}): Promise<Client> =>
@@ -227,6 +242,40 @@ describe('lists', () => {
     await test.reload.replace(base);
     expect(await client.ask({ event: 'echo', data: 1, id: 1 })).toMatchObject({ data: 1 });
     expect(await refusal(`${test.url}/ws`, { origin })).toMatchObject({ status: 403 });
+  });
+});
+
+describe('the firewall', () => {
+  it('has the lists of the options from the next handshake on, and those that the application has set otherwise', async () => {
+    const test = await start();
+    const firewall = test.app.get(WsFirewall);
+    const client = await connect(test);
+    expect((await test.reload.replace({ ...base, firewall: { deny: ['127.0.0.1'] } })).changed).toEqual([
+      'firewall.deny',
+    ]);
+    expect(await refusal(`${test.url}/ws`)).toMatchObject({ status: 403, body: { code: 'IP_FORBIDDEN' } });
+    expect(await client.ask({ event: 'echo', data: 1, id: 1 })).toMatchObject({ data: 1 });
+    await test.reload.replace(base);
+    await connect(test);
+    firewall.setLists({ deny: ['192.0.2.1'] });
+    await test.reload.replace({ ...base, firewall: { exempt: ['192.0.2.2'] } });
+    expect(firewall.lists).toEqual({ allow: [], deny: ['192.0.2.1'], exempt: ['192.0.2.2'] });
+  });
+
+  it('trusts other proxies, and has other caps and budgets', async () => {
+    const test = await start();
+    const client = await connect(test);
+    await client.ask({ event: 'echo', data: 1, id: 1 });
+    await test.reload.replace({
+      ...base,
+      firewall: { trustProxy: 1, maxConnections: 2 },
+      limits: { messagesPerSecond: 1, messageBurst: 2 },
+    });
+    for (const id of [1, 2]) expect(await client.ask({ event: 'echo', data: 2, id })).toMatchObject({ data: 2 });
+    expect(await client.ask({ event: 'echo', data: 3, id: 3 })).toMatchObject({ data: { code: 'RATE_LIMITED' } });
+    await connect(test, token(), { headers: { 'x-forwarded-for': '192.0.2.7' } });
+    expect(test.app.get(WsSessions).count({ clientAddress: '192.0.2.7' })).toBe(1);
+    expect(await refusal(`${test.url}/ws`)).toMatchObject({ status: 503, body: { code: 'OVERLOADED' } });
   });
 });
 
