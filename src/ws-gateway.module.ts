@@ -128,7 +128,7 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
     },
     {
       provide: WsGatewayReload,
-      inject: [MODULE_OPTIONS_TOKEN, LiveOptions, ModulesContainer, JwtAuthenticator, WsSeal, Fingerprints],
+      inject: [MODULE_OPTIONS_TOKEN, LiveOptions, ModulesContainer, JwtAuthenticator, WsSeal, Fingerprints, WsFirewall],
       useFactory: (
         options: WsGatewayOptions,
         live: LiveOptions,
@@ -136,7 +136,8 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
         jwt: JwtAuthenticator,
         seal: WsSeal,
         fingerprints: Fingerprints,
-      ) => new WsGatewayReload(options, live, !provides(modules, Authenticator), jwt, seal, fingerprints),
+        firewall: WsFirewall,
+      ) => new WsGatewayReload(options, live, !provides(modules, Authenticator), { jwt, seal, fingerprints, firewall }),
     },
     WsGuard,
     WsValidationPipe,
@@ -144,11 +145,9 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
     WsGateway,
     {
       provide: WsFirewall,
-      inject: [LiveOptions, WsClock, WsSessions],
-      useFactory: (live: LiveOptions, clock: WsClock, sessions: WsSessions) => {
-        const { firewall, limits } = live.view;
+      inject: [OPTIONS, WsClock, WsSessions],
+      useFactory: ({ firewall, limits }: ResolvedOptions, clock: WsClock, sessions: WsSessions) => {
         const made = new WsFirewall(firewall, limits, () => clock.now());
-        live.onChange(() => made.reconfigure());
         made.subscribe(reportFirewall, (notice) => endBanned(sessions, notice, clock.now()));
         return made;
       },

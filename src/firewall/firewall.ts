@@ -89,8 +89,6 @@ export class WsFirewall {
   readonly #bans = new BanTable();
   #clients: ClientAddresses;
   #lists: Readonly<Record<keyof AddressLists, AddressList>>;
-  /** As the options had them, when they were last taken from there. */
-  #configured: string;
   #connections = 0;
   #sweepAt = 0;
   #onEvent: (event: FirewallEvent) => void = () => undefined;
@@ -109,7 +107,6 @@ export class WsFirewall {
     this.#subjects = new PeerTable((key) => new SubjectPeer(key, subjectBurst(limits), now()));
     this.#clients = new ClientAddresses(options);
     this.#lists = listsOf(options);
-    this.#configured = JSON.stringify(this.lists);
   }
 
   /**
@@ -159,14 +156,9 @@ export class WsFirewall {
     this.#lists = listsOf({ ...this.lists, ...lists });
   }
 
-  /** @internal The options have changed. Lists that `setLists()` made stay, unless the options' are others than before. */
-  reconfigure(): void {
+  /** @internal Other proxies are trusted from now on. */
+  applyProxies(): void {
     this.#clients = new ClientAddresses(this.options);
-    const { allow, deny, exempt } = this.options;
-    const configured = JSON.stringify({ allow, deny, exempt });
-    if (configured === this.#configured) return;
-    this.#configured = configured;
-    this.#lists = listsOf(this.options);
   }
 
   /** @internal How many entries the firewall has in all its tables. */

@@ -2,6 +2,7 @@ import type { JwtAuthenticator } from '../authentication/jwt-authenticator.js';
 import type { Fingerprints } from '../data-protection/fingerprint.js';
 import { KeyRing } from '../data-protection/key-ring.js';
 import { WsSeal } from '../data-protection/ws-seal.js';
+import type { WsFirewall } from '../firewall/firewall.js';
 import { resolveOptions, WsGatewayOptionsError } from '../ws-gateway.options.js';
 import type { ResolvedOptions, WsGatewayOptions } from '../ws-gateway.options.js';
 import type { LiveOptions } from './live-options.js';
@@ -15,6 +16,16 @@ export interface ReloadReport {
   /** Different as well, and as they were until the application starts again. */
   readonly needRestart: readonly string[];
 }
+
+/** What holds more of the options than the numbers and names that it reads anew each time. */
+interface ReloadableParts {
+  readonly jwt: JwtAuthenticator;
+  readonly seal: WsSeal;
+  readonly fingerprints: Fingerprints;
+  readonly firewall: WsFirewall;
+}
+
+const LISTS = ['allow', 'deny', 'exempt'] as const;
 
 /**
  * Changes the options of a running module: keys, limits, the firewall's lists, times. No session ends by it and no message is
@@ -30,9 +41,7 @@ export class WsGatewayReload {
     options: WsGatewayOptions,
     private readonly live: LiveOptions,
     private readonly needsKeys: boolean,
-    private readonly jwt: JwtAuthenticator,
-    private readonly seal: WsSeal,
-    private readonly fingerprints: Fingerprints,
+    private readonly parts: ReloadableParts,
   ) {
     this.#inForce = flatten(options);
   }
@@ -62,18 +71,23 @@ export class WsGatewayReload {
     // What stays as it was has to fit the rest, so that is checked as a whole, too.
     const effective = withoutRestart(this.#inForce, next);
     const resolved = withRestart.length === 0 ? asked : resolveOptions(effective, this.needsKeys);
-    const { auth, fingerprints, limits, sealing } = resolved;
-    if (sealing.keys === undefined && this.seal.isReady) {
+    const { auth, fingerprints, firewall, limits, sealing } = resolved;
+    const { parts } = this;
+    if (sealing.keys === undefined && parts.seal.isReady) {
       throw new WsGatewayOptionsError(['sealing.keys can be rotated while the module runs, and not be taken away']);
     }
-    const useIssuers = await this.jwt.prepare(auth.issuers, auth.claims);
+    const useIssuers = await parts.jwt.prepare(auth.issuers, auth.claims);
     const seal = await WsSeal.create(sealing.keys, limits);
 
     this.live.replace(resolved);
     useIssuers();
-    this.seal.become(seal);
-    if (atRuntime.includes('fingerprints.keys'))
-      this.fingerprints.replaceRing(fingerprints.keys ?? KeyRing.ofProcess());
+    parts.seal.become(seal);
+    const isChanged = (name: string): boolean => atRuntime.includes(name);
+    if (isChanged('fingerprints.keys')) parts.fingerprints.replaceRing(fingerprints.keys ?? KeyRing.ofProcess());
+    parts.firewall.applyProxies();
+    // Lists that the application has set stay as it has set them, unless the options have others than before.
+    const lists = LISTS.filter((list) => isChanged(`firewall.${list}`));
+    parts.firewall.setLists(Object.fromEntries(lists.map((list) => [list, firewall[list]])));
     this.#inForce = flatten(effective);
     return { changed: atRuntime, needRestart: withRestart };
   }

@@ -14,8 +14,8 @@ import { token } from '../support/tokens.js';
 class BusyGateway {
   /** Holds the event loop. */
   @Public() @SubscribeMessage('busy') busy(): string {
-    const until = performance.now() + 1_500;
-    while (performance.now() < until);
+    const end = performance.now() + 1_500;
+    while (performance.now() < end);
     return 'done';
   }
   @Public() @SubscribeMessage('large') large(): string {
@@ -177,8 +177,7 @@ it('a drain spreads its closes over its time, and serves those who are left', as
   await until(() => open().length === 50);
   test.clock.advance(50);
   await closing;
-  const waits = await Promise.all(
-    clients.map(async (client) => ((await client.rest()).at(-1)?.data as { retryAfterMs: number }).retryAfterMs),
-  );
+  const goodbyes = await Promise.all(clients.map((client) => client.rest()));
+  const waits = goodbyes.map((frames) => (frames.at(-1) as { data: { retryAfterMs: number } }).data.retryAfterMs);
   expect(new Set(waits).size).toBeGreaterThan(50);
 });

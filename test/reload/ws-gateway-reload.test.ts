@@ -14,10 +14,10 @@ import {
   WsSessions,
   WsTickets,
 } from '../../src/index.js';
-import type { WsGatewayOptions } from '../../src/index.js';
+import type { ReloadReport, WsGatewayOptions } from '../../src/index.js';
 import { IsString } from 'class-validator';
 import { Deadlines } from '../../src/authentication/deadlines.js';
-import { startApp, stopApps, unlimited, until } from '../support/app.js';
+import { startApp, stopApps, UNLIMITED, until } from '../support/app.js';
 import type { TestApp } from '../support/app.js';
 import { Client, refusal } from '../support/client.js';
 import { jwk, startKeyServer, stopKeyServers } from '../support/jwks.js';
@@ -66,8 +66,14 @@ async function start(
 ): Promise<TestApp & { reload: Pick<WsGatewayReload, 'replace' | 'options'> }> {
   const test = await startApp({ gateways: [TestGateway], options });
   const reload = test.app.get(WsGatewayReload);
-  // With what startApp() adds, so that only what a test changes is different.
-  return { ...test, reload: { options: reload.options, replace: (next) => reload.replace(unlimited(next)) } };
+  // Without the budgets, as startApp() starts it.
+  const replace = (next: WsGatewayOptions): Promise<ReloadReport> =>
+    reload.replace({
+      ...next,
+      firewall: { ...UNLIMITED.firewall, ...next.firewall },
+      limits: { ...UNLIMITED.limits, ...next.limits },
+    });
+  return { ...test, reload: { replace, options: reload.options } };
 }
 
 const connect = ({ url }: TestApp, bearer = token(), rest: object = {}): Promise<Client> =>

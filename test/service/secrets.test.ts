@@ -4,9 +4,9 @@ import { request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
+import { UNLIMITED } from '../support/app.js';
 import { CertificateAuthority, hasOpenssl } from '../support/certificates.js';
 import { Client, refusal } from '../support/client.js';
-import { UNLIMITED } from '../support/app.js';
 import { run, startService, stopServices } from '../support/service.js';
 import { keyPair, signed } from '../support/tokens.js';
 
@@ -29,8 +29,8 @@ describe.runIf(hasOpenssl())('the whole output of a run', () => {
     const options = (jwt: object, more: object = {}): string =>
       JSON.stringify({
         auth: { jwt, cookie: 'session' },
+        ...UNLIMITED,
         sealing: { keys: `d:${dataKey}` },
-        firewall: UNLIMITED.firewall,
         logLevel: 'trace',
         ...more,
       });
