@@ -67,7 +67,38 @@ export type { Principal, PrincipalInit } from './authentication/principal.js';
 export { WsTickets } from './authentication/tickets.js';
 export type { Ticket, TicketBinding } from './authentication/tickets.js';
 export { WsClock } from './connection/clock.js';
+
 export { WsMonitor } from './monitoring/events.js';
-export type { FailureEvent, FailureLevel, FailureListener } from './monitoring/events.js';
+export type {
+  AdminEvent,
+  AdmissionEvent,
+  AdmittedEvent,
+  AuthenticatedEvent,
+  AuthenticationEvent,
+  BanEvent,
+  BanTarget,
+  BudgetEvent,
+  BusEvent,
+  FailureEvent,
+  FailureLevel,
+  FailureListener,
+  MessageEvent,
+  RevocationEvent,
+  WsEvent,
+  WsEventKind,
+  WsEventListener,
+  WsEvents,
+} from './monitoring/events.js';
+export { OnWsEvent } from './monitoring/on-ws-event.js';
 export { FailureSink } from './monitoring/log.js';
 export type { FailureRecord } from './monitoring/log.js';
+export { AuditFile } from './monitoring/audit/audit-file.js';
+export type { AuditFileOptions, AuditHead } from './monitoring/audit/audit-file.js';
+export { AuditSink } from './monitoring/audit/audit-sink.js';
+export type { AuditEntry, AuditType } from './monitoring/audit/audit-event.js';
+export { WsHealth, WsHealthIndicator } from './monitoring/health.js';
+export type { HealthCheck, Readiness, WsHealthResult } from './monitoring/health.js';
+export { WsMetrics } from './monitoring/metrics/ws-metrics.js';
+export type { MetricsAnswer } from './monitoring/metrics/ws-metrics.js';
+export type { MetricsRegistry, MonitoringOptions } from './monitoring/options.js';
+export type { Disclosure, PrivacyOptions } from './monitoring/privacy.js';

@@ -28,8 +28,12 @@ import { WsGateway } from './gateway/ws.gateway.js';
 import { WsGuard } from './gateway/ws.guard.js';
 import { WsValidationPipe } from './gateway/ws-validation.pipe.js';
 import { WsMonitor } from './monitoring/events.js';
-import { FailureLog, FailureSink } from './monitoring/log.js';
-import { NestSink } from './monitoring/nest-sink.js';
+import { WsHealth, WsHealthIndicator } from './monitoring/health.js';
+import { WsMetrics } from './monitoring/metrics/ws-metrics.js';
+import type { MetricsSource } from './monitoring/metrics/ws-metrics.js';
+import { monitoringProviders, TRACING } from './monitoring/providers.js';
+import type { Tracing } from './monitoring/tracing.js';
+import { Traffic } from './monitoring/traffic.js';
 import { resolveOptions } from './ws-gateway.options.js';
 import type { ResolvedOptions, WsGatewayOptions } from './ws-gateway.options.js';
 
@@ -41,6 +45,7 @@ type ConnectionGuards = ResolvedOptions['auth']['connectionGuards'];
 
 const OPTIONS = Symbol('nestjs-ws-gateway.options');
 const CONTEXT = Symbol('nestjs-ws-gateway.context');
+const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
 
 /**
  * Import it once, with `forRoot()` or `forRootAsync()`: every gateway of the application then stands behind the guard,
@@ -56,22 +61,13 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
         resolveOptions(options, !provides(modules, Authenticator)),
     },
     { provide: WsClock, useClass: SystemClock },
-    {
-      provide: WsMonitor,
-      // A FailureSink that a global module of the application exports takes the place of Nest's Logger.
-      inject: [WsClock, { token: FailureSink, optional: true }],
-      useFactory: (clock: WsClock, sink: FailureSink = new NestSink()) => {
-        const monitor = new WsMonitor();
-        monitor.subscribe(new FailureLog(sink, clock).listener);
-        return monitor;
-      },
-    },
+    ...monitoringProviders(OPTIONS, METRICS_SOURCE),
     Revocations,
     {
       provide: WsSessions,
-      inject: [OPTIONS, Revocations, WsClock],
-      useFactory: ({ auth }: ResolvedOptions, revocations: Revocations, clock: WsClock) =>
-        new WsSessions(auth, revocations, () => clock.now()),
+      inject: [OPTIONS, Revocations, WsClock, WsMonitor],
+      useFactory: ({ auth }: ResolvedOptions, revocations: Revocations, clock: WsClock, monitor: WsMonitor) =>
+        new WsSessions(auth, revocations, () => clock.now(), monitor),
     },
     {
       provide: WsTickets,
@@ -92,14 +88,15 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
     },
     {
       provide: Authentication,
-      inject: [OPTIONS, JwtAuthenticator, WsTickets, Revocations, Deadlines],
+      inject: [OPTIONS, JwtAuthenticator, WsTickets, Revocations, Deadlines, WsMonitor],
       useFactory: (
         { auth }: ResolvedOptions,
         jwt: JwtAuthenticator,
         tickets: WsTickets,
         revocations: Revocations,
         deadlines: Deadlines,
-      ) => new Authentication(auth, jwt, tickets, revocations, deadlines),
+        monitor: WsMonitor,
+      ) => new Authentication(auth, jwt, tickets, revocations, deadlines, monitor),
     },
     {
       provide: WsSeal,
@@ -123,7 +120,7 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
     WsGateway,
     {
       provide: CONTEXT,
-      inject: [OPTIONS, WsClock, WsMonitor, WsSessions, Authentication, Deadlines],
+      inject: [OPTIONS, WsClock, WsMonitor, WsSessions, Authentication, Deadlines, TRACING],
       useFactory: (
         options: ResolvedOptions,
         clock: WsClock,
@@ -131,12 +128,24 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
         sessions: WsSessions,
         authentication: Authentication,
         deadlines: Deadlines,
+        tracing: Tracing | undefined,
       ): ConnectionContext => {
         const { revalidate, revalidateEveryMs } = options.auth;
         const revalidation = new Revalidation(revalidate, revalidateEveryMs, () => clock.now());
         const pending = new PendingRequests();
-        return { options, clock, monitor, sessions, authentication, deadlines, revalidation, pending };
+        const traffic = new Traffic(options.monitoring.metrics);
+        const shared = { options, clock, monitor, sessions, authentication, deadlines };
+        return { ...shared, revalidation, pending, traffic, tracing };
       },
+    },
+    {
+      provide: METRICS_SOURCE,
+      inject: [CONTEXT],
+      useFactory: ({ traffic, sessions, pending }: ConnectionContext): MetricsSource => ({
+        traffic,
+        sessions: () => sessions.countByPhase(),
+        inFlight: () => pending.size,
+      }),
     },
     {
       provide: WsGatewayAdapter,
@@ -151,6 +160,9 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
     WsValidationPipe,
     WsExceptionFilter,
     WsMonitor,
+    WsMetrics,
+    WsHealth,
+    WsHealthIndicator,
     WsClock,
     Authentication,
     JwtAuthenticator,
@@ -175,8 +187,11 @@ export class WsGatewayModule
     private readonly guard: WsGuard,
     private readonly pipe: WsValidationPipe,
     private readonly filter: WsExceptionFilter,
+    health: WsHealth,
   ) {
     super();
+    health.add(() => (adapter.isRefusing ? 'shutting down' : undefined));
+    health.add(() => authentication.problem);
   }
 
   // The base class's, with the type that a reader of the declaration looks for.

@@ -68,6 +68,12 @@ export class JwtAuthenticator extends Authenticator {
     for (const { keys } of this.#issuers) if (keys instanceof PublishedKeys) await keys.start();
   }
 
+  /** An issuer whose keys have never been there: its tokens cannot be told from forged ones. */
+  get problem(): string | undefined {
+    const without = this.#issuers.find(({ keys }) => keys instanceof PublishedKeys && keys.size === 0);
+    return without === undefined ? undefined : 'the keys of an issuer have not been fetched';
+  }
+
   /** How many verified tokens are remembered. */
   get size(): number {
     return this.#verified.size;

@@ -74,6 +74,11 @@ export class WsGatewayAdapter extends WsAdapter {
     await Promise.all([...this.#endpoints].filter(([, { own }]) => own).map(([port, { http }]) => listen(http, port)));
   }
 
+  /** True when a shutdown has begun. */
+  get isRefusing(): boolean {
+    return this.context.sessions.refusesNew;
+  }
+
   /** From here on upgrades get 503; sessions are served until drain() ends them. */
   refuseUpgrades(): void {
     this.context.sessions.refusesNew = true;

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Principal } from '../authentication/principal.js';
+import type { UpgradeTrace } from '../monitoring/tracing.js';
 import { GatewayError, specOf } from '../protocol/errors.js';
 import { isThenable } from '../thenable.js';
 import { addressOf } from './address.js';
@@ -20,6 +21,8 @@ export interface Handshake {
   readonly socket: Duplex;
   readonly head: Buffer;
   readonly lingering: Lingering;
+  /** Its span, where somebody keeps those. */
+  readonly trace?: UpgradeTrace | undefined;
 }
 
 /**
@@ -88,7 +91,9 @@ function accept(handshake: Handshake, clientAddress: string, principal: Principa
   server.handleUpgrade(request, socket, head, (ws) => {
     server.clients.delete(ws); // until it may be written to, see WsSession.open()
     ws.writeTo(socket);
-    open(new WsSession(ws, server, clientAddress), request, principal);
+    const session = new WsSession(ws, server, clientAddress);
+    handshake.trace?.accepted(session.id);
+    open(session, request, principal);
   });
 }
 
@@ -96,7 +101,8 @@ function accept(handshake: Handshake, clientAddress: string, principal: Principa
 const BEFORE_THE_UPGRADE: ReadonlySet<string> = new Set(['UNAUTHENTICATED', 'ORIGIN_FORBIDDEN']);
 
 /** A browser cannot read a refused handshake, so it is told after it, unless `auth.reject` says otherwise. */
-function reject({ server, request, socket, head, lingering }: Handshake, clientAddress: string, error: unknown): void {
+function reject(handshake: Handshake, clientAddress: string, error: unknown): void {
+  const { server, request, socket, head, lingering, trace } = handshake;
   const { monitor, options } = server.context;
   const isCoded = error instanceof GatewayError;
   if (isCoded && BEFORE_THE_UPGRADE.has(error.code)) throw error;
@@ -104,7 +110,8 @@ function reject({ server, request, socket, head, lingering }: Handshake, clientA
   if (options.auth.reject === 'handshake' && !(isCoded && specOf(error.code).status === undefined)) throw error;
   server.handleUpgrade(request, socket, head, (ws) => {
     server.clients.delete(ws);
-    turnAway(ws, error, monitor, clientAddress);
+    const failure = turnAway(ws, error, monitor, clientAddress);
+    trace?.refused(failure);
     lingering.add(socket);
   });
 }

@@ -1,5 +1,8 @@
 import type { FailureEvent, FailureLevel } from './events.js';
 import type { WsClock } from '../connection/clock.js';
+import { withPrivacy } from './privacy.js';
+import type { Privacy } from './privacy.js';
+import { scrub } from './scrub.js';
 
 /** What a line of the log says; the names are the same in every sink. */
 export type FailureRecord = FailureEvent & {
@@ -20,21 +23,32 @@ const MAX_BUCKETS = 512;
 
 /**
  * One line for each failure. What strangers can cause is sampled by code, so that nobody can flood the disk: a line
- * that comes after a gap says how many were left out.
+ * that comes after a gap says how many were left out. Personal data is shown as the options say.
  */
 export class FailureLog {
   readonly #buckets = new Map<string, { tokens: number; at: number; suppressed: number }>();
 
   constructor(
     private readonly sink: FailureSink,
+    private readonly show: Privacy,
     private readonly clock: Pick<WsClock, 'now'>,
   ) {}
 
   readonly listener = (event: FailureEvent): void => {
     const suppressed = isSampled(event.level) ? this.#take(`${event.level} ${event.code}`) : 0;
     if (suppressed === undefined) return;
-    this.sink.write(suppressed === 0 ? event : { ...event, suppressed });
+    this.sink.write({ ...this.#shown(event), ...(suppressed > 0 && { suppressed }) });
   };
+
+  #shown(event: FailureEvent): FailureEvent {
+    const { message, reason, stack } = event;
+    return {
+      ...withPrivacy(event, this.show),
+      message: scrub(message, this.show),
+      ...(reason !== undefined && { reason: scrub(reason, this.show) }),
+      ...(stack !== undefined && { stack: scrub(stack, this.show) }),
+    };
+  }
 
   /** @returns how many were left out since the last line, or undefined when this one is left out too */
   #take(kind: string): number | undefined {

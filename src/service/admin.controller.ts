@@ -1,9 +1,13 @@
-import { Body, Controller, Get, Header, HttpCode, Post, Query, UseGuards } from '@nestjs/common';
+import { Body, Controller, Get, Header, HttpCode, Post, Query, Req, UseGuards } from '@nestjs/common';
 import { IsInt, IsNotEmpty, IsNumber, IsOptional, IsString, Matches, Max, MaxLength, Min } from 'class-validator';
 import { WsSessions } from '../connection/sessions.js';
 import { dtoValidator } from '../gateway/dto-validator.js';
 import { GatewayError } from '../protocol/errors.js';
+import { addressOf } from '../connection/address.js';
+import { WsMonitor } from '../monitoring/events.js';
+import type { AdminEvent } from '../monitoring/events.js';
 import { BearerGuard, RequireScope } from './bearer.guard.js';
+import type { AuthenticatedRequest } from './bearer.guard.js';
 
 /** A session as an administrator sees it. */
 interface SessionItem {
@@ -38,16 +42,22 @@ const filters = dtoValidator(RevokeDto);
 @UseGuards(BearerGuard)
 @RequireScope('ws-gateway:admin')
 export class AdminController {
-  constructor(private readonly sessions: WsSessions) {}
+  constructor(
+    private readonly sessions: WsSessions,
+    private readonly monitor: WsMonitor,
+  ) {}
 
   @Get('sessions')
   @Header('Cache-Control', 'no-store')
-  async list(@Query() query: Record<string, unknown>): Promise<{ items: SessionItem[]; next?: string }> {
+  async list(
+    @Query() query: Record<string, unknown>,
+    @Req() request: AuthenticatedRequest,
+  ): Promise<{ items: SessionItem[]; next?: string }> {
     const { limit } = query;
     const number = typeof limit === 'string' && /^\d{1,4}$/.test(limit) ? Number(limit) : limit;
-    const page = this.sessions.list(
-      await queries.validate({ ...query, ...(limit !== undefined && { limit: number }) }),
-    );
+    const filter = await queries.validate({ ...query, ...(limit !== undefined && { limit: number }) });
+    const page = this.sessions.list(filter);
+    this.#tell(request, 'sessions.list', { ...(filter.subject !== undefined && { subject: filter.subject }) });
     const items = page.items.map(({ id, principal, clientAddress, connectedAt }) => ({
       id,
       subject: principal?.subject ?? null,
@@ -60,13 +70,25 @@ export class AdminController {
 
   @Post('revoke')
   @HttpCode(200)
-  async revoke(@Body() body: unknown): Promise<{ revoked: number }> {
+  async revoke(@Body() body: unknown, @Req() request: AuthenticatedRequest): Promise<{ revoked: number }> {
     const filter = await filters.validate(body);
     try {
-      return { revoked: this.sessions.revoke(filter) };
+      const revoked = this.sessions.revoke(filter);
+      const { sessionId, subject, ...details } = filter;
+      this.#tell(request, 'sessions.revoke', {
+        ...(sessionId !== undefined && { sessionId }),
+        ...(subject !== undefined && { subject }),
+        details: { ...details, revoked },
+      });
+      return { revoked };
     } catch (error) {
       if (error instanceof TypeError) throw new GatewayError('VALIDATION_FAILED', { message: error.message });
       throw error;
     }
+  }
+  /** Who did what, and to whom: for the audit. */
+  #tell({ principal, socket }: AuthenticatedRequest, act: string, rest: Partial<AdminEvent>): void {
+    const clientAddress = addressOf(socket);
+    this.monitor.emit({ kind: 'admin', actor: principal.subject, act, clientAddress, ...rest });
   }
 }

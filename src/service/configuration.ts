@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
+import { MIN_AUDIT_KEY_BYTES } from '../monitoring/audit/audit-record.js';
+import { DISCLOSURES, PRIVACY_DEFAULTS } from '../monitoring/privacy.js';
 import { isJsonObject } from '../protocol/message.js';
 import { resolveOptions, WsGatewayOptionsError } from '../ws-gateway.options.js';
 import type { WsGatewayOptions } from '../ws-gateway.options.js';
@@ -15,6 +17,10 @@ export interface ServiceConfiguration {
   readonly logFormat: LogFormat;
   readonly errorLogFile: string | undefined;
   readonly tls: { readonly cert: Buffer; readonly key: Buffer } | undefined;
+  /** `AUDIT_LOG_FILE` and `AUDIT_KEY`; undefined when there is no audit. */
+  readonly audit: { readonly path: string; readonly key: string | undefined } | undefined;
+  /** True when everybody may read the metrics. @default false */
+  readonly metricsPublic: boolean;
   readonly gateway: WsGatewayOptions;
   /** Whether `email` asks the DNS if an address can be delivered to. @default false */
   readonly checkMx: boolean;
@@ -52,6 +58,7 @@ const OPTION_OF = {
   DATA_KEYS: 'sealing.keys',
   FINGERPRINT_KEYS: 'fingerprints.keys',
   EMAIL_DNS_SERVERS: 'email.servers',
+  LOG_PSEUDONYM_KEY: 'privacy.key',
 } as const;
 
 const KEY_VARIABLES = ['JWT_SECRET', 'JWT_PUBLIC_KEY', 'JWKS_URI'] as const;
@@ -100,7 +107,14 @@ export function readConfiguration(environment: NodeJS.ProcessEnv, isTerminal: bo
     DATA_KEYS: get('DATA_KEYS'),
     FINGERPRINT_KEYS: get('FINGERPRINT_KEYS'),
     EMAIL_DNS_SERVERS: list('EMAIL_DNS_SERVERS'),
+    LOG_PSEUDONYM_KEY: get('LOG_PSEUDONYM_KEY'),
   };
+  for (const [field, disclosure] of disclosuresOf(get('LOG_PERSONAL_DATA'), problems)) {
+    assign(options, `privacy.${field}`, disclosure);
+  }
+  if (!isJsonObject(options.monitoring) || options.monitoring.metrics === undefined) {
+    assign(options, 'monitoring.metrics', true);
+  }
   for (const [name, value] of Object.entries(given)) {
     if (value !== undefined) assign(options, OPTION_OF[name as keyof typeof OPTION_OF], value);
   }
@@ -119,6 +133,8 @@ export function readConfiguration(environment: NodeJS.ProcessEnv, isTerminal: bo
     logFormat: oneOf('LOG_FORMAT', LOG_FORMATS, isTerminal ? 'pretty' : 'json'),
     errorLogFile: writable('ERROR_LOG_FILE', get('ERROR_LOG_FILE'), problems),
     tls: tlsOf(get('TLS_CERT_FILE'), get('TLS_KEY_FILE'), problems),
+    audit: auditOf(get('AUDIT_LOG_FILE'), get('AUDIT_KEY'), problems),
+    metricsPublic: oneOf('METRICS_PUBLIC', ['true', 'false'], 'false') === 'true',
     gateway: options as unknown as WsGatewayOptions, // because optionProblems() has found nothing wrong with it
     checkMx: oneOf('EMAIL_CHECK_MX', ['true', 'false'], 'false') === 'true',
     ephemeralSecret,
@@ -193,6 +209,29 @@ function tlsOf(
   } catch {
     return void problems.push('TLS_CERT_FILE and TLS_KEY_FILE are not a certificate and its key in PEM');
   }
+}
+
+function auditOf(path: string | undefined, key: string | undefined, problems: string[]): ServiceConfiguration['audit'] {
+  if (path === undefined) return undefined;
+  if (key !== undefined && Buffer.byteLength(key) < MIN_AUDIT_KEY_BYTES) {
+    problems.push(`AUDIT_KEY must be at least ${MIN_AUDIT_KEY_BYTES} bytes`);
+  }
+  return { path, key };
+}
+
+/** `masked`, or `subject=pseudonym,address=masked`. */
+function disclosuresOf(value: string | undefined, problems: string[]): [field: string, disclosure: string][] {
+  if (value === undefined) return [];
+  const fields = Object.keys(PRIVACY_DEFAULTS);
+  const isDisclosure = (text: string): boolean => DISCLOSURES.some((one) => one === text);
+  if (isDisclosure(value)) return fields.map((field) => [field, value]);
+  const pairs = value.split(',').map((item) => item.split('=', 2).map((part) => part.trim()) as [string, string]);
+  const isRight = pairs.every(([field, disclosure = '']) => fields.includes(field) && isDisclosure(disclosure));
+  if (isRight) return pairs;
+  problems.push(
+    `LOG_PERSONAL_DATA must be one of ${DISCLOSURES.join(', ')}, or a list as subject=masked,address=pseudonym of ${fields.join(', ')}`,
+  );
+  return [];
 }
 
 function read(name: string, path: string, problems: string[]): Buffer | undefined {

@@ -7,7 +7,10 @@ import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { CorsOptions } from '@nestjs/common/interfaces/external/cors-options.interface.js';
 import type { Logger } from 'pino';
 import { isOriginAllowed } from '../connection/admission.js';
+import { SystemClock } from '../connection/clock.js';
+import type { AuditSink } from '../monitoring/audit/audit-sink.js';
 import { DEFAULTS } from '../ws-gateway.options.js';
+import { openAudit } from './audit.js';
 import { ConfigurationError, readConfiguration } from './configuration.js';
 import type { ServiceConfiguration } from './configuration.js';
 import { createPino, PinoLogger, PinoSink } from './logging.js';
@@ -28,8 +31,15 @@ export async function start(): Promise<void> {
   const configuration = readConfiguration(process.env, process.stdout.isTTY);
   const pino = await createPino(configuration);
   const sink = new PinoSink(pino, configuration.errorLogFile);
-  const app = await createApp(configuration, pino, sink);
-  const stop = drainOnSignals(app, configuration, pino, sink);
+  const audit = configuration.audit && (await openAudit(configuration.audit, new SystemClock(), pino));
+  const app = await createApp(configuration, pino, sink, audit?.sink).catch(async (error: unknown) => {
+    await audit?.close(); // it began before anything else, and says how it ended
+    throw error;
+  });
+  const stop = drainOnSignals(app, configuration, pino, async () => {
+    await audit?.close();
+    await sink.close();
+  });
   try {
     await app.listen(configuration.port, configuration.host);
   } catch (error) {
@@ -48,11 +58,12 @@ async function createApp(
   configuration: ServiceConfiguration,
   pino: Logger,
   sink: PinoSink,
+  auditSink: AuditSink | undefined,
 ): Promise<NestExpressApplication> {
-  const { checkMx, gateway, tls } = configuration;
+  const { gateway, tls } = configuration;
   // because Nest's type lacks minVersion, which it hands on to https.createServer()
   const httpsOptions: object | undefined = tls && { ...tls, minVersion: 'TLSv1.2' };
-  const app = await NestFactory.create<NestExpressApplication>(ServiceModule.forRoot(gateway, sink, checkMx), {
+  const app = await NestFactory.create<NestExpressApplication>(ServiceModule.forRoot(configuration, sink, auditSink), {
     logger: new PinoLogger(pino),
     abortOnError: false,
     bodyParser: false,
@@ -74,12 +85,12 @@ function drainOnSignals(
   app: NestExpressApplication,
   { gateway }: ServiceConfiguration,
   pino: Logger,
-  sink: PinoSink,
+  closeLogs: () => Promise<void>,
 ): () => Promise<void> {
   const drainMs = gateway.shutdown?.drainMs ?? DEFAULTS.shutdown.drainMs;
   const stop = async (): Promise<void> => {
     await app.close();
-    await sink.close();
+    await closeLogs();
   };
   let stopping = false;
   const onSignal = (signal: string): void => {
