@@ -46,6 +46,7 @@ export type { DisconnectData, ExceptionData, InboundMessage, MessageId } from '.
 
 export { Fingerprints } from './data-protection/fingerprint.js';
 export { KeyRing, KeyRingError } from './data-protection/key-ring.js';
+export { Sensitive } from './data-protection/sensitive.js';
 export { secretsEqual } from './data-protection/secrets-equal.js';
 export { WsSeal } from './data-protection/ws-seal.js';
 export type { SealBinding } from './data-protection/ws-seal.js';

@@ -260,6 +260,7 @@ export function resolveOptions(options: unknown, needsKeys = true): ResolvedOpti
   const shutdown = check.object(root.shutdown, 'shutdown', Object.keys(DEFAULTS.shutdown));
   const sealing = check.object(root.sealing, 'sealing', ['keys']);
   const fingerprints = check.object(root.fingerprints, 'fingerprints', ['keys']);
+  const sealingKeys = resolveKeyRing(check, sealing.keys, 'sealing.keys');
   const fingerprintKeys = resolveKeyRing(check, fingerprints.keys, 'fingerprints.keys');
   const errors = check.object(root.errors, 'errors', Object.keys(DEFAULTS.errors));
   const limit = (name: keyof typeof DEFAULTS.limits, min: number, max: number): number =>
@@ -291,7 +292,7 @@ export function resolveOptions(options: unknown, needsKeys = true): ResolvedOpti
     },
     compression: resolveCompression(check, root.compression),
     shutdown: { drainMs: check.integer(shutdown.drainMs, 'shutdown.drainMs', 1, 600_000, DEFAULTS.shutdown.drainMs) },
-    sealing: { keys: resolveKeyRing(check, sealing.keys, 'sealing.keys') },
+    sealing: { keys: sealingKeys },
     fingerprints: { keys: fingerprintKeys },
     email: resolveEmailOptions(check, root.email),
     monitoring: resolveMonitoring(check, root.monitoring),

@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http';
 import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
+import { withoutSensitive } from '../data-protection/sensitive.js';
 import { encode } from '../protocol/codec.js';
 import { closeCodeOf, GatewayError, isErrorCode, specOf } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
@@ -257,7 +258,7 @@ function encodeException(session: WsSession, failure: Failure, id: MessageId | u
   const { event } = session.server.context.options.errors;
   if (details === undefined) return encode(event, data, id);
   try {
-    return encode(event, { ...data, details }, id);
+    return encode(event, { ...data, details: withoutSensitive(details) }, id);
   } catch {
     return encode(event, data, id); // the application's own details cannot be serialised; the code still can
   }

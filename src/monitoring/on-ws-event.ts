@@ -6,10 +6,10 @@ import type { WsEventKind, WsEventListener, WsEvents, WsMonitor } from './events
 const METADATA = 'nestjs-ws-gateway:on-ws-event';
 
 /** A method that takes events of these kinds. */
-type Listening<Kind extends WsEventKind> = (
+type Listening<Kind extends WsEventKind> = <Method extends (event: WsEvents[Kind]) => unknown>(
   target: object,
   key: string | symbol,
-  descriptor: TypedPropertyDescriptor<(event: WsEvents[Kind]) => unknown>,
+  descriptor: TypedPropertyDescriptor<Method>,
 ) => void;
 
 /**

@@ -143,15 +143,15 @@ export class WsMetrics {
     total('received_bytes_total', 'Payload of messages received, in bytes', () => traffic.receivedBytes);
     total('sent_messages_total', 'Messages sent', () => traffic.sentMessages);
     total('sent_bytes_total', 'Frames sent, in bytes, before compression', () => traffic.sentBytes);
-    const delay = new Gauge({
-      name: `${METRICS_PREFIX}event_loop_delay_seconds`,
-      help: 'How late timers were since the metrics were read last, in seconds; the quantile 1 is the longest delay',
-      labelNames: ['quantile'],
-      registers,
-    });
     const utilization = new Gauge({
       name: `${METRICS_PREFIX}event_loop_utilization`,
       help: 'Share of the time since the metrics were read last in which the event loop was busy',
+      registers: [],
+    });
+    const delay: Gauge<'quantile'> = new Gauge({
+      name: `${METRICS_PREFIX}event_loop_delay_seconds`,
+      help: 'How late timers were since the metrics were read last, in seconds; the quantile 1 is the longest delay',
+      labelNames: ['quantile'],
       registers,
       collect: () => {
         const reading = this.#loop.read();
@@ -161,6 +161,7 @@ export class WsMetrics {
         utilization.set(reading.utilization);
       },
     });
+    registry.registerMetric(utilization); // after the one that reads it: a registry asks in this order
   }
 
   /** What happens, and is counted when it does. None of it is on the path of a message that goes well. */
