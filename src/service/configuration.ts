@@ -163,7 +163,8 @@ function optionProblems(options: Tree, given: Record<string, unknown>): string[]
     if (!(error instanceof WsGatewayOptionsError)) throw error;
     return error.problems.map((problem) => {
       const source = Object.entries(OPTION_OF).find(
-        ([name, path]) => given[name] !== undefined && problem.startsWith(`${path} `),
+        ([name, path]) =>
+          problem.startsWith(`${path} is needed`) || (given[name] !== undefined && problem.startsWith(`${path} `)),
       );
       return source === undefined ? problem : `${source[0]}${problem.slice(source[1].length)}`;
     });
