@@ -3,9 +3,9 @@ export { DEFAULTS, WsGatewayOptionsError } from './ws-gateway.options.js';
 export type {
   AuthOptions,
   CompressionOptions,
-  FirewallOptions,
   HeartbeatOptions,
   LimitOptions,
+  OverloadOptions,
   Revalidate,
   WsGatewayOptions,
 } from './ws-gateway.options.js';
@@ -22,6 +22,7 @@ export {
   CurrentPrincipal,
   CurrentSession,
   Public,
+  RateLimit,
   Roles,
   Scopes,
   UseConnectionGuard,
@@ -57,6 +58,11 @@ export { WsSessions } from './connection/sessions.js';
 export type { RevocationFilter, SessionFilter, SessionPage, SessionQuery } from './connection/sessions.js';
 export type { ConnectionAttempt, ConnectionGuard } from './connection/connection-guard.js';
 
+export { WsFirewall } from './firewall/firewall.js';
+export type { AddressLists, BanOptions } from './firewall/firewall.js';
+export type { Ban, BanTarget } from './firewall/bans.js';
+export type { FirewallOptions, FirewallRule } from './firewall/options.js';
+
 export { Authentication } from './authentication/authentication.js';
 export { Authenticator } from './authentication/authenticator.js';
 export type { AuthenticationContext } from './authentication/authenticator.js';
@@ -77,12 +83,12 @@ export type {
   AuthenticatedEvent,
   AuthenticationEvent,
   BanEvent,
-  BanTarget,
   BudgetEvent,
   BusEvent,
   FailureEvent,
   FailureLevel,
   FailureListener,
+  FirewallEvent,
   MessageEvent,
   RevocationEvent,
   WsEvent,

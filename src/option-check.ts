@@ -1,5 +1,6 @@
 import type { Type } from '@nestjs/common';
 import type { ClaimNames } from './authentication/claims.js';
+import { isRange } from './firewall/address-list.js';
 
 /** Collects problems instead of throwing at the first. A getter returns its fallback where there was one. */
 export class OptionCheck {
@@ -40,11 +41,30 @@ export class OptionCheck {
     return fallback;
   }
 
-  oneOf<T extends string>(value: unknown, at: string, allowed: readonly T[], fallback: T): T {
+  oneOf<T extends string | boolean | undefined>(value: unknown, at: string, allowed: readonly T[], fallback: T): T {
     if (value === undefined) return fallback;
     const found = allowed.find((candidate) => candidate === value);
     if (found === undefined) this.problem(at, `must be one of ${allowed.join(', ')}, got ${show(value)}`);
     return found ?? fallback;
+  }
+
+  /** A list of one whole number or more. */
+  integers(value: unknown, at: string, min: number, max: number): readonly number[] | undefined {
+    if (value === undefined) return undefined;
+    const isOne = (item: unknown): boolean =>
+      Number.isInteger(item) && (item as number) >= min && (item as number) <= max;
+    if (Array.isArray(value) && value.length > 0 && value.every(isOne)) return [...(value as number[])];
+    this.problem(at, `must be a list of integers from ${min} to ${max}, got ${show(value)}`);
+    return undefined;
+  }
+
+  /** Addresses and CIDR ranges. */
+  ranges(value: unknown, at: string): readonly string[] {
+    if (value === undefined) return [];
+    if (Array.isArray(value) && value.every(isRange)) return [...(value as string[])];
+    const wrong: unknown = Array.isArray(value) ? (value as unknown[]).find((item) => !isRange(item)) : value;
+    this.problem(at, `must hold addresses and CIDR ranges, got ${show(wrong)}`);
+    return [];
   }
 
   list<T extends string>(value: unknown, at: string, allowed: readonly T[]): readonly T[] | undefined {

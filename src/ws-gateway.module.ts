@@ -1,4 +1,4 @@
-import { ConfigurableModuleBuilder, Global, Inject, Logger, Module } from '@nestjs/common';
+import { ConfigurableModuleBuilder, Global, Inject, Module } from '@nestjs/common';
 import type { BeforeApplicationShutdown, DynamicModule, OnApplicationBootstrap, OnModuleDestroy } from '@nestjs/common';
 import { ApplicationConfig, HttpAdapterHost, ModuleRef, ModulesContainer } from '@nestjs/core';
 import { JwtService } from '@nestjs/jwt';
@@ -11,6 +11,10 @@ import { JwtAuthenticator } from './authentication/jwt-authenticator.js';
 import { Revocations } from './authentication/revocations.js';
 import { WsTickets } from './authentication/tickets.js';
 import { SystemClock, WsClock } from './connection/clock.js';
+import { endBanned } from './connection/banned.js';
+import { LoadGauge } from './firewall/load-gauge.js';
+import { WsFirewall } from './firewall/firewall.js';
+import type { BanNotice } from './firewall/firewall.js';
 import type { Swept } from './connection/heartbeat.js';
 import { PendingRequests } from './connection/pending.js';
 import { Revalidation } from './connection/revalidation.js';
@@ -119,8 +123,18 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
     WsExceptionFilter,
     WsGateway,
     {
+      provide: WsFirewall,
+      inject: [OPTIONS, WsClock, WsSessions, WsMonitor],
+      useFactory: ({ firewall, limits }: ResolvedOptions, clock: WsClock, sessions: WsSessions, monitor: WsMonitor) => {
+        const made = new WsFirewall(firewall, limits, () => clock.now());
+        const endSessions = (notice: BanNotice): void => endBanned(sessions, notice, clock.now());
+        made.subscribe((event) => monitor.emit(event), endSessions);
+        return made;
+      },
+    },
+    {
       provide: CONTEXT,
-      inject: [OPTIONS, WsClock, WsMonitor, WsSessions, Authentication, Deadlines, TRACING],
+      inject: [OPTIONS, WsClock, WsMonitor, WsSessions, Authentication, Deadlines, WsFirewall, TRACING],
       useFactory: (
         options: ResolvedOptions,
         clock: WsClock,
@@ -128,14 +142,16 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
         sessions: WsSessions,
         authentication: Authentication,
         deadlines: Deadlines,
+        firewall: WsFirewall,
         tracing: Tracing | undefined,
       ): ConnectionContext => {
         const { revalidate, revalidateEveryMs } = options.auth;
         const revalidation = new Revalidation(revalidate, revalidateEveryMs, () => clock.now());
         const pending = new PendingRequests();
+        const load = new LoadGauge(() => options.overload);
         const traffic = new Traffic(options.monitoring.metrics);
-        const shared = { options, clock, monitor, sessions, authentication, deadlines };
-        return { ...shared, revalidation, pending, traffic, tracing };
+        const shared = { options, clock, monitor, sessions, authentication, deadlines, firewall };
+        return { ...shared, load, revalidation, pending, traffic, tracing };
       },
     },
     {
@@ -156,6 +172,7 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
   exports: [
     WsSessions,
     WsTickets,
+    WsFirewall,
     WsGuard,
     WsValidationPipe,
     WsExceptionFilter,
@@ -175,8 +192,6 @@ export class WsGatewayModule
   extends ConfigurableModuleClass
   implements OnApplicationBootstrap, OnModuleDestroy, BeforeApplicationShutdown
 {
-  readonly #log = new Logger(WsGatewayModule.name);
-
   constructor(
     private readonly config: ApplicationConfig,
     private readonly modules: ModulesContainer,
@@ -190,7 +205,7 @@ export class WsGatewayModule
     health: WsHealth,
   ) {
     super();
-    health.add(() => (adapter.isRefusing ? 'shutting down' : undefined));
+    health.add(() => adapter.problem);
     health.add(() => authentication.problem);
   }
 
@@ -206,8 +221,6 @@ export class WsGatewayModule
         'WsGatewayModule installs the WebSocket adapter itself: take app.useWebSocketAdapter() out, or the module',
       );
     }
-    const { unenforced } = this.options;
-    if (unenforced.length > 0) this.#log.warn(`Not enforced in this version: ${unenforced.join(', ')}`);
     if (provides(this.modules, Authenticator)) {
       this.authentication.replaceAuthenticator(this.moduleRef.get(Authenticator, { strict: false }));
     }

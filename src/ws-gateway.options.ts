@@ -10,6 +10,8 @@ import { resolveKeyRing } from './data-protection/key-ring.js';
 import type { KeyRing } from './data-protection/key-ring.js';
 import { EMAIL_DEFAULTS, resolveEmailOptions } from './email/options.js';
 import type { EmailOptions, ResolvedEmailOptions } from './email/options.js';
+import { FIREWALL_DEFAULTS, resolveFirewall } from './firewall/options.js';
+import type { FirewallOptions, ResolvedFirewall } from './firewall/options.js';
 import { MONITORING_DEFAULTS, resolveMonitoring, resolvePrivacy } from './monitoring/options.js';
 import type { MonitoringOptions, ResolvedMonitoring } from './monitoring/options.js';
 import { PRIVACY_DEFAULTS } from './monitoring/privacy.js';
@@ -58,31 +60,10 @@ export interface AuthOptions {
 /** May the principal's session go on? */
 export type Revalidate = (principal: Principal) => boolean | Principal | Promise<boolean | Principal>;
 
-export interface FirewallOptions {
-  /**
-   * Origins that may connect, as `https://app.example.com` or `https://*.example.com` (any one or more labels).
-   * Unset: an Origin is refused unless it is the server's own host. Requests without an Origin pass.
-   */
-  origins?: readonly string[];
-  /** Not enforced in this version, so anything but an empty list stops the start. */
-  allow?: readonly string[];
-  /** Not enforced in this version, so anything but an empty list stops the start. */
-  deny?: readonly string[];
-  /** This and what follows is not enforced in this version; the start says so of each that is set. */
-  exempt?: readonly string[];
-  trustProxy?: boolean | number | readonly string[];
-  maxConnections?: number | null;
-  maxConnectionsPerAddress?: number | null;
-  handshakesPerSecondPerAddress?: number | null;
-  handshakeBurstPerAddress?: number | null;
-  ban?: { violations?: number; withinMs?: number; forMs?: readonly number[] };
-  dryRun?: boolean | readonly string[];
-}
-
 export interface LimitOptions {
   /** Largest message accepted, in bytes, 1 to 16_777_216; a larger one closes with 1009. @default 65_536 */
   maxMessageBytes?: number;
-  /** Most fragments a message may come in, 1 to 16_384; more close with 1009. @default 1_024 */
+  /** Most fragments a message may come in, 1 to 131_072; more close with 1009. @default 1_024 */
   maxFragments?: number;
   /** Deepest nesting of a message, its envelope included, 2 to 1_000. @default 32 */
   maxJsonDepth?: number;
@@ -96,14 +77,28 @@ export interface LimitOptions {
   handlerTimeoutMs?: number;
   /** Most bytes queued for a peer that does not read, 1 to 268_435_456; more close with 4113. @default 1_048_576 */
   maxOutboundBytes?: number;
-  /** Not enforced in this version; the start says so when it is set. `Infinity` is off. */
+  /** Most bytes queued for all peers together, 1_048_576 to 68_719_476_736; over it those with most to read are closed with 4113. @default 268_435_456 */
+  maxOutboundBytesTotal?: number;
+  /** Most bytes of messages that are begun and not complete, of all peers together, in the same range; over it those with most are closed with 1013. @default 268_435_456 */
+  maxReceivingBytesTotal?: number;
+  /** How long a message, or a frame, may take to arrive, in milliseconds, 1 to 3_600_000; a longer one closes with 4108. @default 30_000 */
+  messageTimeoutMs?: number;
+  /** Messages of a session in a second, in the long run; `Infinity`, or `null`, is off. @default 50 */
   messagesPerSecond?: number | null;
-  /** Not enforced in this version; the start says so when it is set. `Infinity` is off. */
+  /** Messages of a session at once; as many more, while the budget is empty, close with 4129. @default 100 */
   messageBurst?: number | null;
-  /** Not enforced in this version; the start says so when it is set. `Infinity` is off. */
+  /** Messages of all sessions of a subject in a second; `Infinity`, or `null`, is off. @default 200 */
   messagesPerSecondPerSubject?: number | null;
-  /** Not enforced in this version; the start says so when it is set. `Infinity` is off. */
+  /** Bytes of a session's messages in a second; `Infinity`, or `null`, is off. @default 1_048_576 */
   bytesPerSecond?: number | null;
+}
+
+/** When the process has more to do than it can. */
+export interface OverloadOptions {
+  /** Mean delay of the event loop over a second, in milliseconds, 10 to 60_000; `Infinity`, or `null`, is off. @default 500 */
+  maxEventLoopDelayMs?: number | null;
+  /** Heap in use, in percent of what V8 may have, 1 to 100; `Infinity`, or `null`, is off. @default 90 */
+  maxHeapPercent?: number | null;
 }
 
 /** Times are kept by a sweep every 250 ms, so shorter ones are as long as that. */
@@ -126,6 +121,7 @@ export interface WsGatewayOptions {
   auth: AuthOptions;
   firewall?: FirewallOptions;
   limits?: LimitOptions;
+  overload?: OverloadOptions;
   heartbeat?: HeartbeatOptions;
   /** permessage-deflate (RFC 7692), without context takeover; `true` for its defaults. @default false */
   compression?: boolean | CompressionOptions;
@@ -177,7 +173,16 @@ export const DEFAULTS = Object.freeze({
     maxStreams: 64,
     handlerTimeoutMs: 30_000,
     maxOutboundBytes: 1_048_576,
+    maxOutboundBytesTotal: 268_435_456,
+    maxReceivingBytesTotal: 268_435_456,
+    messageTimeoutMs: 30_000,
+    messagesPerSecond: 50,
+    messageBurst: 100,
+    messagesPerSecondPerSubject: 200,
+    bytesPerSecond: 1_048_576,
   }),
+  firewall: FIREWALL_DEFAULTS,
+  overload: Object.freeze({ maxEventLoopDelayMs: 500, maxHeapPercent: 90 }),
   heartbeat: Object.freeze({ intervalMs: 25_000, timeoutMs: 10_000 }),
   compression: Object.freeze({ thresholdBytes: 1_024 }),
   shutdown: Object.freeze({ drainMs: 10_000 }),
@@ -207,8 +212,9 @@ export interface ResolvedOptions {
     readonly revalidateEveryMs: number;
     readonly connectionGuards: readonly (Type<ConnectionGuard> | ConnectionGuard)[];
   };
-  readonly firewall: { readonly origins: readonly string[] | undefined };
+  readonly firewall: ResolvedFirewall;
   readonly limits: Readonly<Record<keyof typeof DEFAULTS.limits, number>>;
+  readonly overload: Readonly<Record<keyof OverloadOptions, number>>;
   readonly heartbeat: Readonly<Required<HeartbeatOptions>>;
   readonly compression: Readonly<Required<CompressionOptions>> | false;
   readonly shutdown: { readonly drainMs: number };
@@ -218,8 +224,6 @@ export interface ResolvedOptions {
   readonly monitoring: ResolvedMonitoring;
   readonly privacy: PrivacyOptions;
   readonly errors: { readonly event: string };
-  /** Names of options that are set and have no effect in this version. */
-  readonly unenforced: readonly string[];
 }
 
 /** Bad options stop the start; the message names every one of them. */
@@ -244,6 +248,7 @@ export function resolveOptions(options: unknown, needsKeys = true): ResolvedOpti
     'auth',
     'firewall',
     'limits',
+    'overload',
     'heartbeat',
     'compression',
     'shutdown',
@@ -254,8 +259,9 @@ export function resolveOptions(options: unknown, needsKeys = true): ResolvedOpti
     'privacy',
     'errors',
   ]);
-  const firewall = check.object(root.firewall, 'firewall', ['origins', 'allow', 'deny', ...UNENFORCED.firewall]);
-  const limits = check.object(root.limits, 'limits', [...Object.keys(DEFAULTS.limits), ...UNENFORCED.limits]);
+  const firewall = resolveFirewall(check, root.firewall);
+  const limits = check.object(root.limits, 'limits', Object.keys(DEFAULTS.limits));
+  const overload = check.object(root.overload, 'overload', Object.keys(DEFAULTS.overload));
   const heartbeat = check.object(root.heartbeat, 'heartbeat', Object.keys(DEFAULTS.heartbeat));
   const shutdown = check.object(root.shutdown, 'shutdown', Object.keys(DEFAULTS.shutdown));
   const sealing = check.object(root.sealing, 'sealing', ['keys']);
@@ -265,20 +271,45 @@ export function resolveOptions(options: unknown, needsKeys = true): ResolvedOpti
   const errors = check.object(root.errors, 'errors', Object.keys(DEFAULTS.errors));
   const limit = (name: keyof typeof DEFAULTS.limits, min: number, max: number): number =>
     check.integer(limits[name], `limits.${name}`, min, max, DEFAULTS.limits[name]);
+  const budget = (name: keyof typeof DEFAULTS.limits, max: number): number =>
+    check.count(limits[name], `limits.${name}`, 1, max, DEFAULTS.limits[name]);
 
   const resolved: ResolvedOptions = {
     path: check.path(root.path, 'path', DEFAULTS.path),
     auth: resolveAuth(check, root.auth, firewall.origins, needsKeys),
-    firewall: { origins: check.origins(firewall.origins, 'firewall.origins') },
+    firewall,
     limits: {
       maxMessageBytes: limit('maxMessageBytes', 1, 16_777_216),
-      maxFragments: limit('maxFragments', 1, 16_384),
+      maxFragments: limit('maxFragments', 1, 131_072),
       maxJsonDepth: limit('maxJsonDepth', 2, 1_000),
       maxBadFrames: limit('maxBadFrames', 1, 1_000_000),
       maxConcurrentMessages: limit('maxConcurrentMessages', 1, 10_000),
       maxStreams: limit('maxStreams', 1, 100_000),
       handlerTimeoutMs: limit('handlerTimeoutMs', 1, 3_600_000),
       maxOutboundBytes: limit('maxOutboundBytes', 1, 268_435_456),
+      maxOutboundBytesTotal: limit('maxOutboundBytesTotal', 1_048_576, 68_719_476_736),
+      maxReceivingBytesTotal: limit('maxReceivingBytesTotal', 1_048_576, 68_719_476_736),
+      messageTimeoutMs: limit('messageTimeoutMs', 1, 3_600_000),
+      messagesPerSecond: budget('messagesPerSecond', 10_000_000),
+      messageBurst: budget('messageBurst', 10_000_000),
+      messagesPerSecondPerSubject: budget('messagesPerSecondPerSubject', 10_000_000),
+      bytesPerSecond: budget('bytesPerSecond', 68_719_476_736),
+    },
+    overload: {
+      maxEventLoopDelayMs: check.count(
+        overload.maxEventLoopDelayMs,
+        'overload.maxEventLoopDelayMs',
+        10,
+        60_000,
+        DEFAULTS.overload.maxEventLoopDelayMs,
+      ),
+      maxHeapPercent: check.count(
+        overload.maxHeapPercent,
+        'overload.maxHeapPercent',
+        1,
+        100,
+        DEFAULTS.overload.maxHeapPercent,
+      ),
     },
     heartbeat: {
       intervalMs: check.integer(
@@ -298,7 +329,6 @@ export function resolveOptions(options: unknown, needsKeys = true): ResolvedOpti
     monitoring: resolveMonitoring(check, root.monitoring),
     privacy: resolvePrivacy(check, root.privacy, fingerprintKeys),
     errors: { event: check.text(errors.event, 'errors.event', 1, 128) ?? DEFAULTS.errors.event },
-    unenforced: unenforcedOf(check, { firewall, limits }),
   };
   if (check.problems.length > 0) throw new WsGatewayOptionsError(check.problems);
   return deepFreeze(resolved);
@@ -307,7 +337,7 @@ export function resolveOptions(options: unknown, needsKeys = true): ResolvedOpti
 function resolveAuth(
   check: OptionCheck,
   value: unknown,
-  origins: unknown,
+  origins: readonly string[] | undefined,
   needsKeys: boolean,
 ): ResolvedOptions['auth'] {
   const { jwt: _, ...defaults } = DEFAULTS.auth;
@@ -322,7 +352,7 @@ function resolveAuth(
   if (sources.includes('cookie')) {
     if (auth.cookie === undefined) check.problem(`${at}.cookie`, 'must name the cookie that holds the token');
     // A browser sends the cookie for any page that asks, so which pages may has to be known.
-    if (!Array.isArray(origins) || origins.length === 0)
+    if (origins === undefined || origins.length === 0)
       check.problem('firewall.origins', 'must list the origins that may connect, since auth.sources has "cookie"');
   }
   return {
@@ -355,35 +385,6 @@ function resolveAuth(
     revalidateEveryMs: integer('revalidateEveryMs', 1_000, 86_400_000),
     connectionGuards: check.instances<ConnectionGuard>(auth.connectionGuards, `${at}.connectionGuards`, 'canConnect'),
   };
-}
-
-/** Options of the design whose enforcement is still to come. A list that should keep somebody out is no mere wish. */
-const UNENFORCED = {
-  firewall: [
-    'exempt',
-    'trustProxy',
-    'maxConnections',
-    'maxConnectionsPerAddress',
-    'handshakesPerSecondPerAddress',
-    'handshakeBurstPerAddress',
-    'ban',
-    'dryRun',
-  ],
-  limits: ['messagesPerSecond', 'messageBurst', 'messagesPerSecondPerSubject', 'bytesPerSecond'],
-} as const;
-
-function unenforcedOf(check: OptionCheck, given: Record<keyof typeof UNENFORCED, Record<string, unknown>>): string[] {
-  for (const list of ['allow', 'deny']) {
-    const value = given.firewall[list];
-    const isEmpty = value === undefined || (Array.isArray(value) && value.length === 0);
-    if (!isEmpty) check.problem(`firewall.${list}`, 'is not enforced in this version: keep addresses out elsewhere');
-  }
-  const off: readonly unknown[] = [undefined, null, false, Infinity];
-  return Object.entries(UNENFORCED).flatMap(([group, names]) =>
-    names
-      .filter((name) => !off.includes(given[group as keyof typeof UNENFORCED][name]))
-      .map((name) => `${group}.${name}`),
-  );
 }
 
 function resolveCompression(check: OptionCheck, value: unknown): Required<CompressionOptions> | false {

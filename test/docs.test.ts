@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { ERRORS, type ErrorSpec } from '../src/protocol/errors.js';
 import { DEFAULTS } from '../src/ws-gateway.options.js';
@@ -81,4 +81,15 @@ it('the package is versioned like its changelog and says what it supports', () =
   const { version, engines } = JSON.parse(read('package.json')) as { version: string; engines: { node: string } };
   expect(read('SECURITY.md')).toContain(`${version.split('.').slice(0, 2).join('.')}.x`);
   expect(engines.node).toBe('>=20.19');
+});
+
+it('the checklist of SECURITY.md names tests that there are', () => {
+  const tests = readdirSync(new URL('.', import.meta.url), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.test.ts'))
+    .map((file) => read(`test/${file}`))
+    .join('\n');
+  const rows = [...read('SECURITY.md').matchAll(/^\| §.*\| ([^|]+?) +\|$/gm)].map(([, name = '']) => name);
+  expect(rows.length).toBe(12);
+  for (const name of rows)
+    expect([name, tests.includes(`${name}'`) || tests.includes(`${name}: `)]).toEqual([name, true]);
 });

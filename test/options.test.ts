@@ -37,10 +37,9 @@ describe('resolveOptions', () => {
     expect(rest).toEqual({
       ...defaults,
       compression: false,
-      firewall: { origins: undefined },
+      firewall: { ...defaults.firewall, origins: undefined, proxyHeader: undefined, dryRun: [] },
       sealing: { keys: undefined },
       fingerprints: { keys: undefined },
-      unenforced: [],
     });
     expect(restOfAuth).toEqual(authDefaults);
     expect([cookie, revalidate, connectionGuards]).toEqual([undefined, undefined, []]);
@@ -93,29 +92,6 @@ describe('resolveOptions', () => {
       expect(problems.some((problem) => problem.startsWith(`${name} `))).toBe(true);
     }
     expect(problems).toContain('limits.maxMessageBytes must be an integer from 1 to 16777216, got Infinity');
-  });
-
-  it('takes options that are still to be enforced, says which, and no list that should keep somebody out', () => {
-    const firewall = { allow: [], deny: [], trustProxy: false, maxConnections: 5, dryRun: ['bans'] };
-    const { unenforced } = resolveOptions({
-      auth: { jwt },
-      firewall,
-      limits: { messageBurst: Infinity, bytesPerSecond: 1 },
-    });
-    expect(unenforced).toEqual(['firewall.maxConnections', 'firewall.dryRun', 'limits.bytesPerSecond']);
-    expect(problemsOf({ auth: { jwt }, firewall: { deny: ['10.0.0.1'] } })[0]).toContain(
-      'firewall.deny is not enforced',
-    );
-  });
-
-  it('names every bad key of a ring, and shows none', () => {
-    const short = Buffer.alloc(31, 1).toString('base64url');
-    const problems = problemsOf({ auth: { jwt }, sealing: { keys: `a:${short},b` }, fingerprints: { keys: 5 } });
-    expect(problems).toEqual([
-      'sealing.keys entry 1 has a key of 31 bytes, it must have 32',
-      'sealing.keys entry 2 has no "kid:" before its key',
-      'fingerprints.keys must be a string: kid:base64url,kid:base64url, the newest first',
-    ]);
   });
 
   it('never shows a secret', () => {

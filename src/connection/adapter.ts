@@ -6,12 +6,19 @@ import { WsAdapter } from '@nestjs/platform-ws';
 import { Heartbeat } from './heartbeat.js';
 import type { Swept } from './heartbeat.js';
 import { Lingering } from './lingering.js';
+import { Newcomers } from './newcomers.js';
 import { GatewayServer } from './server.js';
+import { Shedding } from './shedding.js';
 import type { ConnectionContext } from './server.js';
 import { Endpoint, pathOf } from './upgrade.js';
 
 /** The port that stands for the application's own HTTP server, as in `@WebSocketGateway()`. */
 const APPLICATION_PORT = 0;
+
+/** The share of `shutdown.drainMs` over which the closes are spread, and how many of them there are at least at a time. */
+const PACED_OVER = 0.5;
+const AT_LEAST = 50;
+const TICK_MS = 50;
 
 /** The share of `shutdown.drainMs` after which requests in flight are waited for no longer, and the one that cuts TCP. */
 const END_ALL_AT = 0.75;
@@ -26,6 +33,7 @@ export class WsGatewayAdapter extends WsAdapter {
   readonly #log = new Logger(WsGatewayAdapter.name);
   readonly #endpoints = new Map<number, Endpoint>();
   readonly #lingering: Lingering;
+  readonly #newcomers: Newcomers;
   readonly #heartbeat: Heartbeat;
 
   /** @param tables what else is to be swept */
@@ -35,9 +43,12 @@ export class WsGatewayAdapter extends WsAdapter {
     tables: readonly Swept[],
   ) {
     super();
-    const { clock, sessions, pending, deadlines, revalidation, options } = context;
+    const { clock, sessions, pending, deadlines, revalidation, firewall, load, options } = context;
     this.#lingering = new Lingering(() => clock.now());
-    const swept = [deadlines, sessions, revalidation, this.#lingering, ...tables];
+    this.#newcomers = new Newcomers(() => clock.now());
+    const shedding = new Shedding(sessions, load, () => options.limits);
+    const own = [this.#lingering, this.#newcomers, shedding];
+    const swept = [deadlines, load, sessions, revalidation, firewall, ...own, ...tables];
     this.#heartbeat = new Heartbeat(clock, pending, options.limits.handlerTimeoutMs, swept);
   }
 
@@ -70,13 +81,16 @@ export class WsGatewayAdapter extends WsAdapter {
   /** Handlers are bound: gateways on ports of their own listen, and the sweep begins. */
   async start(): Promise<void> {
     await this.context.authentication.start();
+    this.context.load.start();
     this.#heartbeat.start();
     await Promise.all([...this.#endpoints].filter(([, { own }]) => own).map(([port, { http }]) => listen(http, port)));
   }
 
-  /** True when a shutdown has begun. */
-  get isRefusing(): boolean {
-    return this.context.sessions.refusesNew;
+  /** Why nobody is let in; undefined while clients are. */
+  get problem(): string | undefined {
+    const { sessions, load } = this.context;
+    if (sessions.refusesNew) return 'shutting down';
+    return load.isOverloaded ? 'overloaded' : undefined;
   }
 
   /** From here on upgrades get 503; sessions are served until drain() ends them. */
@@ -96,8 +110,12 @@ export class WsGatewayAdapter extends WsAdapter {
     // The hard end: whatever is left then has had its disconnect and been cut.
     let giveUp: () => void = () => undefined;
     const timeOver = new Promise<void>((resolve) => (giveUp = resolve));
-    const stop = clock.every(50, () => {
+    // Closed all at once, they would all come back at once.
+    const perTick = Math.max(AT_LEAST, Math.ceil((sessions.count() * TICK_MS) / (drainMs * PACED_OVER)));
+    sessions.endSome(perTick);
+    const stop = clock.every(TICK_MS, () => {
       const elapsed = clock.now() - begun;
+      sessions.endSome(perTick);
       if (elapsed >= drainMs * END_ALL_AT) sessions.endAll();
       if (elapsed >= drainMs * TERMINATE_AT) sessions.terminateAll();
       if (elapsed >= drainMs) giveUp();
@@ -121,6 +139,7 @@ export class WsGatewayAdapter extends WsAdapter {
 
   override async dispose(): Promise<void> {
     this.#heartbeat.stop();
+    this.context.load.stop();
     this.#lingering.destroyAll();
     for (const [port, endpoint] of this.#endpoints) {
       endpoint.dispose();
@@ -141,7 +160,7 @@ export class WsGatewayAdapter extends WsAdapter {
     const { httpAdapter } = this.host; // read here and not earlier: it is not there when the module is made
     const http = own ? createServer() : (httpAdapter.getHttpServer() as HttpServer);
     if (own) http.on('error', (error) => this.#log.error(error));
-    const endpoint = new Endpoint(http, own, this.context, this.#lingering);
+    const endpoint = new Endpoint(http, own, this.context, this.#lingering, this.#newcomers);
     if (!own) {
       httpAdapter.use((request: IncomingMessage, response: ServerResponse, next: () => void) =>
         endpoint.request(request, response, next),

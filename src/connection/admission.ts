@@ -1,4 +1,6 @@
 import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { Client } from '../firewall/firewall.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { ConnectionContext } from './server.js';
 
@@ -23,41 +25,20 @@ export function checkHandshake(request: IncomingMessage): void {
 /**
  * May this peer connect at all? The cheapest question comes first.
  *
- * @throws GatewayError SHUTTING_DOWN, ORIGIN_FORBIDDEN
+ * @returns who it is; the connection counts when it is let in
+ * @throws GatewayError SHUTTING_DOWN, OVERLOADED, BAD_UPGRADE, IP_FORBIDDEN, BANNED, TOO_MANY_CONNECTIONS, ORIGIN_FORBIDDEN
  */
-export function admit(request: IncomingMessage, { options, sessions }: ConnectionContext): void {
+export function admit(
+  request: IncomingMessage,
+  socket: Duplex,
+  { options, sessions, firewall, load }: ConnectionContext,
+): Client {
   if (sessions.refusesNew) throw new GatewayError('SHUTTING_DOWN', { retryAfterMs: options.shutdown.drainMs });
-  const { origin, host } = request.headers;
-  if (origin !== undefined && !isOriginAllowed(origin, host ?? '', options.firewall.origins)) {
-    throw new GatewayError('ORIGIN_FORBIDDEN');
-  }
-}
-
-/**
- * Origins are compared after parsing (RFC 6454): as text, `https://app.example.com.evil.test` would share a prefix.
- *
- * @param allowed exact origins and `https://*.example.com`; undefined means the server's own host and nothing else
- */
-export function isOriginAllowed(origin: string, host: string, allowed: readonly string[] | undefined): boolean {
-  if (allowed === undefined && (origin === `https://${host}` || origin === `http://${host}`)) return true; // the usual case
-  const url = parse(origin);
-  if (url === undefined) return false; // "null", too: an opaque origin is nobody's
-  if (url.protocol !== 'http:' && url.protocol !== 'https:') return false;
-  if (allowed === undefined) return url.host === ownHost(url.protocol, host);
-  return allowed.some((pattern) => matches(url, pattern));
-}
-
-/** The Host header with the default port of the origin's scheme taken off, as URL does for the origin. */
-function ownHost(protocol: string, host: string): string | undefined {
-  return parse(`${protocol}//${host}`)?.host;
-}
-
-function parse(text: string): URL | undefined {
-  return URL.canParse(text) ? new URL(text) : undefined;
-}
-
-function matches(url: URL, pattern: string): boolean {
-  if (!pattern.includes('://*.')) return url.origin === new URL(pattern).origin;
-  const base = new URL(pattern.replace('://*.', '://'));
-  return url.protocol === base.protocol && url.port === base.port && url.hostname.endsWith(`.${base.hostname}`);
+  if (load.isOverloaded) throw new GatewayError('OVERLOADED', { retryAfterMs: 5_000 });
+  firewall.checkCapacity();
+  const client = firewall.clientOf(request, socket);
+  firewall.checkLists(client);
+  firewall.checkRates(client);
+  firewall.checkOrigin(client, request);
+  return client;
 }

@@ -64,7 +64,7 @@ export function end(session: WsSession, thrown: unknown, details: EndDetails = {
 
 function endWith(session: WsSession, failure: Failure, details: EndDetails): void {
   session.closing();
-  const closeCode = sayGoodbye(session.socket, failure, details);
+  const closeCode = sayGoodbye(session.socket, failure, details, session.server.takeRaw === undefined);
   report(session, 'connection', failure, details.level ?? levelOf(failure.code), { ...details, closeCode });
 }
 
@@ -81,6 +81,7 @@ function sayGoodbye(
   socket: WebSocket,
   { code, message, retryable, retryAfterMs }: Failure,
   details: EndDetails,
+  speaksEnvelopes = true,
 ): number {
   const reconnect = details.reconnect ?? specOf(code).reconnect ?? retryable;
   const closeCode = details.closeCode ?? closeCodeOf(code, reconnect);
@@ -91,7 +92,7 @@ function sayGoodbye(
     reconnect,
     ...(retryAfterMs !== undefined && { retryAfterMs }),
   };
-  socket.send(encode('disconnect', data));
+  if (speaksEnvelopes) socket.send(encode('disconnect', data));
   socket.close(closeCode, code);
   return closeCode;
 }
@@ -243,7 +244,20 @@ function report(
     ...(closeCode !== undefined && { closeCode }),
     ...(durationMs !== undefined && { durationMs }),
   });
+  if (VIOLATIONS.has(failure.code)) {
+    context.firewall.violation(session.client, session, failure.code === 'RATE_LIMITED');
+  }
 }
+
+/** Codes of what counts towards a ban. */
+const VIOLATIONS: ReadonlySet<ErrorCode> = new Set([
+  'TOKEN_INVALID',
+  'BAD_FRAME',
+  'UNKNOWN_EVENT',
+  'RATE_LIMITED',
+  'PROTOCOL_VIOLATION',
+  'INVALID_UTF8',
+]);
 
 function encodeException(session: WsSession, failure: Failure, id: MessageId | undefined): string {
   const { code, message, retryable, retryAfterMs, details, incidentId } = failure;

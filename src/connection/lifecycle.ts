@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Principal } from '../authentication/principal.js';
 import { GatewayError } from '../protocol/errors.js';
 import { end, reportClosedByPeer, reportStray } from './failure.js';
-import { receive } from './receive.js';
+import { overBudget, receive } from './receive.js';
 import type { WsSession } from './session.js';
 import { isThenable } from '../thenable.js';
 
@@ -61,14 +61,35 @@ function connect(session: WsSession, request: IncomingMessage): Promise<unknown>
 }
 
 export function onMessage(session: WsSession, data: Buffer, isBinary: boolean): void {
-  if (isBinary) end(session, new GatewayError('UNSUPPORTED_DATA'));
+  session.received();
+  // Charged when it comes, and before it is looked at: a bad frame is not free.
+  const wait = session.server.context.firewall.charge(session, data.length);
+  if (wait > 0) overBudget(session, data, wait);
+  else if (session.server.takeRaw !== undefined) handRaw(session, data, isBinary);
+  else if (isBinary) end(session, new GatewayError('UNSUPPORTED_DATA'));
   else receive(session, data);
+}
+
+/** A ping or a pong counts like a message. */
+export function onControl(session: WsSession, data: Buffer): void {
+  const wait = session.server.context.firewall.charge(session, data.length);
+  if (wait > 0) overBudget(session, undefined, wait);
+}
+
+function handRaw(session: WsSession, data: Buffer, isBinary: boolean): void {
+  try {
+    if (session.isLive) session.server.takeRaw?.(session, data, isBinary);
+  } catch (error) {
+    end(session, error);
+  }
 }
 
 export function onClose(session: WsSession, closeCode: number): void {
   if (session.isLive) reportClosedByPeer(session, closeCode);
   session.closed();
   session.server.context.sessions.delete(session);
+  session.server.context.revalidation.forget(session);
+  if (session.subjectPeer !== undefined) session.server.context.firewall.part(session.subjectPeer);
   session.server.clients.delete(session.socket);
   if (session.opening === undefined) disconnect(session, closeCode);
   else void session.opening.then(() => disconnect(session, closeCode));

@@ -5,7 +5,7 @@ import { GatewayError } from '../protocol/errors.js';
 import { isBareToken } from '../protocol/message.js';
 import type { InboundMessage } from '../protocol/message.js';
 import type { MessageTrace } from '../monitoring/tracing.js';
-import { fail, reportStray } from './failure.js';
+import { end, fail, reportStray } from './failure.js';
 import type { Answerable } from './failure.js';
 import { beginning, measure } from './measure.js';
 import { PendingRequest } from './pending.js';
@@ -49,6 +49,26 @@ export function receive(session: WsSession, bytes: Buffer): void {
 
 function traced(trace: MessageTrace, route: Route, session: WsSession, message: InboundMessage): unknown {
   return trace.run(() => route.call(session, message));
+}
+
+/**
+ * A message that no budget is left for. It is looked at only for its `id`, so that no client waits for an answer, and that no
+ * more than `messageBurst` times: with the last of them the session ends.
+ */
+export function overBudget(session: WsSession, bytes: Buffer | undefined, retryAfterMs: number): void {
+  if (!session.isLive) return;
+  const { firewall, options } = session.server.context;
+  const error = new GatewayError('RATE_LIMITED', { retryAfterMs });
+  fail(session, error, { id: idIn(bytes, options.limits.maxJsonDepth), event: undefined });
+  if (firewall.refuse(session)) end(session, error);
+}
+
+function idIn(bytes: Buffer | undefined, maxDepth: number): Answerable['id'] {
+  try {
+    return bytes === undefined ? undefined : decode(bytes.toString(), maxDepth).id;
+  } catch (error) {
+    return error instanceof BadFrame ? error.id : undefined; // a bad frame over the budget is over the budget
+  }
 }
 
 /** What an anonymous session may not know: whether the event exists (PROTOCOL.md §2). */

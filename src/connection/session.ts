@@ -1,6 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { originOf } from '../authentication/principal.js';
 import type { Principal } from '../authentication/principal.js';
+import { MessageBudget } from '../firewall/budget.js';
+import type { Client, EventLimit, Metered } from '../firewall/firewall.js';
+import { SubjectPeer } from '../firewall/peers.js';
 import { encode } from '../protocol/codec.js';
 import { GatewayError, isErrorCode } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
@@ -42,10 +45,17 @@ export interface SessionToken {
  *
  * @typeParam State what the application keeps in {@link state}
  */
-export class WsSession<State extends object = object> {
+export class WsSession<State extends object = object> implements Metered {
   readonly id = randomUUID();
   /** When the upgrade was accepted, in epoch milliseconds. */
   readonly connectedAt: number;
+  /** Address of the peer, through the proxies that `firewall.trustProxy` names. */
+  readonly clientAddress: string;
+  /** @internal */
+  readonly budget: MessageBudget;
+  /** @internal Set while it has a principal. */
+  subjectPeer: SubjectPeer | undefined;
+  #anonymous: SubjectPeer | undefined;
 
   #phase = OPENING;
   #state: State | undefined;
@@ -56,6 +66,9 @@ export class WsSession<State extends object = object> {
   #authenticateBy = Infinity;
   #pingAt: number;
   #pongBy = Infinity;
+  #receivedAt = 0;
+  #received = 0;
+  #receivingSince = Infinity;
   #badFrames: number;
   #badFramesAt: number;
   #held: Buffer[] | undefined;
@@ -78,11 +91,13 @@ export class WsSession<State extends object = object> {
     readonly socket: GatewaySocket,
     /** @internal */
     readonly server: GatewayServer,
-    /** Address of the peer, as the TCP connection has it. */
-    readonly clientAddress: string,
+    /** @internal Who connected, as the firewall knows it. */
+    readonly client: Client,
   ) {
     const { clock, options } = server.context;
     const now = clock.now();
+    this.clientAddress = client.address;
+    this.budget = new MessageBudget(options.limits, now);
     this.connectedAt = now;
     this.#pingAt = now + options.heartbeat.intervalMs;
     this.#badFrames = options.limits.maxBadFrames;
@@ -161,14 +176,17 @@ export class WsSession<State extends object = object> {
   /**
    * @internal Takes a principal, at first or in place of an earlier one with the same subject.
    *
-   * @throws GatewayError SESSION_LIMIT when the subject has too many sessions already
+   * @throws GatewayError SESSION_LIMIT when the subject has too many sessions already; BANNED
    */
   authenticate(principal: Principal): void {
-    const { clock, options, sessions, revalidation } = this.server.context;
+    const { clock, options, sessions, revalidation, firewall } = this.server.context;
     const now = clock.now();
     const { expiresAt } = principal;
-    if (this.#principal === undefined) sessions.join(this, principal.subject);
-    else this.#keepEarlier(this.#principal, now);
+    if (this.#principal === undefined) {
+      firewall.checkSubject(this.client, principal.subject);
+      sessions.join(this, principal.subject);
+      this.subjectPeer = firewall.join(principal.subject);
+    } else this.#keepEarlier(this.#principal, now);
     // Let in within the tolerance: it ends when the tolerance does (PROTOCOL.md §2).
     this.#endsAt = expiresAt > now ? expiresAt : expiresAt + originOf(principal).toleranceMs;
     this.#expiringAt = expiresAt - options.auth.refreshLeadMs;
@@ -328,6 +346,35 @@ export class WsSession<State extends object = object> {
     if (this.isLive && !this.#isFull && this.socket.isPaused) this.socket.resume();
   }
 
+  /** @internal The budgets of events while it is anonymous. */
+  get anonymous(): SubjectPeer {
+    return (this.#anonymous ??= new SubjectPeer('', Infinity, this.connectedAt));
+  }
+
+  /**
+   * @internal Charges it for an event with a limit of its own.
+   *
+   * @throws GatewayError RATE_LIMITED
+   */
+  chargeEvent(event: string, limit: EventLimit): void {
+    const wait = this.server.context.firewall.chargeEvent(this, event, limit);
+    if (wait > 0) throw new GatewayError('RATE_LIMITED', { retryAfterMs: wait });
+  }
+
+  /** @internal A message has come as a whole. */
+  received(): void {
+    this.#received++;
+  }
+
+  /** A message, or a frame, that has begun and does not come to its end. */
+  #isStalled(now: number): boolean {
+    const isSame = this.#receivedAt === this.#received && this.socket.receiving > 0 && !this.socket.isPaused;
+    this.#receivedAt = this.#received;
+    if (!isSame) this.#receivingSince = Infinity;
+    else if (this.#receivingSince === Infinity) this.#receivingSince = now;
+    return now >= this.#receivingSince + this.server.context.options.limits.messageTimeoutMs;
+  }
+
   /** @internal Takes one bad frame from the bucket. @returns false with the one that empties it */
   takeBadFrame(now: number): boolean {
     const size = this.server.context.options.limits.maxBadFrames;
@@ -346,6 +393,7 @@ export class WsSession<State extends object = object> {
     if (!this.isLive) return;
     if (now >= this.#authenticateBy) return end(this, new GatewayError('AUTH_TIMEOUT'));
     if (now >= this.#endsAt) return end(this, new GatewayError('TOKEN_EXPIRED'));
+    if (this.#isStalled(now)) return end(this, new GatewayError('STALLED'));
     if (now >= this.#pongBy) {
       if (!this.socket.isPaused) return end(this, new GatewayError('NO_PONG'));
       this.#pongBy = now + this.server.context.options.heartbeat.timeoutMs; // it is us who do not read

@@ -168,6 +168,11 @@ export class WsSessions {
     return counts;
   }
 
+  /** @internal Every session of the registry, oldest first. */
+  all(): Iterable<WsSession> {
+    return this.#sessions.values();
+  }
+
   /** @internal How many entries the registry has in all its tables. */
   get size(): number {
     return this.#sessions.size + this.#bySubject.size + this.#opening.size;
@@ -216,20 +221,27 @@ export class WsSessions {
     for (const session of this.#opening) if (session.sweepOpening(now)) this.#opening.delete(session);
     for (const session of this.#sessions.values()) {
       session.sweep(now);
-      if (this.#drain !== undefined && session.inFlight === 0) this.#endForShutdown(session, this.#drain);
     }
   }
 
   /**
-   * @internal Ends every session that has nothing in flight; the others when they have answered, which the sweep sees.
+   * @internal No upgrade is accepted any more.
    *
    * @param retryAfterMs how long a client should wait, drawn anew for each so that they do not all come back at once
    */
   drain(retryAfterMs: () => number): void {
     this.refusesNew = true;
     this.#drain = retryAfterMs;
+  }
+
+  /** @internal Ends so many sessions that have nothing in flight, the oldest first; the others when they have answered. */
+  endSome(count: number): void {
+    let left = count;
     for (const session of this.#sessions.values()) {
-      if (session.inFlight === 0) this.#endForShutdown(session, retryAfterMs);
+      if (left <= 0) return;
+      if (!session.isLive || session.inFlight > 0) continue;
+      this.#endForShutdown(session, this.#drain ?? (() => 0));
+      left--;
     }
   }
 

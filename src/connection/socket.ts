@@ -2,21 +2,32 @@ import type { Duplex, Writable } from 'node:stream';
 import { WebSocket } from 'ws';
 import { end, endByApplication, endViolation } from './failure.js';
 import { GatewayError } from '../protocol/errors.js';
-import { onClose, onMessage } from './lifecycle.js';
+import { onClose, onControl, onMessage } from './lifecycle.js';
 import { flushSoon, frame, frames } from './outbox.js';
+import { Pongs } from './pongs.js';
 import type { WsSession } from './session.js';
 
 // By symbol, not instanceof: an application may have a second copy of `ws`.
 export const SESSION = Symbol.for('nestjs-ws-gateway.session');
 
 /**
- * What is read of `ws`'s own state, since nothing public says it: its receiver has given the peer up, or the peer's close
- * frame has come. Were these gone, a violation would be called a close by the application, and a close answered twice.
+ * What is read of `ws`'s own state, since nothing public says it: its receiver has given the peer up, the peer's close frame
+ * has come, or fragments wait for more. Were these gone, a violation would be called a close by the application, a close
+ * answered twice, fragments would hold more memory than they are long, and nobody would be STALLED.
  */
 interface Internals {
   readonly _closeFrameReceived?: boolean;
-  readonly _receiver?: Writable;
+  readonly _receiver?: Writable & {
+    readonly _fragments?: Buffer[];
+    readonly _bufferedBytes?: number;
+    readonly _totalPayloadLength?: number;
+    readonly _fragmented?: number;
+    readonly _state?: number;
+  };
 }
+
+/** The state of `ws`'s receiver between two frames. */
+const BETWEEN_FRAMES = 0;
 
 /** UTF-16 units queued within one tick before they are written all the same. */
 const MAX_QUEUED_LENGTH = 65_536;
@@ -33,19 +44,66 @@ export class GatewaySocket extends WebSocket {
   #stream: Duplex | undefined = undefined;
   #queued: string | string[] | undefined = undefined;
   #queuedLength = 0;
+  #pongs: Pongs | undefined = undefined;
+  /** Fragments of the message that has begun which have memory of their own. */
+  #ownFragments = 0;
 
   /** Writes text frames itself from now on, unless `ws` has to compress them. */
   writeTo(stream: Duplex): void {
     if (this.extensions === '') this.#stream = stream;
   }
 
+  /**
+   * What waits behind a message that is being unpacked is handed to `ws`'s receiver also after it has found a violation;
+   * it then reads a mask that it has let go of (8.23.0), which ends the process. From now on it gets nothing more.
+   */
+  stopAtViolation(): void {
+    if (this.extensions === '') return; // only what is unpacked lets anything wait
+    const { _receiver: receiver } = this as unknown as Internals;
+    if (receiver === undefined) return;
+    const write = receiver._write.bind(receiver);
+    receiver._write = (chunk, encoding, done) => (receiver.errored ? done() : write(chunk, encoding, done));
+  }
+
+  /**
+   * A fragment is a view of the chunk that it was read in. Control frames cost the peer nothing and fill chunks, so that a
+   * message of 1,024 bytes could hold 64 MiB: where they come between fragments, those get memory of their own.
+   */
+  #releaseChunks(): void {
+    const fragments = (this as unknown as Internals)._receiver?._fragments;
+    if (fragments === undefined) return;
+    for (let i = this.#ownFragments; i < fragments.length; i++) {
+      const fragment = fragments[i] as Buffer; // because i stays below the length
+      const own = Buffer.allocUnsafeSlow(fragment.length);
+      own.set(fragment);
+      fragments[i] = own;
+    }
+    this.#ownFragments = fragments.length;
+  }
+
+  /** Bytes of a message, or a frame, that has begun and is not complete, at least 1 then; 0 between two messages. */
+  get receiving(): number {
+    const receiver = (this as unknown as Internals)._receiver;
+    if (receiver === undefined) return 0;
+    const { _bufferedBytes: buffered = 0, _totalPayloadLength: kept = 0, _fragmented = 0, _state } = receiver;
+    if (buffered + _fragmented === 0 && (_state === undefined || _state === BETWEEN_FRAMES)) return 0;
+    return Math.max(1, buffered + kept);
+  }
+
   override emit(event: string | symbol, ...args: unknown[]): boolean {
     const session = this[SESSION];
-    if (session !== undefined) {
-      if (event === 'message') onMessage(session, args[0] as Buffer, args[1] as boolean);
-      else if (event === 'pong') session.ponged();
-      else if (event === 'close') onClose(session, args[0] as number);
-    }
+    if (event === 'message') {
+      this.#ownFragments = 0; // they are no more
+      if (session !== undefined) onMessage(session, args[0] as Buffer, args[1] as boolean);
+    } else if (event === 'pong') {
+      this.#releaseChunks();
+      session?.ponged();
+      if (session !== undefined) onControl(session, args[0] as Buffer);
+    } else if (event === 'ping') {
+      this.#releaseChunks();
+      if (session !== undefined) onControl(session, args[0] as Buffer);
+      (this.#pongs ??= new Pongs(this)).answer(args[0] as Buffer);
+    } else if (event === 'close' && session !== undefined) onClose(session, args[0] as number);
     // An error without a listener ends the process. What it says comes again as the close.
     if (event === 'error' && this.listenerCount('error') === 0) return true;
     return super.emit(event, ...args);

@@ -4,15 +4,17 @@ import { Server as TlsServer } from 'node:tls';
 import { GatewayError } from '../protocol/errors.js';
 import type { UpgradeTrace } from '../monitoring/tracing.js';
 import { isThenable } from '../thenable.js';
-import { addressOf } from './address.js';
+import { addressOf } from '../firewall/client-address.js';
 import { refuse, refuseRequest } from './failure.js';
 import { upgrade } from './handshake.js';
 import type { Lingering } from './lingering.js';
+import type { Newcomers } from './newcomers.js';
 import type { ConnectionContext, GatewayServer } from './server.js';
 
 /** The gateways behind one HTTP server: which path belongs to whom, and what becomes of every upgrade request. */
 export class Endpoint {
   readonly #servers = new Map<string, GatewayServer>();
+  readonly #unwatch: () => void;
 
   /** @param own true for an HTTP server that exists for gateways alone */
   constructor(
@@ -20,8 +22,10 @@ export class Endpoint {
     readonly own: boolean,
     private readonly context: ConnectionContext,
     private readonly lingering: Lingering,
+    private readonly newcomers: Newcomers,
   ) {
     http.on('upgrade', this.#onUpgrade);
+    this.#unwatch = newcomers.watch(http);
     // An application's own listener knows better what it answers; without one, Node's answer has no code.
     if (http.listenerCount('clientError') === 0) http.on('clientError', this.#onClientError);
     if (own) {
@@ -47,6 +51,7 @@ export class Endpoint {
 
   dispose(): void {
     this.http.off('upgrade', this.#onUpgrade);
+    this.#unwatch();
     this.http.off('clientError', this.#onClientError);
   }
 
@@ -58,6 +63,7 @@ export class Endpoint {
   }
 
   readonly #onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
+    this.newcomers.arrived(socket);
     const server = this.#servers.get(pathOf(request.url));
     if (server === undefined && this.http.listenerCount('upgrade') > 1) return; // somebody else's
     // Node takes its own listener off with the upgrade, and an error without a listener ends the process.

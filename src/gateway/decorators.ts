@@ -8,6 +8,7 @@ import type { Rule } from './authorization.js';
 export const PUBLIC_METADATA = 'nestjs-ws-gateway:public';
 export const ROLES_METADATA = 'nestjs-ws-gateway:roles';
 export const SCOPES_METADATA = 'nestjs-ws-gateway:scopes';
+export const RATE_LIMIT_METADATA = 'nestjs-ws-gateway:rate-limit';
 export const RULES_METADATA = 'nestjs-ws-gateway:rules';
 export const CONNECTION_GUARDS_METADATA = 'nestjs-ws-gateway:connection-guards';
 
@@ -26,6 +27,30 @@ export const Scopes = (...scopes: [string, ...string[]]): CustomDecorator => Set
  * the other, those of the class first, and all have to say true.
  */
 export const Authorize = (...rules: [Rule, ...Rule[]]): CustomDecorator => SetMetadata(RULES_METADATA, rules);
+
+/** How often an event may be sent. */
+export interface RateLimitOptions {
+  /** Requests, or what they cost together, within `perMs`; so many may come at once. 1 to 1_000_000. */
+  readonly limit: number;
+  /** The time in which the limit fills up again, in milliseconds, 1 to 86_400_000. */
+  readonly perMs: number;
+  /** What one request costs, 1 to `limit`. @default 1 */
+  readonly cost?: number;
+}
+
+/**
+ * A budget for each event of its own: of the subject over all its sessions, or of the session while that is anonymous. Over it a
+ * request is RATE_LIMITED with the exact `retryAfterMs`. On a class it is for each of its events; the handler's own wins.
+ *
+ * @throws TypeError for a limit that cannot be
+ */
+export const RateLimit = ({ limit, perMs, cost = 1 }: RateLimitOptions): CustomDecorator => {
+  const isWithin = (value: number, max: number): boolean => Number.isInteger(value) && value >= 1 && value <= max;
+  if (!isWithin(limit, 1_000_000) || !isWithin(perMs, 86_400_000) || !isWithin(cost, limit)) {
+    throw new TypeError('@RateLimit() takes limit, 1 to 1000000, perMs, 1 to 86400000, and cost, 1 to limit');
+  }
+  return SetMetadata(RATE_LIMIT_METADATA, { limit, perMs, cost });
+};
 
 /** Asks before an upgrade at the gateway's path, with the request: classes, which may have dependencies, or objects. */
 export const UseConnectionGuard = (

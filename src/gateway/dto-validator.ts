@@ -57,12 +57,36 @@ export function dtoValidator<T extends object>(dto: ClassConstructor<T>): DtoVal
     reason,
     validate(payload, path = '') {
       if (accept !== undefined && isJsonObject(payload)) {
-        const instance = accept(payload);
+        const instance = acceptedBy(accept, payload, path);
         if (instance !== REFUSED) return instance as T; // because accept() makes instances of this class
       }
       return validateSlowly(payload, dto, path);
     },
   };
+}
+
+/** async, since class-validator throws at once what a rule throws. */
+async function errorsOf(instance: object): ReturnType<typeof validate> {
+  return validate(instance, VALIDATOR_OPTIONS);
+}
+
+function acceptedBy(accept: Accept, payload: object, path: string): ReturnType<Accept> {
+  try {
+    return accept(payload);
+  } catch (error) {
+    throw blamed(error, payload, path);
+  }
+}
+
+/** `isEmail` and `isByteLength` encode what they are given, and throw where half a surrogate pair cannot be. */
+function blamed(error: unknown, payload: object, path: string): unknown {
+  if (!(error instanceof URIError) || !holdsHalfPair(payload)) return error;
+  return failed([{ path, rule: 'isWellFormed', message: 'must be well-formed Unicode' }]);
+}
+
+function holdsHalfPair(value: unknown): boolean {
+  if (typeof value === 'string') return /\p{Surrogate}/u.test(value); // with `u`, whole pairs are none
+  return typeof value === 'object' && value !== null && Object.values(value).some(holdsHalfPair);
 }
 
 /** What class-transformer and class-validator say, with the words for a refusal. */
@@ -71,7 +95,9 @@ async function validateSlowly<T extends object>(payload: unknown, dto: ClassCons
     throw failed([{ path, rule: 'isObject', message: 'must be an object' }]);
   }
   const instance = toInstance(dto, payload, path);
-  const errors = await validate(instance, VALIDATOR_OPTIONS);
+  const errors = await errorsOf(instance).catch((error: unknown) => {
+    throw blamed(error, payload, path);
+  });
   if (errors.length > 0) throw failed(detailsOfErrors(errors, path, MAX_DETAILS));
   const unseen = misfit(payload, instance, path);
   if (unseen !== undefined) throw failed([unseen]);

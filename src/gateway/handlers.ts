@@ -132,6 +132,7 @@ export class Handlers {
       throw new Error(`${host.wrapper.name}.${name}: an event is a string of 1 to 128 characters`);
     }
     const access = accessOf(host.wrapper.metatype as object, method);
+    if (access.rateLimit !== undefined) server.context.firewall.remember(access.rateLimit.perMs);
     const rules = await Promise.all(
       access.rules.map((rule) => bindRule(rule, (type) => instanceOf(type, host.module))),
     );
@@ -175,7 +176,7 @@ export class Handlers {
     const around = { access, rules };
     if (!wrapper.isDependencyTreeStatic()) {
       return (session, message) => {
-        this.guard.authorize(session, access);
+        this.guard.authorize(session, access, message.event);
         return this.#inContext(host, server, session).then(({ instance, contextId }) =>
           this.#callThroughNest(this.#handlerOf(host, instance, name, contextId, around), session, message),
         );
@@ -184,7 +185,7 @@ export class Handlers {
     const handler = this.#handlerOf(host, wrapper.instance as Gateway, name, STATIC_CONTEXT, around);
     if (isPlain(handler)) return (session, message) => this.#callDirectly(handler, session, message);
     return (session, message) => {
-      this.guard.authorize(session, access);
+      this.guard.authorize(session, access, message.event);
       return this.#callThroughNest(handler, session, message);
     };
   }
@@ -221,7 +222,7 @@ export class Handlers {
   }
 
   #callDirectly(handler: Handler, session: WsSession, message: InboundMessage): unknown {
-    this.guard.authorize(session, handler.access);
+    this.guard.authorize(session, handler.access, message.event);
     const { parameters } = handler;
     const given = [session.socket, message.data, message.event];
     const args = emptyArguments(handler);

@@ -1,10 +1,11 @@
 import { Injectable } from '@nestjs/common';
 import type { CanActivate, ExecutionContext } from '@nestjs/common';
+import type { EventLimit } from '../firewall/firewall.js';
 import { SessionEnd } from '../connection/describe.js';
 import { WsSession } from '../connection/session.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { Rule } from './authorization.js';
-import { PUBLIC_METADATA, ROLES_METADATA, RULES_METADATA, SCOPES_METADATA } from './decorators.js';
+import { PUBLIC_METADATA, RATE_LIMIT_METADATA, ROLES_METADATA, RULES_METADATA, SCOPES_METADATA } from './decorators.js';
 
 /** What a handler asks of a session; decided once per handler. */
 export interface Access {
@@ -15,6 +16,7 @@ export interface Access {
   readonly scopes: readonly string[];
   /** All have to say true, in this order. */
   readonly rules: readonly Rule[];
+  readonly rateLimit: EventLimit | undefined;
 }
 
 type Handler = (...args: never[]) => unknown;
@@ -39,6 +41,7 @@ export function accessOf(gateway: object, handler: Handler): Access {
     roles: roles.filter((list) => list !== undefined),
     scopes: scopes.flatMap((list) => list ?? []),
     rules: isPublic ? [] : rules.flatMap((list) => list ?? []),
+    rateLimit: read<EventLimit>(RATE_LIMIT_METADATA, handler) ?? read<EventLimit>(RATE_LIMIT_METADATA, gateway),
   };
 }
 
@@ -61,14 +64,22 @@ export class WsGuard implements CanActivate {
     return true;
   }
 
-  authorize(session: WsSession, access: Access): void {
-    if (access.isPublic) return;
-    const { principal } = session;
-    if (principal === undefined) throw new GatewayError('UNAUTHENTICATED');
-    if (session.isExpired(session.server.context.clock.now())) throw new SessionEnd('TOKEN_EXPIRED');
-    const allowed =
-      access.roles.every((oneOf) => oneOf.some((role) => principal.roles.includes(role))) &&
-      access.scopes.every((scope) => principal.scopes.includes(scope));
-    if (!allowed) throw new GatewayError('FORBIDDEN');
+  /**
+   * @param event charged where it has a limit of its own; left out, nothing is
+   * @throws GatewayError UNAUTHENTICATED, FORBIDDEN, TOKEN_EXPIRED, RATE_LIMITED
+   */
+  authorize(session: WsSession, access: Access, event?: string): void {
+    if (!access.isPublic) demandAccess(session, access);
+    if (event !== undefined && access.rateLimit !== undefined) session.chargeEvent(event, access.rateLimit);
   }
+}
+
+function demandAccess(session: WsSession, access: Access): void {
+  const { principal } = session;
+  if (principal === undefined) throw new GatewayError('UNAUTHENTICATED');
+  if (session.isExpired(session.server.context.clock.now())) throw new SessionEnd('TOKEN_EXPIRED');
+  const allowed =
+    access.roles.every((oneOf) => oneOf.some((role) => principal.roles.includes(role))) &&
+    access.scopes.every((scope) => principal.scopes.includes(scope));
+  if (!allowed) throw new GatewayError('FORBIDDEN');
 }

@@ -1,4 +1,6 @@
 import type { TokenSource } from '../authentication/credentials.js';
+import type { BanTarget } from '../firewall/bans.js';
+import type { FirewallRule } from '../firewall/options.js';
 import type { ErrorCode } from '../protocol/errors.js';
 import { isThenable } from '../thenable.js';
 
@@ -107,13 +109,12 @@ export interface AdminEvent {
   readonly details?: unknown;
 }
 
-/** Who a ban is for. */
-export type BanTarget = { readonly address: string } | { readonly subject: string };
-
 export interface BanEvent {
   readonly kind: 'ban';
   readonly action: 'added' | 'lifted' | 'expired';
   readonly target: BanTarget;
+  /** False in a dry run: nobody is kept out. */
+  readonly enforced: boolean;
   /** How long it is for, in milliseconds; `Infinity` until it is lifted. */
   readonly forMs?: number;
   readonly reason?: string;
@@ -140,7 +141,7 @@ export interface BudgetEvent {
 /** What a rule of the firewall would have refused, were it no dry run. */
 export interface AdmissionEvent {
   readonly kind: 'admission';
-  readonly rule: 'origins' | 'lists' | 'connections' | 'handshakes' | 'budgets' | 'bans';
+  readonly rule: FirewallRule;
   readonly enforced: false;
   readonly clientAddress: string;
 }
@@ -167,6 +168,9 @@ export interface WsEvents {
   readonly admission: AdmissionEvent;
   readonly bus: BusEvent;
 }
+
+/** What the firewall tells of. */
+export type FirewallEvent = BanEvent | BudgetEvent | AdmissionEvent;
 
 export type WsEventKind = keyof WsEvents;
 export type WsEvent = WsEvents[WsEventKind];

@@ -2,6 +2,7 @@ import type { OnApplicationBootstrap, OnApplicationShutdown, Provider } from '@n
 import { ModulesContainer } from '@nestjs/core';
 import { WsClock } from '../connection/clock.js';
 import { Fingerprints } from '../data-protection/fingerprint.js';
+import { FirewallLog } from '../firewall/log.js';
 import type { ResolvedOptions } from '../ws-gateway.options.js';
 import { AUDITED_KINDS } from './audit/audit-event.js';
 import { AuditLog } from './audit/audit-log.js';
@@ -15,6 +16,7 @@ import { NestSink } from './nest-sink.js';
 import { subscribeDecorated } from './on-ws-event.js';
 import { privacyOf } from './privacy.js';
 import type { Privacy } from './privacy.js';
+import { Sampler } from './sampler.js';
 import { loadTracing } from './tracing.js';
 
 const PRIVACY = Symbol('nestjs-ws-gateway.privacy');
@@ -72,7 +74,9 @@ export function monitoringProviders(options: symbol, source: symbol): Provider[]
       inject: [PRIVACY, WsClock, { token: FailureSink, optional: true }],
       useFactory: (show: Privacy, clock: WsClock, sink: FailureSink = new NestSink()) => {
         const monitor = new WsMonitor();
-        monitor.subscribe(new FailureLog(sink, show, clock).listener);
+        const sampler = new Sampler(clock);
+        monitor.subscribe(new FailureLog(sink, show, sampler).listener);
+        monitor.on(['ban', 'budget', 'admission'], new FirewallLog(show, sampler).listener);
         return monitor;
       },
     },

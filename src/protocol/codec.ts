@@ -47,11 +47,14 @@ export function parseJson(text: string): unknown {
   }
 }
 
+const BYTE_ORDER_MARK = 0xfeff;
+
 /**
  * Spares nearly every message the regular expressions and the walk. A key begins with its quote unless an escape spells
  * it, and quotes and backslashes are rare: searches this short run at the speed of memchr.
  */
 function mayHoldPoison(text: string): boolean {
+  if (text.charCodeAt(0) === BYTE_ORDER_MARK) return false; // no JSON; secure-json-parse would take it off
   return text.includes('"__pro') || text.includes('"const') || text.includes('\\u');
 }
 

@@ -41,7 +41,7 @@ export const ERRORS = {
   SESSION_REPLACED: { message: 'A newer session took the place of this one', close: 4409, cause: 'client' },
   SESSION_LIMIT: { message: 'Too many sessions', close: 4429, fatal: true, cause: 'client' },
   RATE_LIMITED: { message: 'Too many messages', close: 4129, reconnect: true, retryable: true, cause: 'client' },
-  BANNED: { message: 'Banned for repeated violations', status: 403, close: 4429, cause: 'client' },
+  BANNED: { message: 'Banned for repeated violations', status: 403, close: 4429, fatal: true, cause: 'client' },
   NOT_FOUND: { message: 'Not found', status: 404, cause: 'client' },
   CONFLICT: { message: 'Conflict', cause: 'client' },
   APPLICATION_ERROR: { message: 'The request failed', cause: 'client' },

@@ -3,11 +3,10 @@ import { IsInt, IsNotEmpty, IsNumber, IsOptional, IsString, Matches, Max, MaxLen
 import { WsSessions } from '../connection/sessions.js';
 import { dtoValidator } from '../gateway/dto-validator.js';
 import { GatewayError } from '../protocol/errors.js';
-import { addressOf } from '../connection/address.js';
-import { WsMonitor } from '../monitoring/events.js';
-import type { AdminEvent } from '../monitoring/events.js';
+import { AdminActs } from './admin-acts.js';
 import { BearerGuard, RequireScope } from './bearer.guard.js';
 import type { AuthenticatedRequest } from './bearer.guard.js';
+import { numberIn } from './query.js';
 
 /** A session as an administrator sees it. */
 interface SessionItem {
@@ -44,7 +43,7 @@ const filters = dtoValidator(RevokeDto);
 export class AdminController {
   constructor(
     private readonly sessions: WsSessions,
-    private readonly monitor: WsMonitor,
+    private readonly acts: AdminActs,
   ) {}
 
   @Get('sessions')
@@ -53,11 +52,9 @@ export class AdminController {
     @Query() query: Record<string, unknown>,
     @Req() request: AuthenticatedRequest,
   ): Promise<{ items: SessionItem[]; next?: string }> {
-    const { limit } = query;
-    const number = typeof limit === 'string' && /^\d{1,4}$/.test(limit) ? Number(limit) : limit;
-    const filter = await queries.validate({ ...query, ...(limit !== undefined && { limit: number }) });
+    const filter = await queries.validate(numberIn(query, 'limit'));
     const page = this.sessions.list(filter);
-    this.#tell(request, 'sessions.list', { ...(filter.subject !== undefined && { subject: filter.subject }) });
+    this.acts.tell(request, 'sessions.list', { ...(filter.subject !== undefined && { subject: filter.subject }) });
     const items = page.items.map(({ id, principal, clientAddress, connectedAt }) => ({
       id,
       subject: principal?.subject ?? null,
@@ -75,7 +72,7 @@ export class AdminController {
     try {
       const revoked = this.sessions.revoke(filter);
       const { sessionId, subject, ...details } = filter;
-      this.#tell(request, 'sessions.revoke', {
+      this.acts.tell(request, 'sessions.revoke', {
         ...(sessionId !== undefined && { sessionId }),
         ...(subject !== undefined && { subject }),
         details: { ...details, revoked },
@@ -85,10 +82,5 @@ export class AdminController {
       if (error instanceof TypeError) throw new GatewayError('VALIDATION_FAILED', { message: error.message });
       throw error;
     }
-  }
-  /** Who did what, and to whom: for the audit. */
-  #tell({ principal, socket }: AuthenticatedRequest, act: string, rest: Partial<AdminEvent>): void {
-    const clientAddress = addressOf(socket);
-    this.monitor.emit({ kind: 'admin', actor: principal.subject, act, clientAddress, ...rest });
   }
 }

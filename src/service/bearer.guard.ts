@@ -5,7 +5,7 @@ import { Reflector } from '@nestjs/core';
 import { Authentication } from '../authentication/authentication.js';
 import { bearerOf } from '../authentication/credentials.js';
 import type { Principal } from '../authentication/principal.js';
-import { addressOf } from '../connection/address.js';
+import { addressOf } from '../firewall/client-address.js';
 import { WsMonitor } from '../monitoring/events.js';
 import { GatewayError } from '../protocol/errors.js';
 

@@ -4,8 +4,10 @@ import { APP_FILTER } from '@nestjs/core';
 import { AuditSink } from '../monitoring/audit/audit-sink.js';
 import { FailureSink } from '../monitoring/log.js';
 import { WsGatewayModule } from '../ws-gateway.module.js';
+import { AdminActs } from './admin-acts.js';
 import { AdminController } from './admin.controller.js';
 import type { ServiceConfiguration } from './configuration.js';
+import { BansController } from './bans.controller.js';
 import { HealthController } from './health.controller.js';
 import { HttpExceptionFilter } from './http-exception.filter.js';
 import { CheckingEmailGateway, EmailGateway } from './email.gateway.js';
@@ -32,6 +34,7 @@ export class ServiceModule {
       controllers: [
         HealthController,
         AdminController,
+        BansController,
         ...(hasTickets ? [TicketsController] : []),
         ...(hasMetrics ? [metrics] : []),
       ],
@@ -42,6 +45,7 @@ export class ServiceModule {
         { provide: FailureSink, useValue: sink },
         ...audit,
         ProcessMetrics,
+        AdminActs,
       ],
       exports: [FailureSink, ...(auditSink === undefined ? [] : [AuditSink])],
     };

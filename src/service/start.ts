@@ -6,8 +6,8 @@ import { JwtService } from '@nestjs/jwt';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { CorsOptions } from '@nestjs/common/interfaces/external/cors-options.interface.js';
 import type { Logger } from 'pino';
-import { isOriginAllowed } from '../connection/admission.js';
 import { SystemClock } from '../connection/clock.js';
+import { isOriginAllowed } from '../firewall/origins.js';
 import type { AuditSink } from '../monitoring/audit/audit-sink.js';
 import { DEFAULTS } from '../ws-gateway.options.js';
 import { openAudit } from './audit.js';
@@ -75,7 +75,11 @@ async function createApp(
   if (origins !== undefined) {
     const allow: CorsOptions['origin'] = (origin: string | undefined, callback) =>
       callback(null, origin !== undefined && isOriginAllowed(origin, '', origins));
-    app.enableCors({ origin: allow, methods: ['GET', 'POST'], allowedHeaders: ['authorization', 'content-type'] });
+    app.enableCors({
+      origin: allow,
+      methods: ['GET', 'POST', 'DELETE'],
+      allowedHeaders: ['authorization', 'content-type'],
+    });
   }
   return app;
 }

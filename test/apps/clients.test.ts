@@ -26,6 +26,12 @@ describe.runIf(hasProgram('python3-websockets or python3-jwt', python, ['-c', 'i
         'closed 4101',
       ]);
     });
+
+    it('buys a ticket, connects with it once, and refreshes its session', async () => {
+      const { url, http } = await startService({ JWT_SECRET: SECRET, AUTH_SOURCES: 'header,ticket,message' });
+      const { stdout } = await execute(python, [script('ticket.py'), http, url, SECRET]);
+      expect(stdout.trim().split('\n')).toEqual(['session python', 'refreshed auth', 'replay TOKEN_INVALID']);
+    });
   },
 );
 

@@ -24,10 +24,20 @@ const PLAIN_DIGESTS = [
   "authentication/token.ts digestOf: hash('sha256', token, 'base64')", // signed by the issuer, or 256 random bits
   "data-protection/secrets-equal.ts secretsEqual: hash('sha256', expected, 'buffer')", // of one length, for the comparison
   "data-protection/secrets-equal.ts secretsEqual: hash('sha256', given, 'buffer')",
+  "monitoring/audit/audit-lock.ts acquire: createHash('sha256')", // of a path
+  "monitoring/audit/audit-record.ts auditHash: createHash('sha256')", // of whole records, as the chain without a key
+  'monitoring/audit/audit-record.ts lineOf: hash(sealed)',
+  'monitoring/audit/audit-record.ts readRecord: hash(line.subarray(0, -SEAL_BYTES))',
+  'monitoring/audit/audit-tail.ts readTail: hash(line)',
+  'monitoring/audit/audit-verify.ts #accept: this.hash(bytes)',
+  'monitoring/audit/audit-verify.ts #interrupted: this.hash(bytes)',
 ];
 
 /** Keyed digests: pseudonyms come from one place. */
-const KEYED_DIGESTS = ["data-protection/fingerprint.ts fingerprint: createHmac('sha256', key)"];
+const KEYED_DIGESTS = [
+  "data-protection/fingerprint.ts fingerprint: createHmac('sha256', key)",
+  "monitoring/audit/audit-record.ts auditHash: createHmac('sha256', secret)", // of whole records, as the chain with a key
+];
 
 /** Operands that are called like a secret, compared in the ordinary way, and why that tells nobody anything. */
 const LOOK_UP = 'a look-up by the digest of what was sent: who sees where it differs cannot choose what comes next';

@@ -35,7 +35,7 @@ beforeAll(async () => {
   await client.close();
   await refusal(`${url}/nowhere`);
   const monitor = app.get(WsMonitor);
-  monitor.emit({ kind: 'ban', action: 'added', target: { address: '192.0.2.1' } });
+  monitor.emit({ kind: 'ban', action: 'added', target: { address: '192.0.2.1' }, enforced: true });
   monitor.emit({ kind: 'budget', budget: 'bytes', enforced: true });
   monitor.emit({ kind: 'admission', rule: 'lists', enforced: false, clientAddress: '192.0.2.1' });
   monitor.emit({ kind: 'admin', actor: 'root', act: 'sessions.revoke' });

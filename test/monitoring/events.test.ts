@@ -8,7 +8,7 @@ import { token } from '../support/tokens.js';
 
 afterEach(stopApps);
 
-const ban: BanEvent = { kind: 'ban', action: 'added', target: { address: '192.0.2.1' }, forMs: 1_000 };
+const ban: BanEvent = { kind: 'ban', action: 'added', target: { address: '192.0.2.1' }, enforced: true, forMs: 1_000 };
 
 /** The warnings of the process while something runs. */
 async function warningsOf(run: () => void): Promise<Error[]> {

@@ -54,6 +54,11 @@ describe('decode', () => {
     },
   );
 
+  it.each(['', '\\u0061', '"__proto'])('refuses a byte order mark before a message with %j in it', (text) => {
+    expect(refusalOf(`\ufeff{"event":"a","data":${JSON.stringify(text)}}`).message).toBe('Not JSON');
+    expect(refusalOf(`\ufeff{"event":"a","data":"${text.replace('"', '')}"}`).message).toBe('Not JSON');
+  });
+
   it('never quotes the text in its message', () => {
     expect(refusalOf('{"event":"a","secret-in-here').message).not.toContain('secret');
     expect(refusalOf('forbidden-secret').message).toBe('Not JSON');

@@ -75,6 +75,17 @@ export interface TestAppOptions extends Pick<ModuleMetadata, 'providers' | 'impo
   before?: (app: INestApplication) => void;
 }
 
+/** Every test is one address, and most are in a hurry. */
+export const UNLIMITED = {
+  firewall: {
+    maxConnectionsPerAddress: Infinity,
+    handshakesPerSecondPerAddress: Infinity,
+    failedAuthenticationsPerMinutePerAddress: Infinity,
+    ban: { violations: Infinity },
+  },
+  limits: { messagesPerSecond: Infinity, messagesPerSecondPerSubject: Infinity, bytesPerSecond: Infinity },
+} as const;
+
 const running = new Map<INestApplication, ManualClock>();
 
 /** A Nest application with the module and the given gateways, listening on a free port of loopback. */
@@ -83,8 +94,10 @@ export async function startApp(setup: TestAppOptions = {}): Promise<TestApp> {
   const clock = new ManualClock();
   const log = new MemorySink();
   const auth = { jwt: { secret: SECRET }, ...options.auth };
+  const firewall = { ...UNLIMITED.firewall, ...options.firewall };
+  const limits = { ...UNLIMITED.limits, ...options.limits };
   const module = await Test.createTestingModule({
-    imports: [WsGatewayModule.forRoot({ ...options, auth }), LogModule.of(log), ...imports],
+    imports: [WsGatewayModule.forRoot({ ...options, auth, firewall, limits }), LogModule.of(log), ...imports],
     providers: [...gateways, ...providers],
     controllers,
   })

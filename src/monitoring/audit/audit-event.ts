@@ -95,14 +95,18 @@ export function auditEventOf(event: AuditedEvent): AuditEvent | undefined {
   return event satisfies never;
 }
 
-function ofBan({ action, target, forMs, reason, actor }: BanEvent): AuditEvent {
+function ofBan({ action, target, forMs, reason, actor, enforced }: BanEvent): AuditEvent {
   return {
     type: action === 'added' ? 'banned' : 'unbanned',
     ...('address' in target ? { clientAddress: target.address } : { subject: target.subject }),
     ...(actor !== undefined && { actor }),
     ...(reason !== undefined && { reason }),
     // JSON has no Infinity
-    details: { action, ...(forMs !== undefined && { forMs: Number.isFinite(forMs) ? forMs : null }) },
+    details: {
+      action,
+      ...(!enforced && { dryRun: true }),
+      ...(forMs !== undefined && { forMs: Number.isFinite(forMs) ? forMs : null }),
+    },
   };
 }
 

@@ -200,7 +200,7 @@ describe('the metrics', () => {
   it('count what the firewall, administrators and the bus tell of', async () => {
     const running = await start();
     const monitor = running.app.get(WsMonitor);
-    monitor.emit({ kind: 'ban', action: 'added', target: { subject: 'eve' }, forMs: 1 });
+    monitor.emit({ kind: 'ban', action: 'added', target: { subject: 'eve' }, enforced: true, forMs: 1 });
     monitor.emit({ kind: 'budget', budget: 'bytes', enforced: false });
     monitor.emit({ kind: 'admission', rule: 'lists', enforced: false, clientAddress: '192.0.2.1' });
     monitor.emit({ kind: 'admin', actor: 'root', act: 'sessions.revoke' });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { isOriginAllowed } from '../../src/connection/admission.js';
+import { isOriginAllowed } from '../../src/firewall/origins.js';
 import { pathOf } from '../../src/connection/upgrade.js';
 
 describe('isOriginAllowed', () => {

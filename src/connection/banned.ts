@@ -1,0 +1,22 @@
+import type { BanNotice } from '../firewall/firewall.js';
+import { GatewayError } from '../protocol/errors.js';
+import { end } from './failure.js';
+import type { WsSession } from './session.js';
+import type { WsSessions } from './sessions.js';
+
+/**
+ * Ends the sessions that a ban is about. One of an address that came about by itself spares those who have authenticated: many
+ * may share the address, and their own violations count against themselves. A session that is over its budget has its own end.
+ */
+export function endBanned(sessions: WsSessions, { ban, spared, isManual }: BanNotice, now: number): void {
+  const retryAfterMs = Math.max(0, ban.until - now);
+  for (const session of [...sessions.all()]) {
+    if (session === spared || session.client.isExempt || !isMeant(session, ban, isManual)) continue;
+    end(session, new GatewayError('BANNED', { retryAfterMs }));
+  }
+}
+
+function isMeant({ principal, client }: WsSession, ban: BanNotice['ban'], isManual: boolean): boolean {
+  if ('subject' in ban) return principal?.subject === ban.subject;
+  return client.peer.key === ban.address && (isManual || principal === undefined);
+}

@@ -1,0 +1,84 @@
+import type { IncomingMessage } from 'node:http';
+import { isIP } from 'node:net';
+import type { Duplex } from 'node:stream';
+import ipaddr from 'ipaddr.js';
+import { GatewayError } from '../protocol/errors.js';
+import { AddressList } from './address-list.js';
+import type { ResolvedFirewall } from './options.js';
+
+/** The peer's address as the TCP connection has it. */
+export function addressOf(socket: Duplex): string {
+  return normalised((socket as { remoteAddress?: string }).remoteAddress ?? '') ?? '';
+}
+
+/** An address in its one form: IPv4 in IPv6 clothes is IPv4, IPv6 is short (RFC 5952); undefined for what is none. */
+export function normalised(text: string): string | undefined {
+  const address = text.split('%', 1)[0] as string; // because split never returns nothing; a zone is the machine's own affair
+  const version = isIP(address);
+  if (version === 4) return address;
+  if (version === 0) return undefined;
+  const mapped = /^::ffff:(\d+(?:\.\d+){3})$/i.exec(address)?.[1];
+  return mapped ?? ipaddr.process(address).toString();
+}
+
+/** What is counted as one: an IPv4 address, or the /64 of an IPv6 one, of which a subscriber has one or more. */
+export function countedAs(address: string): string {
+  if (!address.includes(':')) return address;
+  const parts = (ipaddr.parse(address) as ipaddr.IPv6).parts.slice(0, 4); // because only IPv6 has colons, in this form
+  return `${parts.map((part) => part.toString(16)).join(':')}::/64`;
+}
+
+/** Finds out who a request comes from, through the proxies that are trusted. */
+export class ClientAddresses {
+  readonly #trusted: AddressList | undefined;
+  readonly #hops: number;
+  readonly #header: ResolvedFirewall['proxyHeader'];
+
+  constructor({ trustProxy, proxyHeader }: Pick<ResolvedFirewall, 'trustProxy' | 'proxyHeader'>) {
+    this.#trusted = Array.isArray(trustProxy) ? new AddressList(trustProxy as string[]) : undefined;
+    this.#hops = typeof trustProxy === 'number' ? trustProxy : 0;
+    this.#header = proxyHeader;
+  }
+
+  /**
+   * The address of the client. Without a trusted proxy in between, headers are what anybody can write.
+   *
+   * @throws GatewayError BAD_UPGRADE when two headers tell different stories and nobody has said which to believe
+   */
+  of(request: IncomingMessage, socket: Duplex): string {
+    const peer = addressOf(socket);
+    if (this.#hops === 0 && this.#trusted?.has(peer) !== true) return peer;
+    const { forwarded, 'x-forwarded-for': forwardedFor } = request.headers;
+    const stories = [
+      this.#header !== 'forwarded' && typeof forwardedFor === 'string' ? forwardedFor.split(',') : undefined,
+      this.#header !== 'x-forwarded-for' && forwarded !== undefined ? forwardedBy(forwarded) : undefined,
+    ].filter((story) => story !== undefined);
+    const [first = peer, second = first] = stories.map((story) => this.#clientIn(story, peer));
+    if (first === second) return first;
+    throw new GatewayError('BAD_UPGRADE', { message: 'X-Forwarded-For and Forwarded disagree' });
+  }
+
+  /** From the right, since the left is what the client itself wrote. */
+  #clientIn(story: readonly string[], peer: string): string {
+    let client = peer;
+    for (const [index, entry] of story.toReversed().entries()) {
+      const isTrusted = this.#trusted === undefined ? index < this.#hops : this.#trusted.has(client);
+      const address = isTrusted ? addressIn(entry) : undefined;
+      if (address === undefined) return client; // nobody to believe, or something that is no address
+      client = address;
+    }
+    return client;
+  }
+}
+
+/** `for` of each element of Forwarded (RFC 7239 §4, §6). */
+function forwardedBy(header: string): string[] {
+  return header.split(',').map((element) => /(?:^|;)\s*for\s*=\s*("?)([^";,]*)\1/i.exec(element)?.[2] ?? '');
+}
+
+/** The address of `192.0.2.1`, `192.0.2.1:443`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:443`. */
+function addressIn(entry: string): string | undefined {
+  const text = entry.trim();
+  const bare = /^\[([^\]]+)\](?::\d+)?$/.exec(text)?.[1] ?? /^(\d+(?:\.\d+){3}):\d+$/.exec(text)?.[1] ?? text;
+  return normalised(bare);
+}

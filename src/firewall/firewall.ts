@@ -1,0 +1,380 @@
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { FirewallEvent } from '../monitoring/events.js';
+import { GatewayError } from '../protocol/errors.js';
+import { AddressList, isRange } from './address-list.js';
+import { BanTable } from './bans.js';
+import type { Ban, BanTarget } from './bans.js';
+import type { MessageBudget, MessageLimits } from './budget.js';
+import { ClientAddresses, countedAs, normalised } from './client-address.js';
+import { MAX_BAN_MS } from './options.js';
+import type { FirewallRule, ResolvedFirewall } from './options.js';
+import { isOriginAllowed } from './origins.js';
+import { AddressPeer, PeerTable, SubjectPeer } from './peers.js';
+
+/** A connection, as the firewall knows it. */
+export interface Client {
+  readonly address: string;
+  readonly peer: AddressPeer;
+  /** Free of bans and budgets. */
+  readonly isExempt: boolean;
+}
+
+/** A session, as the firewall knows it. */
+export interface Metered {
+  readonly client: Client;
+  readonly budget: MessageBudget;
+  /** Undefined while it is anonymous. */
+  readonly subjectPeer: SubjectPeer | undefined;
+}
+
+/** What is refused to whom when the budget of one event is spent. */
+export interface EventLimit {
+  readonly limit: number;
+  readonly perMs: number;
+  readonly cost: number;
+}
+
+/** The limits of messages that the firewall holds sessions to. */
+export interface FirewallLimits extends MessageLimits {
+  readonly messagesPerSecondPerSubject: number;
+}
+
+/** A ban that has been made. */
+export interface BanNotice {
+  readonly ban: Ban;
+  /** A session that has an end of its own before it. */
+  readonly spared: Metered | undefined;
+  /** True where an operator made it. */
+  readonly isManual: boolean;
+}
+
+export interface BanOptions {
+  readonly forMs: number;
+  readonly reason?: string;
+  readonly actor?: string;
+}
+
+/** Which addresses may connect. */
+export interface AddressLists {
+  readonly allow: readonly string[];
+  readonly deny: readonly string[];
+  readonly exempt: readonly string[];
+}
+
+const SWEEP_MS = 10_000;
+
+/** Bans, lists and budgets. Injectable anywhere in the application. */
+export class WsFirewall {
+  readonly #addresses: PeerTable<AddressPeer>;
+  readonly #subjects: PeerTable<SubjectPeer>;
+  readonly #bans = new BanTable();
+  readonly #clients: ClientAddresses;
+  #lists: Readonly<Record<keyof AddressLists, AddressList>>;
+  #connections = 0;
+  #sweepAt = 0;
+  #onEvent: (event: FirewallEvent) => void = () => undefined;
+  #onBan: (notice: BanNotice) => void = () => undefined;
+
+  /** @param now in epoch milliseconds */
+  constructor(
+    private readonly options: ResolvedFirewall,
+    private readonly limits: FirewallLimits,
+    private readonly now: () => number,
+  ) {
+    this.#addresses = new PeerTable((key) => new AddressPeer(key, options, now()));
+    this.#subjects = new PeerTable((key) => new SubjectPeer(key, subjectBurst(limits), now()));
+    this.#clients = new ClientAddresses(options);
+    this.#lists = listsOf(options);
+  }
+
+  /**
+   * Bans an address (IPv6: its /64) or a subject. Its sessions end with BANNED, and its handshakes are refused.
+   *
+   * @param options `forMs`: how long, in milliseconds, 1 to a year; `reason`: for the list; `actor`: who does it, for the audit
+   * @throws TypeError for a target that is neither, or a time that cannot be
+   */
+  ban(target: BanTarget, { forMs, reason = 'banned by an operator', actor }: BanOptions): Ban {
+    if (!Number.isInteger(forMs) || forMs < 1 || forMs > MAX_BAN_MS) throw new TypeError('forMs is 1 to 31536000000');
+    return this.#add(canonical(target), forMs, reason, undefined, true, actor);
+  }
+
+  /**
+   * Lifts a ban, and forgets that there was one.
+   *
+   * @param options `actor`: who does it, for the audit
+   * @returns false when there was none
+   * @throws TypeError for a target that is neither an address nor a subject
+   */
+  unban(target: BanTarget, { actor }: { actor?: string } = {}): boolean {
+    const { key, target: lifted } = canonical(target);
+    const wasBanned = this.#bans.delete(key, this.now());
+    const by = actor !== undefined && { actor };
+    if (wasBanned) this.#onEvent({ kind: 'ban', action: 'lifted', target: lifted, enforced: true, ...by });
+    return wasBanned;
+  }
+
+  /** The bans in force, the oldest first. */
+  bans(): Ban[] {
+    return this.#bans.list(this.now());
+  }
+
+  /** The lists in force. */
+  get lists(): AddressLists {
+    const { allow, deny, exempt } = this.#lists;
+    return { allow: allow.ranges, deny: deny.ranges, exempt: exempt.ranges };
+  }
+
+  /**
+   * Changes lists from now on; one that is left out stays. Who is connected stays so: `ban()` ends sessions.
+   *
+   * @throws TypeError naming what is no address and no CIDR range; nothing has been changed then
+   */
+  setLists(lists: Partial<AddressLists>): void {
+    for (const range of Object.values(lists).flat()) {
+      if (!isRange(range)) throw new TypeError(`Not an address and not a CIDR range: ${JSON.stringify(range)}`);
+    }
+    this.#lists = listsOf({ ...this.lists, ...lists });
+  }
+
+  /** @internal How many entries the firewall has in all its tables. */
+  get size(): number {
+    return this.#addresses.size + this.#subjects.size + this.#bans.size;
+  }
+
+  /** @internal Connections of the process. */
+  get connections(): number {
+    return this.#connections;
+  }
+
+  /** @internal */
+  subscribe(onEvent: (event: FirewallEvent) => void, onBan: (notice: BanNotice) => void): void {
+    this.#onEvent = onEvent;
+    this.#onBan = onBan;
+  }
+
+  /** @internal @throws GatewayError OVERLOADED */
+  checkCapacity(): void {
+    if (this.#connections < this.options.maxConnections) return;
+    this.#enforce('connections', '', () => new GatewayError('OVERLOADED', { retryAfterMs: 5_000 }));
+  }
+
+  /** @internal @throws GatewayError BAD_UPGRADE when headers of proxies disagree */
+  clientOf(request: IncomingMessage, socket: Duplex): Client {
+    const address = this.#clients.of(request, socket);
+    const peer = this.#addresses.of(countedAs(address), this.now());
+    return { address, peer, isExempt: this.#lists.exempt.has(address) };
+  }
+
+  /** @internal @throws GatewayError IP_FORBIDDEN, BANNED */
+  checkLists(client: Client): void {
+    const { allow, deny } = this.#lists;
+    if (deny.has(client.address) || (!allow.isEmpty && !allow.has(client.address))) {
+      this.#violated('lists', client, () => new GatewayError('IP_FORBIDDEN'));
+    }
+    if (client.isExempt) return;
+    const ban = this.#bans.find(addressKey(client.peer.key), this.now());
+    // No violation: whoever tries again would never get out.
+    if (ban !== undefined) this.#enforce('bans', client.address, () => banned(ban.until - this.now()));
+  }
+
+  /** @internal @throws GatewayError TOO_MANY_CONNECTIONS */
+  checkRates(client: Client): void {
+    const { peer } = client;
+    const { options } = this;
+    const now = this.now();
+    if (peer.users >= options.maxConnectionsPerAddress) {
+      this.#violated('connections', client, () => new GatewayError('TOO_MANY_CONNECTIONS', { retryAfterMs: 5_000 }));
+    }
+    if (client.isExempt) return;
+    const { handshakesPerSecondPerAddress: rate, handshakeBurstPerAddress: burst } = options;
+    const perMinute = options.failedAuthenticationsPerMinutePerAddress;
+    const wait = peer.handshakes.take(1, rate, burst, now) || peer.failures.waitFor(1, perMinute / 60, perMinute, now);
+    if (wait === 0) return;
+    this.#violated('handshakes', client, () => new GatewayError('TOO_MANY_CONNECTIONS', { retryAfterMs: wait }));
+  }
+
+  /** @internal @throws GatewayError ORIGIN_FORBIDDEN */
+  checkOrigin(client: Client, { headers }: IncomingMessage): void {
+    if (this.#allowsOrigin(headers)) return;
+    this.#violated('origins', client, () => new GatewayError('ORIGIN_FORBIDDEN'));
+  }
+
+  #allowsOrigin({ origin, host, cookie }: IncomingMessage['headers']): boolean {
+    const { origins, allowMissingOrigin, allowNullOrigin } = this.options;
+    if (origin === 'null' && allowNullOrigin) return true;
+    if (origin !== undefined) return isOriginAllowed(origin, host ?? '', origins);
+    return allowMissingOrigin === 'without-cookies' ? cookie === undefined : allowMissingOrigin;
+  }
+
+  /** @internal The connection counts from now on. */
+  enter({ peer }: Client): void {
+    this.#connections++;
+    this.#addresses.hold(peer);
+  }
+
+  /** @internal */
+  leave({ peer }: Client): void {
+    this.#connections--;
+    this.#addresses.release(peer, this.now());
+  }
+
+  /** @internal @throws GatewayError BANNED */
+  checkSubject(client: Client, subject: string): void {
+    if (client.isExempt) return;
+    const ban = this.#bans.find(subjectKey(subject), this.now());
+    if (ban !== undefined) this.#enforce('bans', client.address, () => banned(ban.until - this.now()));
+  }
+
+  /** @internal A session of the subject begins. */
+  join(subject: string): SubjectPeer {
+    const peer = this.#subjects.of(subject, this.now());
+    this.#subjects.hold(peer);
+    return peer;
+  }
+
+  /** @internal A session of the subject has ended. */
+  part(peer: SubjectPeer): void {
+    this.#subjects.release(peer, this.now());
+  }
+
+  /** @internal A budget of this length of time is in use: who comes back within it has what was left. */
+  remember(ms: number): void {
+    this.#subjects.remember(ms);
+  }
+
+  /** @internal Charges a session for a message. @returns 0, or the milliseconds after which it would be within the budgets */
+  charge(session: Metered, size: number): number {
+    const { client, subjectPeer } = session;
+    if (client.isExempt) return 0;
+    const { limits } = this;
+    const now = this.now();
+    let wait = session.budget.take(size, limits, now);
+    if (wait > 0) return this.#spent('messages', session) ? wait : 0;
+    const perSubject = limits.messagesPerSecondPerSubject;
+    if (subjectPeer !== undefined) wait = subjectPeer.messages.take(1, perSubject, subjectBurst(limits), now);
+    return wait > 0 && this.#spent('subject', session) ? wait : 0;
+  }
+
+  /** @internal Charges a session, or all sessions of its subject, for one event. */
+  chargeEvent(
+    session: Metered & { readonly anonymous: SubjectPeer },
+    event: string,
+    { limit, perMs, cost }: EventLimit,
+  ): number {
+    if (session.client.isExempt) return 0;
+    const now = this.now();
+    const bucket = (session.subjectPeer ?? session.anonymous).event(event, limit, now);
+    const wait = bucket.take(cost, (limit * 1_000) / perMs, limit, now);
+    return wait > 0 && this.#spent('event', session) ? wait : 0;
+  }
+
+  /** @internal A message was over a budget. @returns true with the one that is a `messageBurst` too many */
+  refuse({ budget }: Metered): boolean {
+    return budget.refuse(this.limits, this.now());
+  }
+
+  /** @internal A token was bad. */
+  failedAuthentication(client: Client): void {
+    if (client.isExempt) return;
+    const perMinute = this.options.failedAuthenticationsPerMinutePerAddress;
+    client.peer.failures.take(1, perMinute / 60, perMinute, this.now());
+    this.violation(client, undefined);
+  }
+
+  /**
+   * @internal Counts a violation: against the subject where there is one, so that others behind the same address have nothing to
+   * do with it, and against the address otherwise.
+   *
+   * @param isSpared true when the session has an end of its own before it, as one that is over its budget
+   */
+  violation(client: Client, session: Metered | undefined, isSpared = false): void {
+    if (client.isExempt) return;
+    const { violations, withinMs, forMs } = this.options.ban;
+    const now = this.now();
+    const subject = session?.subjectPeer;
+    if (!(subject ?? client.peer).violations.add(violations, withinMs, now)) return;
+    const target = subject === undefined ? addressTarget(client.peer.key) : subjectTarget(subject.key);
+    const level = this.#bans.levelOf(target.key, now);
+    const duration = forMs[Math.min(level, forMs.length - 1)] as number; // because the options refuse an empty list
+    this.#add(target, duration, 'repeated violations', isSpared ? session : undefined, false);
+  }
+
+  /** @internal */
+  sweep(now: number): void {
+    if (now < this.#sweepAt) return;
+    this.#sweepAt = now + SWEEP_MS;
+    this.#addresses.sweep(now);
+    this.#subjects.sweep(now);
+    this.#bans.sweep(now);
+  }
+
+  #add(
+    { key, target }: Target,
+    forMs: number,
+    reason: string,
+    spared: Metered | undefined,
+    isManual: boolean,
+    actor?: string,
+  ): Ban {
+    const now = this.now();
+    const enforced = !this.options.dryRun.includes('bans');
+    const ban: Ban = { ...target, until: now + forMs, reason, ...(!enforced && { dryRun: true }) };
+    this.#bans.add(key, ban, now);
+    const by = actor !== undefined && { actor };
+    this.#onEvent({ kind: 'ban', action: 'added', target, forMs, reason, enforced, ...by });
+    if (enforced) this.#onBan({ ban, spared, isManual });
+    return ban;
+  }
+
+  /** A violation of a rule about handshakes. */
+  #violated(rule: FirewallRule, client: Client, error: () => GatewayError): void {
+    this.violation(client, undefined);
+    this.#enforce(rule, client.address, error);
+  }
+
+  #enforce(rule: FirewallRule, clientAddress: string, error: () => GatewayError): void {
+    if (!this.options.dryRun.includes(rule)) throw error();
+    this.#onEvent({ kind: 'admission', rule, enforced: false, clientAddress });
+  }
+
+  /** @returns whether that has consequences */
+  #spent(budget: 'messages' | 'subject' | 'event', { client, subjectPeer }: Metered): boolean {
+    const enforced = !this.options.dryRun.includes('budgets');
+    const subject = subjectPeer !== undefined && { subject: subjectPeer.key };
+    this.#onEvent({ kind: 'budget', budget, enforced, clientAddress: client.address, ...subject });
+    return enforced;
+  }
+}
+
+interface Target {
+  readonly key: string;
+  readonly target: BanTarget;
+}
+
+const addressKey = (counted: string): string => `address ${counted}`;
+const subjectKey = (subject: string): string => `subject ${subject}`;
+const addressTarget = (counted: string): Target => ({ key: addressKey(counted), target: { address: counted } });
+const subjectTarget = (subject: string): Target => ({ key: subjectKey(subject), target: { subject } });
+
+/** Also an address as it is listed, with its /64. */
+function canonical(target: BanTarget): Target {
+  const { address, subject } = target as { address?: unknown; subject?: unknown };
+  if (typeof subject === 'string' && subject !== '' && address === undefined) return subjectTarget(subject);
+  const normal = typeof address === 'string' ? normalised(address.replace(/\/64$/, '')) : undefined;
+  if (normal !== undefined && subject === undefined) return addressTarget(countedAs(normal));
+  throw new TypeError('A target is { address } or { subject }');
+}
+
+function banned(forMs: number): GatewayError {
+  return new GatewayError('BANNED', { retryAfterMs: forMs });
+}
+
+function listsOf({ allow, deny, exempt }: AddressLists): Readonly<Record<keyof AddressLists, AddressList>> {
+  return { allow: new AddressList(allow), deny: new AddressList(deny), exempt: new AddressList(exempt) };
+}
+
+/** As a session may send two seconds' worth at once, so may a subject. */
+function subjectBurst({ messagesPerSecondPerSubject }: FirewallLimits): number {
+  return 2 * messagesPerSecondPerSubject;
+}

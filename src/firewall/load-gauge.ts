@@ -1,0 +1,58 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import type { IntervalHistogram } from 'node:perf_hooks';
+import { getHeapStatistics } from 'node:v8';
+
+/** When the process counts as overloaded; `Infinity` is never. */
+export interface LoadLimits {
+  readonly maxEventLoopDelayMs: number;
+  readonly maxHeapPercent: number;
+}
+
+const SAMPLE_MS = 1_000;
+/** How exactly a delay is measured, in milliseconds; what is measured without any load is this. */
+const RESOLUTION_MS = 20;
+
+/** Watches event loop and heap, once a second. */
+export class LoadGauge {
+  #histogram: IntervalHistogram | undefined;
+  #sampleAt = 0;
+  #delayMs = 0;
+  #heapPercent = 0;
+
+  constructor(private readonly limits: () => LoadLimits) {}
+
+  start(): void {
+    this.#histogram = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
+    this.#histogram.enable();
+  }
+
+  stop(): void {
+    this.#histogram?.disable();
+  }
+
+  /** Mean delay of the event loop over the last sample, in milliseconds. */
+  get delayMs(): number {
+    return this.#delayMs;
+  }
+
+  /** Heap in use, in percent of what V8 may have. */
+  get heapPercent(): number {
+    return this.#heapPercent;
+  }
+
+  /** True when the process has more to do than it can: nobody else is let in. */
+  get isOverloaded(): boolean {
+    const { maxEventLoopDelayMs, maxHeapPercent } = this.limits();
+    return this.#delayMs > maxEventLoopDelayMs || this.#heapPercent > maxHeapPercent;
+  }
+
+  sweep(now: number): void {
+    if (this.#histogram === undefined || now < this.#sampleAt) return;
+    this.#sampleAt = now + SAMPLE_MS;
+    const mean = this.#histogram.mean / 1e6;
+    this.#delayMs = Number.isNaN(mean) ? this.#delayMs : Math.max(0, mean - RESOLUTION_MS);
+    this.#histogram.reset();
+    const { used_heap_size: used, heap_size_limit: limit } = getHeapStatistics();
+    this.#heapPercent = (used / limit) * 100;
+  }
+}

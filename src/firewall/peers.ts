@@ -1,0 +1,121 @@
+import { Tally, TokenBucket } from './budget.js';
+import type { ResolvedFirewall } from './options.js';
+
+/** What is known of an address, or of a subject: only as much as it takes to hold it to its limits. */
+export interface Peer {
+  /** How many connections, or sessions, hold on to it. */
+  users: number;
+  /** When the last of them let go, in epoch milliseconds. */
+  idleSince: number;
+  readonly violations: Tally;
+}
+
+/** An address, or the /64 of one. */
+export class AddressPeer implements Peer {
+  users = 0;
+  idleSince: number;
+  readonly violations = new Tally();
+  readonly handshakes: TokenBucket;
+  readonly failures: TokenBucket;
+
+  constructor(
+    readonly key: string,
+    { handshakeBurstPerAddress, failedAuthenticationsPerMinutePerAddress }: ResolvedFirewall,
+    now: number,
+  ) {
+    this.idleSince = now;
+    this.handshakes = new TokenBucket(handshakeBurstPerAddress, now);
+    this.failures = new TokenBucket(failedAuthenticationsPerMinutePerAddress, now);
+  }
+}
+
+/** A subject with its sessions. */
+export class SubjectPeer implements Peer {
+  users = 0;
+  idleSince: number;
+  readonly violations = new Tally();
+  readonly messages: TokenBucket;
+  #events: Map<string, TokenBucket> | undefined;
+
+  constructor(
+    readonly key: string,
+    burst: number,
+    now: number,
+  ) {
+    this.idleSince = now;
+    this.messages = new TokenBucket(burst, now);
+  }
+
+  /** The budget of one declared event. */
+  event(event: string, limit: number, now: number): TokenBucket {
+    this.#events ??= new Map();
+    let bucket = this.#events.get(event);
+    if (bucket === undefined) this.#events.set(event, (bucket = new TokenBucket(limit, now)));
+    return bucket;
+  }
+}
+
+/** Peers without a connection that are remembered; the one that was gone for longest is forgotten first. */
+const MAX_IDLE = 50_000;
+
+/** Shortest time that one is remembered, in milliseconds: by then every budget of a minute is full again. */
+const MIN_IDLE_MS = 600_000;
+
+/**
+ * Peers by key. Those with connections stay, and have a bound in the number of connections; of the others a limited number is
+ * remembered, so that nobody has a fresh budget by coming back.
+ */
+export class PeerTable<P extends Peer & { readonly key: string }> {
+  readonly #active = new Map<string, P>();
+  // In the order in which they went idle.
+  readonly #idle = new Map<string, P>();
+  #idleMs = MIN_IDLE_MS;
+
+  constructor(private readonly make: (key: string) => P) {}
+
+  /** How many are held. */
+  get size(): number {
+    return this.#active.size + this.#idle.size;
+  }
+
+  /** Remembers idle peers for at least so long. */
+  remember(ms: number): void {
+    this.#idleMs = Math.max(this.#idleMs, ms);
+  }
+
+  /** The peer, as it is remembered. It is held on to only after {@link hold}. */
+  of(key: string, now: number): P {
+    const active = this.#active.get(key);
+    if (active !== undefined) return active;
+    const peer = this.#idle.get(key) ?? this.make(key);
+    this.#rest(peer, now);
+    return peer;
+  }
+
+  hold(peer: P): void {
+    if (peer.users++ > 0) return;
+    this.#idle.delete(peer.key);
+    this.#active.set(peer.key, peer);
+  }
+
+  release(peer: P, now: number): void {
+    if (--peer.users > 0) return;
+    this.#active.delete(peer.key);
+    this.#rest(peer, now);
+  }
+
+  #rest(peer: P, now: number): void {
+    peer.idleSince = now;
+    this.#idle.delete(peer.key); // so that it is the youngest again
+    this.#idle.set(peer.key, peer);
+    if (this.#idle.size <= MAX_IDLE) return;
+    for (const oldest of this.#idle.keys()) return void this.#idle.delete(oldest);
+  }
+
+  sweep(now: number): void {
+    for (const [key, { idleSince }] of this.#idle) {
+      if (now < idleSince + this.#idleMs) return;
+      this.#idle.delete(key);
+    }
+  }
+}

@@ -1,0 +1,438 @@
+import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
+import { afterEach, describe, expect, it } from 'vitest';
+import { Public, RateLimit, WsFirewall, WsSessions } from '../../src/index.js';
+import type { AuthOptions, FirewallOptions, LimitOptions } from '../../src/index.js';
+import { resolveOptions } from '../../src/ws-gateway.options.js';
+import { startApp, stopApps, until } from '../support/app.js';
+import type { TestApp } from '../support/app.js';
+import { Client, refusal } from '../support/client.js';
+import { SECRET, token } from '../support/tokens.js';
+
+@WebSocketGateway()
+class MeteredGateway {
+  @SubscribeMessage('free') free(): string {
+    return 'free';
+  }
+  @RateLimit({ limit: 2, perMs: 60_000 }) @SubscribeMessage('dear') dear(): string {
+    return 'dear';
+  }
+  @RateLimit({ limit: 10, perMs: 1_000, cost: 5 }) @SubscribeMessage('costly') costly(): string {
+    return 'costly';
+  }
+  @Public() @RateLimit({ limit: 1, perMs: 60_000 }) @SubscribeMessage('try') tryOut(): string {
+    return 'tried';
+  }
+}
+
+afterEach(stopApps);
+
+const start = (
+  firewall: FirewallOptions = {},
+  limits: LimitOptions = {},
+  auth: Partial<AuthOptions> = {},
+): Promise<TestApp> => startApp({ gateways: [MeteredGateway], options: { firewall, limits, auth } });
+
+/** From an address of loopback. */
+const connect = (
+  { url }: TestApp,
+  { sub = 'ada', from = '127.0.0.1', bearer = token({ sub }) } = {},
+): Promise<Client> => Client.connect(`${url}/ws`, { token: bearer, localAddress: from });
+const refused = (
+  { url }: TestApp,
+  from = '127.0.0.1',
+  headers: Record<string, string> = {},
+): ReturnType<typeof refusal> => refusal(`${url}/ws`, { localAddress: from, headers });
+const ask = async (client: Client, event = 'free', id: number | string = 1): Promise<unknown> => {
+  const { data } = await client.ask({ event, id });
+  return typeof data === 'object' && data !== null ? (data as { code: string }).code : data;
+};
+
+describe('lists', () => {
+  it('deny, allow and change at runtime; deny wins', async () => {
+    const test = await start({ deny: ['127.0.0.2', '127.0.1.0/24'], allow: ['127.0.0.0/16', '127.1.0.1'] });
+    await connect(test);
+    await connect(test, { from: '127.1.0.1' });
+    for (const from of ['127.0.0.2', '127.0.1.77', '127.2.0.1']) {
+      expect(await refused(test, from)).toMatchObject({ status: 403, body: { code: 'IP_FORBIDDEN' } });
+    }
+    const firewall = test.app.get(WsFirewall);
+    firewall.setLists({ deny: ['127.0.0.1'] });
+    expect(firewall.lists).toEqual({ deny: ['127.0.0.1'], allow: ['127.0.0.0/16', '127.1.0.1'], exempt: [] });
+    expect((await refused(test)).body.code).toBe('IP_FORBIDDEN');
+    await connect(test, { from: '127.0.0.2' });
+    expect(() => firewall.setLists({ allow: ['nonsense'] })).toThrow('nonsense');
+    expect(firewall.lists.allow).toHaveLength(2);
+  });
+
+  it('look at the client that a trusted proxy names', async () => {
+    const test = await start({ deny: ['203.0.113.0/24'], trustProxy: ['127.0.0.1'] });
+    const header = { 'x-forwarded-for': '203.0.113.9' };
+    expect((await refused(test, '127.0.0.1', header)).body.code).toBe('IP_FORBIDDEN');
+    // The same from somebody who is no proxy is nobody's word.
+    const forged = await Client.connect(`${test.url}/ws`, { localAddress: '127.0.0.3', headers: header });
+    expect(await ask(forged)).toBe('UNAUTHENTICATED');
+    const real = await Client.connect(`${test.url}/ws`, {
+      token: token(),
+      headers: { 'x-forwarded-for': '203.0.113.9, 198.51.100.7' },
+    });
+    await ask(real);
+    expect(test.app.get(WsSessions).find({ clientAddress: '198.51.100.7' })).toHaveLength(1);
+  });
+});
+
+describe('connections', () => {
+  it('of one address have a number, and going makes room', async () => {
+    const test = await start({ maxConnectionsPerAddress: 2 });
+    const first = await connect(test);
+    await connect(test);
+    const { status, body, headers } = await refused(test);
+    expect([status, body.code, headers['retry-after']]).toEqual([429, 'TOO_MANY_CONNECTIONS', '5']);
+    await connect(test, { from: '127.0.0.2' });
+    await first.close();
+    await until(() => test.app.get(WsFirewall).connections === 2);
+    await connect(test);
+  });
+
+  it('count also while they have no session: refused tokens hold none for long', async () => {
+    const test = await start({ maxConnectionsPerAddress: 2 }, {}, { reject: 'handshake' });
+    for (let i = 0; i < 10; i++) {
+      expect((await refused(test, '127.0.0.1', { authorization: 'Bearer bad' })).body.code).toBe('TOKEN_INVALID');
+      await until(() => test.app.get(WsFirewall).connections === 0);
+    }
+  });
+
+  it('of the process have a number, too', async () => {
+    const test = await start({ maxConnections: 1 });
+    await connect(test);
+    const { status, body, headers } = await refused(test, '127.0.0.2');
+    expect([status, body.code, headers['retry-after']]).toEqual([503, 'OVERLOADED', '5']);
+  });
+
+  it('may be made so fast and no faster', async () => {
+    const test = await start({ handshakesPerSecondPerAddress: 2, handshakeBurstPerAddress: 3 });
+    for (let i = 0; i < 3; i++) await connect(test);
+    const { status, body, headers } = await refused(test);
+    expect([status, body.code, headers['retry-after']]).toEqual([429, 'TOO_MANY_CONNECTIONS', '1']);
+    await connect(test, { from: '127.0.0.2' });
+    test.clock.advance(500);
+    await connect(test);
+    expect((await refused(test)).status).toBe(429);
+  });
+
+  it('with bad tokens are fewer', async () => {
+    const test = await start({ failedAuthenticationsPerMinutePerAddress: 3 });
+    for (let i = 0; i < 3; i++) await (await connect(test, { bearer: 'bad' })).closed;
+    const { status, headers } = await refused(test);
+    expect([status, headers['retry-after']]).toEqual([429, '20']);
+    test.clock.advance(20_000);
+    await connect(test);
+  });
+});
+
+describe('an origin', () => {
+  it.each([
+    [{}, { cookie: 'a=b' }, 'ORIGIN_FORBIDDEN'],
+    [{}, {}, 'in'],
+    [{ allowMissingOrigin: true }, { cookie: 'a=b' }, 'in'],
+    [{ allowMissingOrigin: false }, {}, 'ORIGIN_FORBIDDEN'],
+    [{}, { origin: 'null' }, 'ORIGIN_FORBIDDEN'],
+    [{ allowNullOrigin: true }, { origin: 'null' }, 'in'],
+    [{ origins: ['https://*.example.com'] }, { origin: 'https://a.example.com' }, 'in'],
+    [{ origins: ['https://*.example.com'] }, { origin: 'https://example.com.evil.test' }, 'ORIGIN_FORBIDDEN'],
+  ] as [FirewallOptions, Record<string, string>, string][])(
+    'with %j and %j: %s',
+    async (firewall, headers, outcome) => {
+      const test = await start(firewall);
+      if (outcome === 'in') await Client.connect(`${test.url}/ws`, { headers });
+      else expect(await refused(test, '127.0.0.1', headers)).toMatchObject({ status: 403, body: { code: outcome } });
+    },
+  );
+});
+
+describe('the budget of messages', () => {
+  const limits = { messagesPerSecond: 10, messageBurst: 5 };
+
+  it('first answers RATE_LIMITED with the exact time, under the id of the request', async () => {
+    const test = await start({}, limits);
+    const client = await connect(test);
+    for (let id = 0; id < 5; id++) expect(await ask(client)).toBe('free');
+    const answer = await client.ask({ event: 'free', id: 'the-id' });
+    expect(answer).toEqual({
+      event: 'exception',
+      id: 'the-id',
+      data: { status: 'error', code: 'RATE_LIMITED', message: 'Too many messages', retryable: true, retryAfterMs: 100 },
+    });
+    test.clock.jump(99);
+    expect(await ask(client)).toBe('RATE_LIMITED');
+    test.clock.jump(1);
+    expect(await ask(client)).toBe('free');
+  });
+
+  it('then, with a burst of messages more, closes with 4129', async () => {
+    const test = await start({}, limits);
+    const client = await connect(test);
+    for (let id = 0; id < 12; id++) client.send({ event: 'free', id });
+    const frames = await client.rest();
+    expect(frames.filter(({ event }) => event === 'free')).toHaveLength(5);
+    expect(frames.filter(({ event }) => event === 'exception').map(({ id }) => id)).toEqual([5, 6, 7, 8, 9]);
+    expect(frames.at(-1)).toEqual({
+      event: 'disconnect',
+      data: { code: 'RATE_LIMITED', message: 'Too many messages', closeCode: 4129, reconnect: true, retryAfterMs: 100 },
+    });
+    expect(await client.closed).toEqual({ code: 4129, reason: 'RATE_LIMITED' });
+  });
+
+  it('closes nobody who waits as long as it is told', async () => {
+    const test = await start({}, limits);
+    const client = await connect(test);
+    let refusals = 0;
+    for (let id = 0; id < 60; id++) {
+      const { data } = await client.ask({ event: 'free', id });
+      if (typeof data === 'string') continue;
+      refusals++;
+      test.clock.jump((data as { retryAfterMs: number }).retryAfterMs);
+    }
+    expect(refusals).toBeGreaterThan(20);
+  });
+
+  it.each([
+    ['pings', (client: Client) => client.socket.ping()],
+    ['pongs', (client: Client) => client.socket.pong()],
+    ['empty messages', (client: Client) => client.send('')],
+    ['what is no JSON', (client: Client) => client.send('{')],
+  ])('counts %s', async (_, send) => {
+    const test = await start({}, { ...limits, maxBadFrames: 1_000 });
+    const client = await connect(test);
+    await ask(client);
+    for (let i = 0; i < 9; i++) send(client);
+    expect((await client.closed).reason).toBe('RATE_LIMITED');
+  });
+
+  it('is of bytes as well', async () => {
+    const test = await start({}, { bytesPerSecond: 1_000, maxMessageBytes: 2_000 });
+    const client = await connect(test);
+    const message = { event: 'free', id: 1, data: 'x'.repeat(1_500) };
+    expect(await client.ask(message)).toMatchObject({ data: 'free' });
+    const { data } = await client.ask(message);
+    expect(data).toMatchObject({ code: 'RATE_LIMITED' });
+    test.clock.jump((data as { retryAfterMs: number }).retryAfterMs);
+    expect(await client.ask(message)).toMatchObject({ data: 'free' });
+  });
+
+  it('of a subject is for all its sessions', async () => {
+    const test = await start({}, { messagesPerSecondPerSubject: 5 });
+    const clients = [await connect(test), await connect(test)];
+    const answers = [];
+    for (let i = 0; i < 12; i++) answers.push(await ask(clients[i % 2] as Client));
+    expect(answers.filter((answer) => answer === 'free')).toHaveLength(10);
+    expect(await ask(await connect(test, { sub: 'eve' }))).toBe('free');
+    // To come back is no way to a new budget.
+    await Promise.all(clients.map((client) => client.close()));
+    await until(() => test.app.get(WsSessions).count({ subject: 'ada' }) === 0);
+    expect(await ask(await connect(test))).toBe('RATE_LIMITED');
+  });
+
+  it('is not for who is exempt', async () => {
+    const test = await start({ exempt: ['127.0.0.1'] }, { messagesPerSecond: 1, messageBurst: 1 });
+    const client = await connect(test);
+    for (let i = 0; i < 20; i++) expect(await ask(client)).toBe('free');
+  });
+});
+
+describe('@RateLimit()', () => {
+  it('is a budget of one event, of the subject over its sessions', async () => {
+    const test = await start();
+    const [one, two] = [await connect(test), await connect(test)];
+    expect([await ask(one, 'dear'), await ask(two, 'dear'), await ask(one, 'dear')]).toEqual([
+      'dear',
+      'dear',
+      'RATE_LIMITED',
+    ]);
+    const { data } = await two.ask({ event: 'dear', id: 1 });
+    expect(data).toMatchObject({ code: 'RATE_LIMITED', retryAfterMs: 30_000, retryable: true });
+    expect(await ask(one)).toBe('free');
+    expect(await ask(await connect(test, { sub: 'eve' }), 'dear')).toBe('dear');
+    await Promise.all([one.close(), two.close()]);
+    await until(() => test.app.get(WsSessions).count({ subject: 'ada' }) === 0);
+    test.clock.advance(29_000);
+    const back = await connect(test);
+    expect(await ask(back, 'dear')).toBe('RATE_LIMITED');
+    test.clock.jump(1_000);
+    expect(await ask(back, 'dear')).toBe('dear');
+  });
+
+  it('counts what a request costs', async () => {
+    const client = await connect(await start());
+    expect([await ask(client, 'costly'), await ask(client, 'costly'), await ask(client, 'costly')]).toEqual([
+      'costly',
+      'costly',
+      'RATE_LIMITED',
+    ]);
+  });
+
+  it('is of the session while that is anonymous, and costs nobody who may not ask', async () => {
+    const test = await start();
+    const [one, two] = [await Client.connect(`${test.url}/ws`), await Client.connect(`${test.url}/ws`)];
+    expect([await ask(one, 'try'), await ask(one, 'try'), await ask(two, 'try')]).toEqual([
+      'tried',
+      'RATE_LIMITED',
+      'tried',
+    ]);
+    for (let i = 0; i < 5; i++) expect(await ask(one, 'dear')).toBe('UNAUTHENTICATED');
+  });
+
+  it.each([
+    { limit: 0, perMs: 1 },
+    { limit: 1, perMs: 0 },
+    { limit: 1, perMs: 1, cost: 2 },
+    { limit: 1.5, perMs: 1 },
+  ])('refuses %j where it is written', (options) => {
+    expect(() => RateLimit(options)).toThrow(TypeError);
+  });
+});
+
+describe('bans', () => {
+  const ban = { violations: 3, withinMs: 60_000, forMs: [10_000, 60_000] };
+
+  it('come with violations, are longer each time, and end by themselves', async () => {
+    const test = await start({ ban });
+    const misbehave = async (): Promise<void> => {
+      for (let i = 0; i < 3; i++) await (await connect(test, { bearer: 'bad' })).closed;
+    };
+    await misbehave();
+    expect(await refused(test)).toMatchObject({
+      status: 403,
+      headers: { 'retry-after': '10' },
+      body: { code: 'BANNED' },
+    });
+    await connect(test, { from: '127.0.0.2' });
+    expect(test.app.get(WsFirewall).bans()).toEqual([
+      { address: '127.0.0.1', until: test.clock.now() + 10_000, reason: 'repeated violations' },
+    ]);
+    test.clock.advance(10_000);
+    await misbehave();
+    expect(await refused(test)).toMatchObject({ headers: { 'retry-after': '60' } });
+    test.clock.advance(60_000);
+    await connect(test);
+  });
+
+  it('of an address do not come from one bad subject among many, and end that subject', async () => {
+    const test = await start({ ban });
+    const good = await connect(test, { sub: 'good' });
+    const bad = await connect(test, { sub: 'bad' });
+    const badToo = await connect(test, { sub: 'bad' });
+    for (let i = 0; i < 3; i++) bad.send('{');
+    expect((await bad.rest()).at(-1)).toMatchObject({
+      event: 'disconnect',
+      data: { code: 'BANNED', retryAfterMs: 10_000 },
+    });
+    expect(await bad.closed).toEqual({ code: 4429, reason: 'BANNED' });
+    expect((await badToo.closed).reason).toBe('BANNED');
+    expect(await ask(good)).toBe('free');
+    expect(await ask(await connect(test, { sub: 'other' }))).toBe('free');
+    expect((await (await connect(test, { sub: 'bad' })).closed).reason).toBe('BANNED');
+    const byMessage = await Client.connect(`${test.url}/ws`);
+    byMessage.send({ event: 'auth', data: { token: token({ sub: 'bad' }) }, id: 1 });
+    expect((await byMessage.closed).reason).toBe('BANNED');
+    expect(test.app.get(WsFirewall).bans()).toMatchObject([{ subject: 'bad' }]);
+  });
+
+  it('of an address that came by themselves end its strangers, and leave those who have authenticated', async () => {
+    const test = await start({ ban });
+    const good = await connect(test, { sub: 'good' });
+    const stranger = await Client.connect(`${test.url}/ws`);
+    for (let i = 0; i < 3; i++) await (await connect(test, { bearer: 'bad' })).closed;
+    expect((await stranger.closed).reason).toBe('BANNED');
+    expect(await ask(good)).toBe('free');
+  });
+
+  it('let a session that is over its budget come to its own end', async () => {
+    const test = await start({ ban }, { messagesPerSecond: 1, messageBurst: 5 });
+    const client = await connect(test);
+    for (let i = 0; i < 10; i++) client.send({ event: 'free', id: i });
+    expect((await client.closed).reason).toBe('RATE_LIMITED');
+    expect((await (await connect(test)).closed).reason).toBe('BANNED');
+  });
+
+  it('are refused at the handshake where bad tokens are', async () => {
+    const test = await start({}, {}, { reject: 'handshake' });
+    test.app.get(WsFirewall).ban({ subject: 'ada' }, { forMs: 5_000 });
+    const { status, body, headers } = await refused(test, '127.0.0.1', { authorization: `Bearer ${token()}` });
+    expect([status, body.code, headers['retry-after']]).toEqual([403, 'BANNED', '5']);
+  });
+
+  it('are made and lifted by the application, and end everybody who is meant', async () => {
+    const test = await start();
+    const firewall = test.app.get(WsFirewall);
+    const [ada, eve] = [await connect(test), await connect(test, { sub: 'eve', from: '127.0.0.2' })];
+    firewall.ban({ address: '127.0.0.1' }, { forMs: 5_000, reason: 'because' });
+    expect((await ada.closed).reason).toBe('BANNED');
+    expect((await refused(test)).body.code).toBe('BANNED');
+    expect(await ask(eve)).toBe('free');
+    expect(firewall.unban({ address: '127.0.0.1' })).toBe(true);
+    expect(firewall.unban({ address: '127.0.0.1' })).toBe(false);
+    await connect(test);
+    firewall.ban({ address: '2001:db8::1' }, { forMs: 5_000 });
+    expect(firewall.unban({ address: '2001:db8::2' })).toBe(true);
+    for (const target of [{}, { address: 'x' }, { subject: '' }, { address: '::1', subject: 'a' }]) {
+      expect(() => firewall.ban(target as never, { forMs: 1 })).toThrow(TypeError);
+    }
+    for (const forMs of [0, NaN, Infinity, 1.5])
+      expect(() => firewall.ban({ subject: 'a' }, { forMs })).toThrow(TypeError);
+  });
+
+  it('never meet who is exempt', async () => {
+    const test = await start({ ban, exempt: ['127.0.0.0/30'] });
+    for (let i = 0; i < 10; i++) await (await connect(test, { bearer: 'bad' })).closed;
+    test.app.get(WsFirewall).ban({ address: '127.0.0.1' }, { forMs: 5_000 });
+    expect(await ask(await connect(test))).toBe('free');
+  });
+});
+
+describe('a dry run', () => {
+  it('decides and says so, and lets everybody through', async () => {
+    const test = await start(
+      {
+        dryRun: true,
+        deny: ['127.0.0.1'],
+        origins: [],
+        maxConnections: 1,
+        maxConnectionsPerAddress: 1,
+        handshakesPerSecondPerAddress: 1,
+        handshakeBurstPerAddress: 1,
+        ban: { violations: 1 },
+      },
+      { messagesPerSecond: 1, messageBurst: 1 },
+    );
+    for (let i = 0; i < 3; i++) {
+      const client = await Client.connect(`${test.url}/ws`, {
+        token: token(),
+        headers: { origin: 'https://evil.test' },
+      });
+      for (let id = 0; id < 5; id++) expect(await ask(client)).toBe('free');
+    }
+    expect(test.app.get(WsFirewall).bans()).toMatchObject([{ dryRun: true, address: '127.0.0.1' }]);
+  });
+
+  it('of one rule leaves the others in force', async () => {
+    const test = await start({ dryRun: ['connections'], maxConnectionsPerAddress: 1, deny: ['127.0.0.2'] });
+    await connect(test);
+    await connect(test);
+    expect((await refused(test, '127.0.0.2')).body.code).toBe('IP_FORBIDDEN');
+  });
+});
+
+it.each([
+  [{ trustProxy: true }, 'firewall.trustProxy must be'],
+  [{ trustProxy: ['x'] }, 'firewall.trustProxy must be'],
+  [{ trustProxy: -1 }, 'firewall.trustProxy must be'],
+  [{ deny: ['10.0.0.0/40'] }, 'firewall.deny must hold'],
+  [{ exempt: 'x' }, 'firewall.exempt must hold'],
+  [{ maxConnections: 0 }, 'firewall.maxConnections must be'],
+  [{ ban: { forMs: [] } }, 'firewall.ban.forMs must be'],
+  [{ ban: { violations: 0 } }, 'firewall.ban.violations must be'],
+  [{ dryRun: ['nonsense'] }, 'firewall.dryRun must be'],
+  [{ allowMissingOrigin: 'maybe' }, 'firewall.allowMissingOrigin must be'],
+])('the options %j stop the start', (firewall, problem) => {
+  expect(() => resolveOptions({ auth: { jwt: { secret: SECRET } }, firewall })).toThrow(problem);
+});

@@ -1,0 +1,114 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { BanTable } from '../../src/firewall/bans.js';
+import { Tally, TokenBucket } from '../../src/firewall/budget.js';
+import { AddressPeer, PeerTable } from '../../src/firewall/peers.js';
+import { FIREWALL_DEFAULTS } from '../../src/firewall/options.js';
+
+const options = { ...FIREWALL_DEFAULTS, origins: undefined, proxyHeader: undefined, dryRun: [] };
+
+describe('a bucket', () => {
+  it('says exactly when there is enough again', () => {
+    const time = fc.integer({ min: 0, max: 5_000 });
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 1_000 }),
+        fc.integer({ min: 1, max: 100 }),
+        fc.array(time),
+        (rate, burst, times) => {
+          const bucket = new TokenBucket(burst, 0);
+          let now = 0;
+          for (const step of times) {
+            now += step;
+            const wait = bucket.take(1, rate, burst, now);
+            if (wait === 0) continue;
+            expect(bucket.waitFor(1, rate, burst, now + wait)).toBe(0);
+            if (wait > 1) expect(bucket.waitFor(1, rate, burst, now + wait - 1)).toBeGreaterThan(0);
+            now += wait;
+          }
+        },
+      ),
+    );
+  });
+
+  it('lets through what its rate allows and its burst, and not one more', () => {
+    const bucket = new TokenBucket(10, 0);
+    let taken = 0;
+    for (let now = 0; now < 10_000; now++) if (bucket.take(1, 50, 10, now) === 0) taken++;
+    expect(taken).toBeGreaterThanOrEqual(508);
+    expect(taken).toBeLessThanOrEqual(510);
+  });
+
+  it('that is larger than the burst is let through when it is full', () => {
+    const bucket = new TokenBucket(10, 0);
+    expect(bucket.take(25, 10, 10, 0)).toBe(0);
+    expect(bucket.take(1, 10, 10, 0)).toBe(1_600);
+  });
+
+  it('without a limit never ends', () => {
+    const bucket = new TokenBucket(Infinity, 0);
+    for (let i = 0; i < 1_000; i++) expect(bucket.take(1, Infinity, Infinity, 0)).toBe(0);
+    expect(new TokenBucket(5, 0).take(99, Infinity, 5, 0)).toBe(0);
+  });
+});
+
+it('a tally is full with the last of so many within the time, and forgets as it passes', () => {
+  const tally = new Tally();
+  const add = (now: number): boolean => tally.add(3, 3_000, now);
+  expect([add(0), add(1), add(2), add(3)]).toEqual([false, false, true, false]);
+  expect([add(5_000), add(7_000), add(9_000), add(11_000)]).toEqual([false, false, false, false]);
+});
+
+describe('the table of peers', () => {
+  const table = (): PeerTable<AddressPeer> => new PeerTable((key) => new AddressPeer(key, options, 0));
+
+  it('holds a limited number of those who have gone, and all that are here', () => {
+    const peers = table();
+    for (let i = 0; i < 1_000; i++) peers.hold(peers.of(`here ${i}`, 0));
+    for (let i = 0; i < 120_000; i++) peers.of(`gone ${i}`, 0);
+    expect(peers.size).toBe(51_000);
+    const first = peers.of('here 0', 0);
+    expect(first.users).toBe(1);
+    peers.release(first, 0);
+    expect(peers.size).toBe(50_999);
+  });
+
+  it('remembers whoever comes back, and forgets who does not', () => {
+    const peers = table();
+    const peer = peers.of('a', 0);
+    peers.hold(peer);
+    peers.release(peer, 1_000);
+    expect(peers.of('a', 2_000)).toBe(peer);
+    peers.sweep(600_000);
+    expect(peers.size).toBe(1);
+    peers.sweep(602_000);
+    expect(peers.size).toBe(0);
+  });
+});
+
+describe('the table of bans', () => {
+  const ban = (until: number): { address: string; until: number; reason: string } => ({
+    address: 'a',
+    until,
+    reason: 'x',
+  });
+
+  it('ends them by themselves, and remembers that they were', () => {
+    const bans = new BanTable();
+    bans.add('a', ban(1_000), 0);
+    expect(bans.find('a', 999)).toBeDefined();
+    expect(bans.find('a', 1_000)).toBeUndefined();
+    expect(bans.levelOf('a', 1_000)).toBe(1);
+    bans.add('a', ban(2_000), 1_500);
+    expect(bans.levelOf('a', 1_500)).toBe(2);
+    bans.sweep(2_000 + 86_400_000);
+    expect([bans.size, bans.levelOf('a', 2_000 + 86_400_000)]).toEqual([0, 0]);
+  });
+
+  it('holds a limited number', () => {
+    const bans = new BanTable();
+    for (let i = 0; i < 25_000; i++) bans.add(`k${i}`, ban(1_000), 0);
+    expect(bans.size).toBe(10_000);
+    expect(bans.find('k24999', 0)).toBeDefined();
+  });
+});
