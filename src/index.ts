@@ -49,6 +49,7 @@ export type { DisconnectData, ExceptionData, InboundMessage, MessageId } from '.
 
 export { Fingerprints } from './data-protection/fingerprint.js';
 export { KeyRing, KeyRingError } from './data-protection/key-ring.js';
+export { Sensitive } from './data-protection/sensitive.js';
 export { secretsEqual } from './data-protection/secrets-equal.js';
 export { WsSeal } from './data-protection/ws-seal.js';
 export type { SealBinding } from './data-protection/ws-seal.js';
@@ -60,7 +61,7 @@ export type { RevocationFilter, SessionFilter, SessionPage, SessionQuery } from 
 export type { ConnectionAttempt, ConnectionGuard } from './connection/connection-guard.js';
 
 export { WsFirewall } from './firewall/firewall.js';
-export type { AddressLists, FirewallEvent } from './firewall/firewall.js';
+export type { AddressLists, BanOptions } from './firewall/firewall.js';
 export type { Ban, BanTarget } from './firewall/bans.js';
 export type { FirewallOptions, FirewallRule } from './firewall/options.js';
 
@@ -76,7 +77,38 @@ export type { Principal, PrincipalInit } from './authentication/principal.js';
 export { WsTickets } from './authentication/tickets.js';
 export type { Ticket, TicketBinding } from './authentication/tickets.js';
 export { WsClock } from './connection/clock.js';
+
 export { WsMonitor } from './monitoring/events.js';
-export type { FailureEvent, FailureLevel, FailureListener } from './monitoring/events.js';
+export type {
+  AdminEvent,
+  AdmissionEvent,
+  AdmittedEvent,
+  AuthenticatedEvent,
+  AuthenticationEvent,
+  BanEvent,
+  BudgetEvent,
+  BusEvent,
+  FailureEvent,
+  FailureLevel,
+  FailureListener,
+  FirewallEvent,
+  MessageEvent,
+  RevocationEvent,
+  WsEvent,
+  WsEventKind,
+  WsEventListener,
+  WsEvents,
+} from './monitoring/events.js';
+export { OnWsEvent } from './monitoring/on-ws-event.js';
 export { FailureSink } from './monitoring/log.js';
 export type { FailureRecord } from './monitoring/log.js';
+export { AuditFile } from './monitoring/audit/audit-file.js';
+export type { AuditFileOptions, AuditHead } from './monitoring/audit/audit-file.js';
+export { AuditSink } from './monitoring/audit/audit-sink.js';
+export type { AuditEntry, AuditType } from './monitoring/audit/audit-event.js';
+export { WsHealth, WsHealthIndicator } from './monitoring/health.js';
+export type { HealthCheck, Readiness, WsHealthResult } from './monitoring/health.js';
+export { WsMetrics } from './monitoring/metrics/ws-metrics.js';
+export type { MetricsAnswer } from './monitoring/metrics/ws-metrics.js';
+export type { MetricsRegistry, MonitoringOptions } from './monitoring/options.js';
+export type { Disclosure, PrivacyOptions } from './monitoring/privacy.js';

@@ -12,9 +12,9 @@ import { Revocations } from './authentication/revocations.js';
 import { WsTickets } from './authentication/tickets.js';
 import { SystemClock, WsClock } from './connection/clock.js';
 import { endBanned } from './connection/banned.js';
-import { reportFirewall } from './firewall/log.js';
 import { LoadGauge } from './firewall/load-gauge.js';
 import { WsFirewall } from './firewall/firewall.js';
+import type { BanNotice } from './firewall/firewall.js';
 import type { Swept } from './connection/heartbeat.js';
 import { PendingRequests } from './connection/pending.js';
 import { Revalidation } from './connection/revalidation.js';
@@ -32,8 +32,12 @@ import { WsGateway } from './gateway/ws.gateway.js';
 import { WsGuard } from './gateway/ws.guard.js';
 import { WsValidationPipe } from './gateway/ws-validation.pipe.js';
 import { WsMonitor } from './monitoring/events.js';
-import { FailureLog, FailureSink } from './monitoring/log.js';
-import { NestSink } from './monitoring/nest-sink.js';
+import { WsHealth, WsHealthIndicator } from './monitoring/health.js';
+import { WsMetrics } from './monitoring/metrics/ws-metrics.js';
+import type { MetricsSource } from './monitoring/metrics/ws-metrics.js';
+import { monitoringProviders, TRACING } from './monitoring/providers.js';
+import type { Tracing } from './monitoring/tracing.js';
+import { Traffic } from './monitoring/traffic.js';
 import { LiveOptions } from './reload/live-options.js';
 import { WsGatewayReload } from './reload/ws-gateway-reload.js';
 import { resolveOptions } from './ws-gateway.options.js';
@@ -47,6 +51,7 @@ type ConnectionGuards = ResolvedOptions['auth']['connectionGuards'];
 
 const OPTIONS = Symbol('nestjs-ws-gateway.options');
 const CONTEXT = Symbol('nestjs-ws-gateway.context');
+const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
 
 /**
  * Import it once, with `forRoot()` or `forRootAsync()`: every gateway of the application then stands behind the guard,
@@ -64,22 +69,13 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
     // What is in force now, whoever reads it when: the groups are live, a value copied out of them is not.
     { provide: OPTIONS, inject: [LiveOptions], useFactory: ({ view }: LiveOptions) => view },
     { provide: WsClock, useClass: SystemClock },
-    {
-      provide: WsMonitor,
-      // A FailureSink that a global module of the application exports takes the place of Nest's Logger.
-      inject: [WsClock, { token: FailureSink, optional: true }],
-      useFactory: (clock: WsClock, sink: FailureSink = new NestSink()) => {
-        const monitor = new WsMonitor();
-        monitor.subscribe(new FailureLog(sink, clock).listener);
-        return monitor;
-      },
-    },
+    ...monitoringProviders(OPTIONS, METRICS_SOURCE),
     Revocations,
     {
       provide: WsSessions,
-      inject: [OPTIONS, Revocations, WsClock],
-      useFactory: ({ auth }: ResolvedOptions, revocations: Revocations, clock: WsClock) =>
-        new WsSessions(auth, revocations, () => clock.now()),
+      inject: [OPTIONS, Revocations, WsClock, WsMonitor],
+      useFactory: ({ auth }: ResolvedOptions, revocations: Revocations, clock: WsClock, monitor: WsMonitor) =>
+        new WsSessions(auth, revocations, () => clock.now(), monitor),
     },
     {
       provide: WsTickets,
@@ -100,7 +96,7 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
     },
     {
       provide: Authentication,
-      inject: [OPTIONS, JwtAuthenticator, WsTickets, Revocations, Deadlines, WsClock],
+      inject: [OPTIONS, JwtAuthenticator, WsTickets, Revocations, Deadlines, WsClock, WsMonitor],
       useFactory: (
         { auth }: ResolvedOptions,
         jwt: JwtAuthenticator,
@@ -108,7 +104,8 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
         revocations: Revocations,
         deadlines: Deadlines,
         clock: WsClock,
-      ) => new Authentication(auth, jwt, tickets, revocations, deadlines, () => clock.now()),
+        monitor: WsMonitor,
+      ) => new Authentication(auth, jwt, tickets, revocations, deadlines, () => clock.now(), monitor),
     },
     {
       provide: WsSeal,
@@ -145,10 +142,11 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
     WsGateway,
     {
       provide: WsFirewall,
-      inject: [OPTIONS, WsClock, WsSessions],
-      useFactory: ({ firewall, limits }: ResolvedOptions, clock: WsClock, sessions: WsSessions) => {
+      inject: [OPTIONS, WsClock, WsSessions, WsMonitor],
+      useFactory: ({ firewall, limits }: ResolvedOptions, clock: WsClock, sessions: WsSessions, monitor: WsMonitor) => {
         const made = new WsFirewall(firewall, limits, () => clock.now());
-        made.subscribe(reportFirewall, (notice) => endBanned(sessions, notice, clock.now()));
+        const endSessions = (notice: BanNotice): void => endBanned(sessions, notice, clock.now());
+        made.subscribe((event) => monitor.emit(event), endSessions);
         return made;
       },
     },
@@ -159,7 +157,7 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
     },
     {
       provide: CONTEXT,
-      inject: [OPTIONS, WsClock, WsMonitor, WsSessions, Authentication, Deadlines, WsFirewall, LoadGauge],
+      inject: [OPTIONS, WsClock, WsMonitor, WsSessions, Authentication, Deadlines, WsFirewall, LoadGauge, TRACING],
       useFactory: (
         options: ResolvedOptions,
         clock: WsClock,
@@ -169,12 +167,24 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
         deadlines: Deadlines,
         firewall: WsFirewall,
         load: LoadGauge,
+        tracing: Tracing | undefined,
       ): ConnectionContext => {
         const { revalidate, revalidateEveryMs } = options.auth;
         const revalidation = new Revalidation(revalidate, revalidateEveryMs, () => clock.now());
         const pending = new PendingRequests();
-        return { options, clock, monitor, sessions, authentication, deadlines, firewall, load, revalidation, pending };
+        const traffic = new Traffic(options.monitoring.metrics);
+        const shared = { options, clock, monitor, sessions, authentication, deadlines, firewall };
+        return { ...shared, load, revalidation, pending, traffic, tracing };
       },
+    },
+    {
+      provide: METRICS_SOURCE,
+      inject: [CONTEXT],
+      useFactory: ({ traffic, sessions, pending }: ConnectionContext): MetricsSource => ({
+        traffic,
+        sessions: () => sessions.countByPhase(),
+        inFlight: () => pending.size,
+      }),
     },
     {
       provide: WsGatewayAdapter,
@@ -190,6 +200,9 @@ const CONTEXT = Symbol('nestjs-ws-gateway.context');
     WsValidationPipe,
     WsExceptionFilter,
     WsMonitor,
+    WsMetrics,
+    WsHealth,
+    WsHealthIndicator,
     WsClock,
     Authentication,
     JwtAuthenticator,
@@ -213,8 +226,11 @@ export class WsGatewayModule
     private readonly guard: WsGuard,
     private readonly pipe: WsValidationPipe,
     private readonly filter: WsExceptionFilter,
+    health: WsHealth,
   ) {
     super();
+    health.add(() => adapter.problem);
+    health.add(() => authentication.problem);
   }
 
   // The base class's, with the type that a reader of the declaration looks for.

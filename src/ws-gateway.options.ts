@@ -14,6 +14,10 @@ import { EMAIL_DEFAULTS, resolveEmailOptions } from './email/options.js';
 import type { EmailOptions, ResolvedEmailOptions } from './email/options.js';
 import { FIREWALL_DEFAULTS, resolveFirewall } from './firewall/options.js';
 import type { FirewallOptions, ResolvedFirewall } from './firewall/options.js';
+import { MONITORING_DEFAULTS, resolveMonitoring, resolvePrivacy } from './monitoring/options.js';
+import type { MonitoringOptions, ResolvedMonitoring } from './monitoring/options.js';
+import { PRIVACY_DEFAULTS } from './monitoring/privacy.js';
+import type { PrivacyOptions } from './monitoring/privacy.js';
 import { OptionCheck } from './option-check.js';
 
 export interface AuthOptions {
@@ -139,6 +143,9 @@ export interface WsGatewayOptions {
   };
   /** How `WsEmail` and `@IsDeliverableEmail()` look domains up. */
   email?: EmailOptions;
+  monitoring?: MonitoringOptions;
+  /** How the log and the audit show personal data. */
+  privacy?: PrivacyOptions;
   errors?: {
     /** Event name of exception frames, 1 to 128 characters. @default 'exception' */
     event?: string;
@@ -185,6 +192,8 @@ export const DEFAULTS = Object.freeze({
   compression: Object.freeze({ thresholdBytes: 1_024 }),
   shutdown: Object.freeze({ drainMs: 10_000 }),
   email: EMAIL_DEFAULTS,
+  monitoring: MONITORING_DEFAULTS,
+  privacy: PRIVACY_DEFAULTS,
   errors: Object.freeze({ event: 'exception' }),
 } as const);
 
@@ -218,6 +227,8 @@ export interface ResolvedOptions {
   readonly sealing: { readonly keys: KeyRing | undefined };
   readonly fingerprints: { readonly keys: KeyRing | undefined };
   readonly email: ResolvedEmailOptions;
+  readonly monitoring: ResolvedMonitoring;
+  readonly privacy: PrivacyOptions;
   readonly errors: { readonly event: string };
 }
 
@@ -250,6 +261,8 @@ export function resolveOptions(options: unknown, needsKeys = true): ResolvedOpti
     'sealing',
     'fingerprints',
     'email',
+    'monitoring',
+    'privacy',
     'errors',
   ]);
   const firewall = resolveFirewall(check, root.firewall);
@@ -259,6 +272,8 @@ export function resolveOptions(options: unknown, needsKeys = true): ResolvedOpti
   const shutdown = check.object(root.shutdown, 'shutdown', Object.keys(DEFAULTS.shutdown));
   const sealing = check.object(root.sealing, 'sealing', ['keys']);
   const fingerprints = check.object(root.fingerprints, 'fingerprints', ['keys']);
+  const sealingKeys = resolveKeyRing(check, sealing.keys, 'sealing.keys');
+  const fingerprintKeys = resolveKeyRing(check, fingerprints.keys, 'fingerprints.keys');
   const errors = check.object(root.errors, 'errors', Object.keys(DEFAULTS.errors));
   const limit = (name: keyof typeof DEFAULTS.limits, min: number, max: number): number =>
     check.integer(limits[name], `limits.${name}`, min, max, DEFAULTS.limits[name]);
@@ -314,9 +329,11 @@ export function resolveOptions(options: unknown, needsKeys = true): ResolvedOpti
     },
     compression: resolveCompression(check, root.compression),
     shutdown: { drainMs: check.integer(shutdown.drainMs, 'shutdown.drainMs', 1, 600_000, DEFAULTS.shutdown.drainMs) },
-    sealing: { keys: resolveKeyRing(check, sealing.keys, 'sealing.keys') },
-    fingerprints: { keys: resolveKeyRing(check, fingerprints.keys, 'fingerprints.keys') },
+    sealing: { keys: sealingKeys },
+    fingerprints: { keys: fingerprintKeys },
     email: resolveEmailOptions(check, root.email),
+    monitoring: resolveMonitoring(check, root.monitoring),
+    privacy: resolvePrivacy(check, root.privacy, fingerprintKeys),
     errors: { event: check.text(errors.event, 'errors.event', 1, 128) ?? DEFAULTS.errors.event },
   };
   if (check.problems.length > 0) throw new WsGatewayOptionsError(check.problems);

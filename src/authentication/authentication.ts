@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import type { AuthenticationEvent, WsMonitor } from '../monitoring/events.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isThenable } from '../thenable.js';
 import type { ResolvedOptions } from '../ws-gateway.options.js';
@@ -29,6 +30,7 @@ export class Authentication {
     private readonly revocations: Revocations,
     private readonly deadlines: Deadlines,
     private readonly now: () => number,
+    private readonly monitor: WsMonitor,
   ) {
     this.#authenticator = jwt;
   }
@@ -41,6 +43,11 @@ export class Authentication {
   /** @internal */
   start(): Promise<void> {
     return this.jwt.start();
+  }
+
+  /** @internal What keeps every token from being verified; undefined when nothing does. */
+  get problem(): string | undefined {
+    return this.#authenticator === this.jwt ? this.jwt.problem : undefined;
   }
 
   /** @internal The token of a handshake; undefined when no source has one. */
@@ -60,6 +67,32 @@ export class Authentication {
     context: AuthenticationContext = { source: 'header' },
     clientAddress = '',
   ): Principal | Promise<Principal> {
+    if (!this.monitor.has('authentication')) return this.#authenticate(token, context, clientAddress);
+    const tell = (outcome: AuthenticationEvent['outcome'], subject?: string): void =>
+      this.monitor.emit({
+        kind: 'authentication',
+        source: context.source,
+        outcome,
+        ...(clientAddress !== '' && { clientAddress }),
+        ...(subject !== undefined && { subject }),
+      });
+    const accepted = (principal: Principal): Principal => {
+      tell('accepted', principal.subject);
+      return principal;
+    };
+    const refused = (error: unknown): never => {
+      tell(error instanceof GatewayError ? error.code : 'INTERNAL');
+      throw error;
+    };
+    try {
+      const answer = this.#authenticate(token, context, clientAddress);
+      return isThenable(answer) ? Promise.resolve(answer).then(accepted, refused) : accepted(answer);
+    } catch (error) {
+      return refused(error);
+    }
+  }
+
+  #authenticate(token: string, context: AuthenticationContext, clientAddress: string): Principal | Promise<Principal> {
     if (token.length > MAX_TOKEN_BYTES) throw invalid('longer than 8 KiB');
     if (context.source === 'certificate') return this.#refuseRevoked(this.#certified(context));
     if (context.source === 'ticket') return this.#refuseRevoked(this.#redeem(token, context, clientAddress));

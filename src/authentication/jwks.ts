@@ -64,6 +64,11 @@ export class PublishedKeys {
     void this.#fetch();
   }
 
+  /** How many keys are known. */
+  get size(): number {
+    return this.#keys.length;
+  }
+
   /**
    * @returns the key for a token's `kid` and `alg`; undefined when there is none
    * @throws GatewayError OVERLOADED, also as a rejection, when the endpoint is down and the known keys do not help

@@ -92,6 +92,12 @@ export class JwtAuthenticator extends Authenticator {
     return new PublishedKeys(uri, this.now, () => this.#verified.clear());
   }
 
+  /** An issuer whose keys have never been there: its tokens cannot be told from forged ones. */
+  get problem(): string | undefined {
+    const without = this.#judges.issuers.find(({ keys }) => keys instanceof PublishedKeys && keys.size === 0);
+    return without === undefined ? undefined : 'the keys of an issuer have not been fetched';
+  }
+
   /** How many verified tokens are remembered. */
   get size(): number {
     return this.#verified.size;

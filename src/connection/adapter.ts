@@ -101,6 +101,13 @@ export class WsGatewayAdapter extends WsAdapter {
     for (const { socket } of sessions.find()) socket.limitTo(options.limits);
   }
 
+  /** Why nobody is let in; undefined while clients are. */
+  get problem(): string | undefined {
+    const { sessions, load } = this.context;
+    if (sessions.refusesNew) return 'shutting down';
+    return load.isOverloaded ? 'overloaded' : undefined;
+  }
+
   /** From here on upgrades get 503; sessions are served until drain() ends them. */
   refuseUpgrades(): void {
     this.context.sessions.refusesNew = true;

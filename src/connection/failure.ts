@@ -2,11 +2,13 @@ import type { ServerResponse } from 'node:http';
 import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
+import { withoutSensitive } from '../data-protection/sensitive.js';
 import { encode } from '../protocol/codec.js';
 import { closeCodeOf, GatewayError, isErrorCode, specOf } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
 import type { DisconnectData, ExceptionData, MessageId } from '../protocol/message.js';
 import type { FailureEvent, FailureLevel, WsMonitor } from '../monitoring/events.js';
+import type { MessageTrace } from '../monitoring/tracing.js';
 import { describe, failureOf, isFiltered } from './describe.js';
 import type { Failure } from './describe.js';
 import type { Lingering } from './lingering.js';
@@ -23,6 +25,8 @@ export interface Answerable {
   /** The declared event, for the log; undefined while it is only what a client wrote. */
   readonly event: string | undefined;
   readonly durationMs?: number;
+  /** The spans of the request, where there are any. */
+  readonly trace?: MessageTrace | undefined;
 }
 
 /** Fails a request; ends the session too where the code says so. Without a request there is nobody to answer. */
@@ -30,6 +34,7 @@ export function fail(session: WsSession, thrown: unknown, request: Answerable | 
   const filtered = isFiltered(thrown);
   const failure = describe(filtered ? thrown.error : thrown);
   const wasLive = session.isLive;
+  request?.trace?.failed(failure.code, failure.incidentId);
   if (request !== undefined && wasLive && (!filtered || request.id !== undefined)) {
     session.sendText(encodeException(session, failure, request.id));
   }
@@ -64,10 +69,11 @@ function endWith(session: WsSession, failure: Failure, details: EndDetails): voi
 }
 
 /** Ends a peer that never became a session: its token was bad and `auth.reject` is `close`. */
-export function turnAway(socket: WebSocket, thrown: unknown, monitor: WsMonitor, clientAddress: string): void {
+export function turnAway(socket: WebSocket, thrown: unknown, monitor: WsMonitor, clientAddress: string): Failure {
   const failure = describe(thrown);
   const closeCode = sayGoodbye(socket, failure, {});
   monitor.emit({ kind: 'connection', ...logged(failure), level: levelOf(failure.code), clientAddress, closeCode });
+  return failure;
 }
 
 /** @returns the close code */
@@ -138,7 +144,7 @@ export function refuse(
   monitor: WsMonitor,
   lingering: Lingering,
   clientAddress: string,
-): void {
+): Failure {
   const failure = describe(thrown);
   const status = specOf(failure.code).status ?? 500;
   const body = refusalBody(failure);
@@ -148,6 +154,7 @@ export function refuse(
     lingering.add(socket);
   } else socket.destroy();
   reportRefusal(failure, status, monitor, clientAddress);
+  return failure;
 }
 
 /** Plain HTTP at a gateway's path, or at a port that has nothing but gateways. */
@@ -265,7 +272,7 @@ function encodeException(session: WsSession, failure: Failure, id: MessageId | u
   const { event } = session.server.context.options.errors;
   if (details === undefined) return encode(event, data, id);
   try {
-    return encode(event, { ...data, details }, id);
+    return encode(event, { ...data, details: withoutSensitive(details) }, id);
   } catch {
     return encode(event, data, id); // the application's own details cannot be serialised; the code still can
   }

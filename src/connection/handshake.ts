@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Principal } from '../authentication/principal.js';
+import type { UpgradeTrace } from '../monitoring/tracing.js';
 import { GatewayError, specOf } from '../protocol/errors.js';
 import { isThenable } from '../thenable.js';
 import type { Client, WsFirewall } from '../firewall/firewall.js';
@@ -21,6 +22,8 @@ export interface Handshake {
   readonly socket: Duplex;
   readonly head: Buffer;
   readonly lingering: Lingering;
+  /** Its span, where somebody keeps those. */
+  readonly trace?: UpgradeTrace | undefined;
 }
 
 /**
@@ -119,7 +122,9 @@ function accept(handshake: Handshake, client: Client, principal: Principal | und
   server.handleUpgrade(request, socket, head, (ws) => {
     server.clients.delete(ws); // until it may be written to, see WsSession.open()
     ws.writeTo(socket);
-    open(new WsSession(ws, server, client), request, principal);
+    const session = new WsSession(ws, server, client);
+    handshake.trace?.accepted(session.id);
+    open(session, request, principal);
   });
 }
 
@@ -127,7 +132,8 @@ function accept(handshake: Handshake, client: Client, principal: Principal | und
 const BEFORE_THE_UPGRADE: ReadonlySet<string> = new Set(['UNAUTHENTICATED', 'ORIGIN_FORBIDDEN']);
 
 /** A browser cannot read a refused handshake, so it is told after it, unless `auth.reject` says otherwise. */
-function reject({ server, request, socket, head, lingering }: Handshake, client: Client, error: unknown): void {
+function reject(handshake: Handshake, client: Client, error: unknown): void {
+  const { server, request, socket, head, lingering, trace } = handshake;
   const { monitor, options, firewall } = server.context;
   const isCoded = isGatewayError(error);
   if (isCoded && error.code === 'TOKEN_INVALID') firewall.failedAuthentication(client);
@@ -136,7 +142,8 @@ function reject({ server, request, socket, head, lingering }: Handshake, client:
   if (options.auth.reject === 'handshake' && !(isCoded && specOf(error.code).status === undefined)) throw error;
   server.handleUpgrade(request, socket, head, (ws) => {
     server.clients.delete(ws);
-    turnAway(ws, error, monitor, client.address);
+    const failure = turnAway(ws, error, monitor, client.address);
+    trace?.refused(failure);
     lingering.add(socket);
   });
 }

@@ -8,11 +8,17 @@ import { isThenable } from '../thenable.js';
 
 /** A session begins, with the principal of its handshake. Its frames wait until every `handleConnection` has settled. */
 export function open(session: WsSession, request: IncomingMessage, principal: Principal | undefined): void {
-  session.server.context.sessions.add(session);
+  const { sessions, monitor } = session.server.context;
+  sessions.add(session);
   try {
     if (principal !== undefined) session.authenticate(principal);
   } catch (error) {
     return end(session, error);
+  }
+  if (monitor.has('admitted')) {
+    const { id: sessionId, clientAddress, server } = session;
+    const subject = principal !== undefined && { subject: principal.subject };
+    monitor.emit({ kind: 'admitted', sessionId, clientAddress, path: server.pathname, ...subject });
   }
   const waiting = connect(session, request);
   if (waiting.length === 0) return session.open();

@@ -1,4 +1,5 @@
 import type { Unsubscribable } from 'rxjs';
+import type { MessageTrace } from '../monitoring/tracing.js';
 import type { MessageId } from '../protocol/message.js';
 import type { Route } from './router.js';
 import type { WsSession } from './session.js';
@@ -19,6 +20,9 @@ export class PendingRequest {
     /** True for a token without an envelope: there is no request to answer with an exception. */
     readonly bare: boolean,
     readonly startedAt: number,
+    /** See {@link beginning}. */
+    readonly measuredFrom: number,
+    readonly trace: MessageTrace | undefined,
   ) {}
 }
 
@@ -29,6 +33,10 @@ export class PendingRequest {
 export class PendingRequests {
   // A Set keeps the order of insertion.
   readonly #requests = new Set<PendingRequest>();
+
+  get size(): number {
+    return this.#requests.size;
+  }
 
   add(request: PendingRequest): void {
     this.#requests.add(request);

@@ -4,8 +4,10 @@ import { BadFrame, decode } from '../protocol/codec.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isBareToken } from '../protocol/message.js';
 import type { InboundMessage } from '../protocol/message.js';
+import type { MessageTrace } from '../monitoring/tracing.js';
 import { end, fail, reportStray } from './failure.js';
 import type { Answerable } from './failure.js';
+import { beginning, measure } from './measure.js';
 import { PendingRequest } from './pending.js';
 import { InterceptedReply } from './router.js';
 import type { Route } from './router.js';
@@ -19,17 +21,34 @@ export function receive(session: WsSession, bytes: Buffer): void {
   let message: InboundMessage | undefined;
   let route: Route | undefined;
   let bare = false;
+  let measuredFrom = 0;
+  let trace: MessageTrace | undefined;
+  const { traffic, tracing } = session.server.context;
+  traffic.receivedBytes += bytes.length;
   try {
     const text = bytes.toString(); // ws has seen to it that it is UTF-8
     bare = acceptsBareToken(session, text);
     message = bare ? authMessage(text) : decode(text, session.server.context.options.limits.maxJsonDepth);
     route = findRoute(session, message.event);
-    const result = route.call(session, message); // guard → pipe → handler
-    if (isThenable(result) || isObservable(result)) follow(session, route, message, bare, result);
-    else reply(session, message.event, message.id, result);
+    route.traffic.received++;
+    measuredFrom = beginning(session);
+    trace = tracing?.message(message, session.id);
+    const result = trace === undefined ? route.call(session, message) : traced(trace, route, session, message); // guard → pipe → handler
+    if (isThenable(result) || isObservable(result)) {
+      return follow(session, route, message, bare, result, measuredFrom, trace);
+    }
+    reply(session, message.event, message.id, result);
+    measure(session, route, measuredFrom, true);
   } catch (error) {
-    fail(session, error, bare ? undefined : { id: idOf(message, error), event: route?.event });
+    if (route === undefined) traffic.unknown++;
+    else measure(session, route, measuredFrom, false);
+    fail(session, error, bare ? undefined : { id: idOf(message, error), event: route?.event, trace });
   }
+  trace?.end();
+}
+
+function traced(trace: MessageTrace, route: Route, session: WsSession, message: InboundMessage): unknown {
+  return trace.run(() => route.call(session, message));
 }
 
 /**
@@ -85,9 +104,11 @@ function follow(
   message: InboundMessage,
   bare: boolean,
   result: PromiseLike<unknown> | Observable<unknown>,
+  measuredFrom: number,
+  trace: MessageTrace | undefined,
 ): void {
   const { clock, pending } = session.server.context;
-  const request = new PendingRequest(session, route, message.id, bare, clock.now());
+  const request = new PendingRequest(session, route, message.id, bare, clock.now(), measuredFrom, trace);
   pending.add(request);
   session.began(request);
   if (isObservable(result)) return stream(request, result);
@@ -165,17 +186,20 @@ export function failPending(request: PendingRequest, error: unknown): void {
   if (request.settled) return;
   const { session } = request;
   const durationMs = session.server.context.clock.now() - request.startedAt;
-  const answerable = { id: request.id, event: request.route.event, durationMs };
+  const answerable = { id: request.id, event: request.route.event, durationMs, trace: request.trace };
   settle(request, () => fail(session, error, request.bare ? undefined : answerable));
 }
 
 /** Answers first and counts it as answered after, since the next held message may run at once. */
 export function settle(request: PendingRequest, answer?: () => void): void {
+  const { session, route, measuredFrom, isStream, trace } = request;
   request.settled = true;
   answer?.();
-  request.session.server.context.pending.delete(request);
+  measure(session, route, measuredFrom, answer === undefined, isStream);
+  trace?.end();
+  session.server.context.pending.delete(request);
   stop(request);
-  request.session.ended(request);
+  session.ended(request);
 }
 
 /** Ends the stream of a request. What an application does when it is unsubscribed from may throw. */

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { EMPTY } from 'rxjs';
 import type { Observable } from 'rxjs';
 import type { InboundMessage } from '../protocol/message.js';
+import type { EventTraffic } from '../monitoring/traffic.js';
 import type { WsSession } from './session.js';
 
 /**
@@ -25,6 +26,8 @@ export interface Route {
   readonly event: string;
   /** True when later frames of the session wait until this one has settled (`auth`: what follows it relies on it). */
   readonly serial: boolean;
+  /** What has come in for it. */
+  readonly traffic: EventTraffic;
   /** Guard, pipe and handler. The value, a promise or an Observable of it; throws what the client is to be told. */
   call(session: WsSession, message: InboundMessage): unknown;
 }

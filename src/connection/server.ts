@@ -8,6 +8,8 @@ import type { LoadGauge } from '../firewall/load-gauge.js';
 import { SUBPROTOCOL } from '../protocol/message.js';
 import type { ResolvedOptions } from '../ws-gateway.options.js';
 import type { WsMonitor } from '../monitoring/events.js';
+import type { Tracing } from '../monitoring/tracing.js';
+import type { Traffic } from '../monitoring/traffic.js';
 import type { WsClock } from './clock.js';
 import type { ConnectionGuard } from './connection-guard.js';
 import type { PendingRequests } from './pending.js';
@@ -29,6 +31,9 @@ export interface ConnectionContext {
   readonly load: LoadGauge;
   readonly revalidation: Revalidation;
   readonly pending: PendingRequests;
+  readonly traffic: Traffic;
+  /** Undefined where nobody keeps spans. */
+  readonly tracing: Tracing | undefined;
 }
 
 /** Milliseconds a peer has to finish the closing handshake before its TCP connection is cut. */

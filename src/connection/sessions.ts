@@ -1,11 +1,12 @@
 import type { Principal } from '../authentication/principal.js';
 import type { Revocations } from '../authentication/revocations.js';
 import { isIssuedBefore } from '../authentication/revocations.js';
+import type { WsMonitor } from '../monitoring/events.js';
 import { encode } from '../protocol/codec.js';
 import { GatewayError } from '../protocol/errors.js';
 import { end } from './failure.js';
 import { frame } from './outbox.js';
-import type { WsSession } from './session.js';
+import type { SessionPhase, WsSession } from './session.js';
 import { SubjectIndex } from './subject-index.js';
 
 /** Which sessions are meant; several members narrow it down, none means all. */
@@ -72,6 +73,7 @@ export class WsSessions {
     private readonly limits: SessionLimits,
     private readonly revocations: Revocations,
     private readonly now: () => number,
+    private readonly monitor: WsMonitor,
   ) {}
 
   /** The sessions that match, oldest first. */
@@ -123,6 +125,9 @@ export class WsSessions {
     const ended = this.find(filter.sessionId === undefined && subject === undefined ? {} : filter).filter(
       (session) => session.isLive && isMeant(session, tokenId, filter.issuedBefore),
     );
+    if (this.monitor.has('revocation')) {
+      this.monitor.emit({ kind: 'revocation', ...filter, ended: ended.length });
+    }
     for (const session of ended) end(session, new GatewayError('SESSION_REVOKED'));
     // What says most comes first, should the list be full.
     if (tokenId !== undefined) this.revocations.addTokenId(tokenId, now);
@@ -159,6 +164,13 @@ export class WsSessions {
       return session === undefined ? [] : [session];
     }
     return subject === undefined ? this.#sessions.values() : this.#bySubject.of(subject);
+  }
+
+  /** @internal How many sessions are in each phase. */
+  countByPhase(): Record<SessionPhase['phase'], number> {
+    const counts = { opening: 0, open: 0, closing: 0, closed: 0 };
+    for (const { phase } of this.#sessions.values()) counts[phase]++;
+    return counts;
   }
 
   /** @internal Every session of the registry, oldest first. */

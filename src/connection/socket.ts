@@ -139,6 +139,7 @@ export class GatewaySocket extends WebSocket {
       return this.#queue(data);
     }
     this.flush(); // what was sent first goes first
+    this.#count(1, sizeOf(data));
     // because the overloads of send() take (cb) or (options, cb), and both are passed on untouched
     (super.send as (data: unknown, ...rest: unknown[]) => void)(data, ...rest);
     this.#checkOutbound();
@@ -159,7 +160,10 @@ export class GatewaySocket extends WebSocket {
   sendFrame(bytes: Buffer, text: string): void {
     if (this.#stream === undefined || this.readyState !== this.OPEN) return this.send(text);
     this.flush(); // what was sent first goes first
-    if (this.#stream.writable) this.#stream.write(bytes);
+    if (this.#stream.writable) {
+      this.#stream.write(bytes);
+      this.#count(1, bytes.length);
+    }
     this.#checkOutbound();
   }
 
@@ -172,9 +176,19 @@ export class GatewaySocket extends WebSocket {
     const stream = this.#stream;
     if (stream?.writable) {
       const isKept = stream.writableLength > 0;
-      stream.write(typeof queued === 'string' ? frame(queued, isKept) : frames(queued, isKept));
+      const bytes = typeof queued === 'string' ? frame(queued, isKept) : frames(queued, isKept);
+      stream.write(bytes);
+      this.#count(typeof queued === 'string' ? 1 : queued.length, bytes.length);
     }
     this.#checkOutbound();
+  }
+
+  #count(messages: number, bytes: number): void {
+    const session = this[SESSION];
+    if (session === undefined) return;
+    const { traffic } = session.server.context;
+    traffic.sentMessages += messages;
+    traffic.sentBytes += bytes;
   }
 
   #checkOutbound(): void {
@@ -183,6 +197,12 @@ export class GatewaySocket extends WebSocket {
       end(session, new GatewayError('SLOW_CONSUMER'));
     }
   }
+}
+
+function sizeOf(data: Parameters<WebSocket['send']>[0]): number {
+  if (typeof data === 'string') return Buffer.byteLength(data);
+  if (Array.isArray(data)) return data.reduce((sum, { length }) => sum + length, 0);
+  return typeof data === 'object' && 'byteLength' in data ? data.byteLength : 0;
 }
 
 /** May it be sent? (RFC 6455 §7.4) */

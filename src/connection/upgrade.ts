@@ -2,6 +2,7 @@ import type { IncomingMessage, Server as HttpServer, ServerResponse } from 'node
 import type { Duplex } from 'node:stream';
 import { Server as TlsServer } from 'node:tls';
 import { GatewayError } from '../protocol/errors.js';
+import type { UpgradeTrace } from '../monitoring/tracing.js';
 import { isThenable } from '../thenable.js';
 import { addressOf } from '../firewall/client-address.js';
 import { refuse, refuseRequest } from './failure.js';
@@ -70,12 +71,14 @@ export class Endpoint {
     // Its answer would be written into our frames. Nobody pipelines an upgrade behind a request but to see this happen.
     if (owesResponse(socket)) return this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: 'Pipelined' }));
     if (server === undefined && !isWebSocket(request)) return serveAsPlainHttp(this.http, request, socket, head);
+    const trace = this.context.tracing?.upgrade(server?.pathname ?? '', request.headers.traceparent);
+    const refuse = (error: unknown): void => this.#refuse(socket, error, trace);
     try {
       if (server === undefined) throw new GatewayError('NOT_FOUND', { message: 'No gateway at this path' });
-      const waiting = upgrade({ server, request, socket, head, lingering: this.lingering });
-      if (isThenable(waiting)) waiting.then(undefined, (error: unknown) => this.#refuse(socket, error));
+      const waiting = upgrade({ server, request, socket, head, lingering: this.lingering, trace });
+      if (isThenable(waiting)) waiting.then(undefined, refuse);
     } catch (error) {
-      this.#refuse(socket, error);
+      refuse(error);
     }
   };
 
@@ -91,10 +94,11 @@ export class Endpoint {
     refuseRequest(response, error, this.context.monitor, addressOf(response.req.socket));
   }
 
-  #refuse(socket: Duplex, error: unknown): void {
+  #refuse(socket: Duplex, error: unknown, trace?: UpgradeTrace): void {
     const clientAddress = addressOf(socket); // a destroyed socket has none
     if (owesResponse(socket)) socket.destroy(); // our answer would be written into the one that is under way
-    refuse(socket, error, this.context.monitor, this.lingering, clientAddress);
+    const failure = refuse(socket, error, this.context.monitor, this.lingering, clientAddress);
+    trace?.refused(failure);
   }
 }
 

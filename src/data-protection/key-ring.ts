@@ -84,6 +84,16 @@ export class KeyRing {
     return new KeyRing(newest, others);
   }
 
+  /**
+   * One key made of a text, for HMACs alone.
+   *
+   * @throws TypeError when the text is shorter than 32 bytes in UTF-8 (RFC 2104 §3)
+   */
+  static ofSecret(kid: string, secret: string): KeyRing {
+    if (Buffer.byteLength(secret) < KEY_BYTES) throw new TypeError(`A key must be at least ${KEY_BYTES} bytes`);
+    return new KeyRing({ kid, key: createSecretKey(secret, 'utf8') }, []);
+  }
+
   /** One random key that nobody else has and that ends with this process. */
   static ofProcess(): KeyRing {
     return new KeyRing({ kid: 'process', key: createSecretKey(randomBytes(KEY_BYTES)) }, []);

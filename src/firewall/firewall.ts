@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
+import type { FirewallEvent } from '../monitoring/events.js';
 import { GatewayError } from '../protocol/errors.js';
 import { AddressList, isRange } from './address-list.js';
 import { BanTable } from './bans.js';
@@ -39,31 +40,6 @@ export interface FirewallLimits extends MessageLimits {
   readonly messagesPerSecondPerSubject: number;
 }
 
-/** What the firewall has decided, for whoever keeps a record. */
-export type FirewallEvent =
-  | {
-      readonly kind: 'ban';
-      readonly action: 'added' | 'lifted';
-      readonly target: BanTarget;
-      readonly forMs?: number;
-      readonly reason?: string;
-      readonly enforced: boolean;
-    }
-  | {
-      readonly kind: 'budget';
-      readonly budget: 'messages' | 'subject' | 'event' | 'authentications';
-      readonly enforced: boolean;
-      readonly clientAddress: string;
-      readonly subject?: string;
-    }
-  /** Somebody would have been kept out, were the rule enforced. */
-  | {
-      readonly kind: 'admission';
-      readonly rule: FirewallRule;
-      readonly enforced: false;
-      readonly clientAddress: string;
-    };
-
 /** A ban that has been made. */
 export interface BanNotice {
   readonly ban: Ban;
@@ -71,6 +47,12 @@ export interface BanNotice {
   readonly spared: Metered | undefined;
   /** True where an operator made it. */
   readonly isManual: boolean;
+}
+
+export interface BanOptions {
+  readonly forMs: number;
+  readonly reason?: string;
+  readonly actor?: string;
 }
 
 /** Which addresses may connect. */
@@ -112,24 +94,26 @@ export class WsFirewall {
   /**
    * Bans an address (IPv6: its /64) or a subject. Its sessions end with BANNED, and its handshakes are refused.
    *
-   * @param options `forMs`: how long, in milliseconds, 1 to a year; `reason`: for the list
+   * @param options `forMs`: how long, in milliseconds, 1 to a year; `reason`: for the list; `actor`: who does it, for the audit
    * @throws TypeError for a target that is neither, or a time that cannot be
    */
-  ban(target: BanTarget, { forMs, reason = 'banned by an operator' }: { forMs: number; reason?: string }): Ban {
+  ban(target: BanTarget, { forMs, reason = 'banned by an operator', actor }: BanOptions): Ban {
     if (!Number.isInteger(forMs) || forMs < 1 || forMs > MAX_BAN_MS) throw new TypeError('forMs is 1 to 31536000000');
-    return this.#add(canonical(target), forMs, reason, undefined, true);
+    return this.#add(canonical(target), forMs, reason, undefined, true, actor);
   }
 
   /**
    * Lifts a ban, and forgets that there was one.
    *
+   * @param options `actor`: who does it, for the audit
    * @returns false when there was none
    * @throws TypeError for a target that is neither an address nor a subject
    */
-  unban(target: BanTarget): boolean {
+  unban(target: BanTarget, { actor }: { actor?: string } = {}): boolean {
     const { key, target: lifted } = canonical(target);
     const wasBanned = this.#bans.delete(key, this.now());
-    if (wasBanned) this.#onEvent({ kind: 'ban', action: 'lifted', target: lifted, enforced: true });
+    const by = actor !== undefined && { actor };
+    if (wasBanned) this.#onEvent({ kind: 'ban', action: 'lifted', target: lifted, enforced: true, ...by });
     return wasBanned;
   }
 
@@ -333,12 +317,20 @@ export class WsFirewall {
     this.#bans.sweep(now);
   }
 
-  #add({ key, target }: Target, forMs: number, reason: string, spared: Metered | undefined, isManual: boolean): Ban {
+  #add(
+    { key, target }: Target,
+    forMs: number,
+    reason: string,
+    spared: Metered | undefined,
+    isManual: boolean,
+    actor?: string,
+  ): Ban {
     const now = this.now();
     const enforced = !this.options.dryRun.includes('bans');
     const ban: Ban = { ...target, until: now + forMs, reason, ...(!enforced && { dryRun: true }) };
     this.#bans.add(key, ban, now);
-    this.#onEvent({ kind: 'ban', action: 'added', target, forMs, reason, enforced });
+    const by = actor !== undefined && { actor };
+    this.#onEvent({ kind: 'ban', action: 'added', target, forMs, reason, enforced, ...by });
     if (enforced) this.#onBan({ ban, spared, isManual });
     return ban;
   }

@@ -1,16 +1,35 @@
 import { Logger } from '@nestjs/common';
-import type { FirewallEvent } from './firewall.js';
-
-const log = new Logger('WsFirewall');
+import type { FirewallEvent } from '../monitoring/events.js';
+import type { Privacy } from '../monitoring/privacy.js';
+import type { Sampler } from '../monitoring/sampler.js';
 
 /** Bans, and what rules that are not enforced would have done. What is enforced has its line as a failure. */
-export function reportFirewall(event: FirewallEvent): void {
-  if (event.kind === 'ban') {
-    const { action, target, forMs, reason, enforced } = event;
-    const who = 'subject' in target ? 'subject' : target.address;
-    log.warn(
-      `Ban ${action}: ${who}${forMs === undefined ? '' : ` for ${forMs} ms, ${reason}`}${enforced ? '' : ' (dry run)'}`,
-    );
-  } else if (event.kind === 'admission') log.log(`Dry run: ${event.rule} would have refused ${event.clientAddress}`);
-  else if (!event.enforced) log.log(`Dry run: the budget ${event.budget} of ${event.clientAddress} is spent`);
+export class FirewallLog {
+  readonly #log = new Logger('WsFirewall');
+
+  constructor(
+    private readonly show: Privacy,
+    private readonly sampler: Sampler,
+  ) {}
+
+  readonly listener = (event: FirewallEvent): void => {
+    const line = this.#lineOf(event);
+    if (line === undefined) return;
+    const suppressed = this.sampler.take(`firewall ${event.kind}`);
+    if (suppressed === undefined) return;
+    this.#log[event.kind === 'ban' ? 'warn' : 'log'](suppressed === 0 ? line : `${line}, suppressed=${suppressed}`);
+  };
+
+  #lineOf(event: FirewallEvent): string | undefined {
+    if (event.kind === 'ban') return this.#ban(event);
+    if (event.enforced) return undefined;
+    const address = this.show('address', event.clientAddress ?? '');
+    if (event.kind === 'admission') return `Dry run: ${event.rule} would have refused ${address}`;
+    return `Dry run: the budget ${event.budget} of ${address} is spent`;
+  }
+
+  #ban({ action, target, forMs, reason, enforced }: Extract<FirewallEvent, { kind: 'ban' }>): string {
+    const who = 'subject' in target ? this.show('subject', target.subject) : this.show('address', target.address);
+    return `Ban ${action}: ${who}${forMs === undefined ? '' : ` for ${forMs} ms, ${reason}`}${enforced ? '' : ' (dry run)'}`;
+  }
 }

@@ -136,7 +136,12 @@ export class Handlers {
     const rules = await Promise.all(
       access.rules.map((rule) => bindRule(rule, (type) => instanceOf(type, host.module))),
     );
-    return { event, serial: host.own && event === 'auth', call: this.#callOf(host, name, server, access, rules) };
+    return {
+      event,
+      serial: host.own && event === 'auth',
+      traffic: server.context.traffic.of(event),
+      call: this.#callOf(host, name, server, access, rules),
+    };
   }
 
   /** A gateway's `handleConnection` and `handleDisconnect`; undefined when it has neither. */
@@ -218,7 +223,7 @@ export class Handlers {
 
   #callDirectly(handler: Handler, session: WsSession, message: InboundMessage): unknown {
     this.guard.authorize(session, handler.access, message.event);
-    const { instance, method, parameters } = handler;
+    const { parameters } = handler;
     const given = [session.socket, message.data, message.event];
     const args = emptyArguments(handler);
     let waiting: PromiseLike<unknown>[] | undefined;
@@ -229,7 +234,7 @@ export class Handlers {
         (waiting ??= []).push(checked.then((result) => (args[index] = result)));
       } else args[index] = checked;
     }
-    if (waiting === undefined && handler.rules.length === 0) return method.apply(instance, args);
+    if (waiting === undefined && handler.rules.length === 0) return invoke(handler, args, session, message);
     return this.#callWithRules(handler, session, message, args, waiting);
   }
 
@@ -240,16 +245,16 @@ export class Handlers {
     args: unknown[],
     waiting: PromiseLike<unknown>[] | undefined,
   ): unknown {
-    const { instance, method, parameters, rules } = handler;
+    const { parameters, rules } = handler;
     const ask = (): void | Promise<void> => {
       const body = parameters.find(({ isBody }) => isBody);
       return authorize(rules, session, body === undefined ? message.data : args[body.index]);
     };
     const asked = waiting === undefined ? ask() : Promise.all(waiting).then(ask);
-    if (!isThenable(asked)) return method.apply(instance, args);
+    if (!isThenable(asked)) return invoke(handler, args, session, message);
     return Promise.resolve(asked).then(() => {
       demandSession(session);
-      return method.apply(instance, args);
+      return invoke(handler, args, session, message);
     });
   }
 
@@ -266,7 +271,7 @@ export class Handlers {
       const next = async (): Promise<unknown> => {
         const args = await this.#argumentsOf(handler, given);
         demandSession(session);
-        const result = await method.apply(instance, args);
+        const result = await invoke(handler, args, session, message);
         if (isObservable(result)) reply.streams();
         return result;
       };
@@ -340,6 +345,14 @@ export class Handlers {
     }
     return { instance, contextId };
   }
+}
+
+/** The handler itself, in a span where somebody keeps those. */
+function invoke({ instance, method }: Handler, args: unknown[], session: WsSession, message: InboundMessage): unknown {
+  const { tracing } = session.server.context;
+  return tracing === undefined
+    ? method.apply(instance, args)
+    : tracing.handler(message, () => method.apply(instance, args));
 }
 
 function emptyArguments({ argumentCount }: Handler): unknown[] {

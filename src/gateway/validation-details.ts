@@ -1,7 +1,11 @@
 import { getMetadataStorage } from 'class-validator';
 import type { ValidationError } from 'class-validator';
+import { isSensitive } from '../data-protection/sensitive.js';
 import type { ErrorDetail } from '../protocol/errors.js';
 import { join, rulesOf, UNKNOWN_PROPERTY } from './dto-rules.js';
+
+/** All that is said of properties with `@Sensitive()`. */
+const SENSITIVE = { rule: 'sensitive', message: 'a sensitive property is not valid' } as const;
 
 /** What class-validator found, in the words of the contract: declared properties only, and never the rejected value. */
 export function detailsOfErrors(errors: readonly ValidationError[], prefix: string, limit: number): ErrorDetail[] {
@@ -13,6 +17,12 @@ export function detailsOfErrors(errors: readonly ValidationError[], prefix: stri
 function collect(errors: readonly ValidationError[], parent: string, details: ErrorDetail[], limit: number): void {
   for (const error of errors) {
     if (details.length >= limit) return;
+    if (error.target !== undefined && isSensitive(error.target, error.property)) {
+      if (!details.some((detail) => detail.path === parent && detail.rule === SENSITIVE.rule)) {
+        details.push({ path: parent, ...SENSITIVE });
+      }
+      continue;
+    }
     const path = isDeclared(error) ? join(parent, error.property) : parent;
     for (const [rule, message] of Object.entries(error.constraints ?? {})) {
       if (rule !== 'whitelistValidation') details.push({ path, rule, message: safeMessage(error, rule, message) });

@@ -66,7 +66,14 @@ function takeOver(session: WsSession, principal: Principal): AuthReply {
   // It may have expired, or been revoked, while the token was verified; the frames that said so were the last.
   if (!session.isLive) throw new GatewayError('UNAUTHENTICATED');
   if ((session.principal?.subject ?? principal.subject) !== principal.subject) throw new SessionEnd('FORBIDDEN');
+  const refreshed = session.principal !== undefined;
   session.authenticate(principal);
+  const { id: sessionId, clientAddress, server } = session;
+  const { subject, expiresAt } = principal;
+  const { monitor } = server.context;
+  if (monitor.has('authenticated')) {
+    monitor.emit({ kind: 'authenticated', sessionId, clientAddress, subject, refreshed, expiresAt });
+  }
   return authReply(session, principal);
 }
 

@@ -1,4 +1,8 @@
+import type { TokenSource } from '../authentication/credentials.js';
+import type { BanTarget } from '../firewall/bans.js';
+import type { FirewallRule } from '../firewall/options.js';
 import type { ErrorCode } from '../protocol/errors.js';
+import { isThenable } from '../thenable.js';
 
 /** How serious an end is: a client's fault is a warning, ours an error, an operator's act information. */
 export type FailureLevel = 'debug' | 'info' | 'warn' | 'error';
@@ -30,29 +34,235 @@ export interface FailureEvent {
   readonly stack?: string;
 }
 
+/** A connection was let in. Its end is a {@link FailureEvent} of the kind `connection`. */
+export interface AdmittedEvent {
+  readonly kind: 'admitted';
+  readonly sessionId: string;
+  readonly clientAddress: string;
+  /** Path of the gateway. */
+  readonly path: string;
+  /** Who authenticated at the handshake; absent while the session is anonymous. */
+  readonly subject?: string;
+}
+
+/** A session that was open already has a principal, or a new token for it. */
+export interface AuthenticatedEvent {
+  readonly kind: 'authenticated';
+  readonly sessionId: string;
+  readonly clientAddress: string;
+  readonly subject: string;
+  /** True for a new token in the place of an earlier one. */
+  readonly refreshed: boolean;
+  /** Epoch milliseconds. */
+  readonly expiresAt: number;
+}
+
+/** A token was looked at, wherever it came from. */
+export interface AuthenticationEvent {
+  readonly kind: 'authentication';
+  readonly source: TokenSource;
+  /** `accepted`, or the code that it was refused with. */
+  readonly outcome: 'accepted' | ErrorCode;
+  readonly clientAddress?: string;
+  readonly subject?: string;
+}
+
+/** A message at a declared event has been handled. Made only while somebody listens. */
+export interface MessageEvent {
+  readonly kind: 'message';
+  readonly event: string;
+  readonly sessionId: string;
+  readonly clientAddress: string;
+  readonly subject?: string;
+  /** False when it was answered with an exception, of which a `request` event tells. */
+  readonly ok: boolean;
+  /** From the call of the guard to the reply; of a stream, to its end. */
+  readonly durationMs: number;
+}
+
+/** `WsSessions.revoke()` was called, by the application or by an administrator. The ends of the sessions follow by themselves. */
+export interface RevocationEvent {
+  readonly kind: 'revocation';
+  readonly sessionId?: string;
+  readonly subject?: string;
+  readonly tokenId?: string;
+  /** Epoch seconds. */
+  readonly issuedBefore?: number;
+  /** How many sessions were ended. */
+  readonly ended: number;
+}
+
+/** An administrator did something through the service. */
+export interface AdminEvent {
+  readonly kind: 'admin';
+  /** Subject of the administrator's token. */
+  readonly actor: string;
+  /** What was done: `sessions.revoke`, for one; of what was refused, the scope that it needs. */
+  readonly act: string;
+  /** The code, when it was not done because the token lacks the scope. */
+  readonly refused?: ErrorCode;
+  readonly clientAddress?: string;
+  /** Who it was done to. */
+  readonly subject?: string;
+  readonly sessionId?: string;
+  /** Any JSON value without personal data. */
+  readonly details?: unknown;
+}
+
+export interface BanEvent {
+  readonly kind: 'ban';
+  readonly action: 'added' | 'lifted' | 'expired';
+  readonly target: BanTarget;
+  /** False in a dry run: nobody is kept out. */
+  readonly enforced: boolean;
+  /** How long it is for, in milliseconds; `Infinity` until it is lifted. */
+  readonly forMs?: number;
+  readonly reason?: string;
+  /** The administrator who did it; absent when the firewall did by itself. */
+  readonly actor?: string;
+}
+
+/** What there are budgets of. */
+export type BudgetName = 'messages' | 'bytes' | 'subject' | 'event' | 'handshakes' | 'authentications';
+
+/** A budget is used up. */
+export interface BudgetEvent {
+  readonly kind: 'budget';
+  readonly budget: BudgetName;
+  /** False in a dry run: nothing was refused. */
+  readonly enforced: boolean;
+  readonly sessionId?: string;
+  readonly subject?: string;
+  readonly clientAddress?: string;
+  /** The declared event, of a budget of its own. */
+  readonly event?: string;
+}
+
+/** What a rule of the firewall would have refused, were it no dry run. */
+export interface AdmissionEvent {
+  readonly kind: 'admission';
+  readonly rule: FirewallRule;
+  readonly enforced: false;
+  readonly clientAddress: string;
+}
+
+/** What the nodes of a cluster tell each other, and whether they can. */
+export interface BusEvent {
+  readonly kind: 'bus';
+  readonly action: 'published' | 'received' | 'dropped' | 'connected' | 'disconnected';
+}
+
+/** Every kind of event and what it carries. */
+export interface WsEvents {
+  readonly upgrade: FailureEvent;
+  readonly request: FailureEvent;
+  readonly connection: FailureEvent;
+  readonly admitted: AdmittedEvent;
+  readonly authenticated: AuthenticatedEvent;
+  readonly authentication: AuthenticationEvent;
+  readonly message: MessageEvent;
+  readonly revocation: RevocationEvent;
+  readonly admin: AdminEvent;
+  readonly ban: BanEvent;
+  readonly budget: BudgetEvent;
+  readonly admission: AdmissionEvent;
+  readonly bus: BusEvent;
+}
+
+/** What the firewall tells of. */
+export type FirewallEvent = BanEvent | BudgetEvent | AdmissionEvent;
+
+export type WsEventKind = keyof WsEvents;
+export type WsEvent = WsEvents[WsEventKind];
+export type WsEventListener<Kind extends WsEventKind = WsEventKind> = (event: WsEvents[Kind]) => unknown;
 export type FailureListener = (event: FailureEvent) => void;
 
-/** Where the connection layer reports to, and what logs, and later audit and metrics, subscribe to. */
-export class WsMonitor {
-  readonly #listeners: FailureListener[] = [];
+/** The kinds that tell of a failure or of an end. */
+export const FAILURE_KINDS = ['upgrade', 'request', 'connection'] as const satisfies readonly WsEventKind[];
 
-  /** @returns a function that ends the subscription */
-  subscribe(listener: FailureListener): () => void {
-    this.#listeners.push(listener);
+/** All kinds. */
+export const WS_EVENT_KINDS = [
+  ...FAILURE_KINDS,
+  'admitted',
+  'authenticated',
+  'authentication',
+  'message',
+  'revocation',
+  'admin',
+  'ban',
+  'budget',
+  'admission',
+  'bus',
+] as const satisfies readonly WsEventKind[];
+
+/**
+ * One stream of typed events: connection, guard, firewall and failure feed it, and logs, audit, metrics and applications
+ * listen. Personal data is in clear here; whoever writes it down shows it as the options say.
+ *
+ * An event is made only where somebody listens: `if (monitor.has('message')) monitor.emit({ kind: 'message', … })`.
+ */
+export class WsMonitor {
+  // Lists are replaced, not changed, so that a listener may subscribe and unsubscribe while it is told.
+  readonly #listeners: Record<WsEventKind, readonly WsEventListener<never>[]> = listsOf();
+  readonly #faults = new WeakMap<WsEventListener<never>, number>();
+
+  /** Whether anybody listens to this kind. */
+  has(kind: WsEventKind): boolean {
+    return this.#listeners[kind].length > 0;
+  }
+
+  /**
+   * Listens to one kind of event, or to several. A listener is called at once, on the path of what it is told of: it must be
+   * quick. What it throws, or rejects with, becomes a warning of the process.
+   *
+   * @returns a function that ends the subscription
+   */
+  on<Kind extends WsEventKind>(kinds: Kind | readonly Kind[], listener: WsEventListener<Kind>): () => void {
+    const list = typeof kinds === 'string' ? [kinds] : [...new Set(kinds)];
+    // A function of its own for each subscription, so that one listener may have two and end one of them.
+    const own: WsEventListener<never> = (event) => listener(event);
+    for (const kind of list) this.#listeners[kind] = [...this.#listeners[kind], own];
     return () => {
-      const at = this.#listeners.indexOf(listener);
-      if (at !== -1) this.#listeners.splice(at, 1);
+      for (const kind of list) this.#listeners[kind] = this.#listeners[kind].filter((other) => other !== own);
     };
   }
 
-  /** Tells every listener. One that throws is a fault of its own: it must not end a session, let alone the process. */
-  emit(event: FailureEvent): void {
-    for (const listener of this.#listeners) {
+  /**
+   * Listens to failures: refused upgrades, failed requests and ended connections.
+   *
+   * @returns a function that ends the subscription
+   */
+  subscribe(listener: FailureListener): () => void {
+    return this.on(FAILURE_KINDS, listener);
+  }
+
+  /** Tells every listener of the kind. One that throws is a fault of its own: it must not end a session, let alone the process. */
+  emit(event: WsEvent): void {
+    for (const listener of this.#listeners[event.kind]) {
       try {
-        listener(event);
-      } catch {
-        process.emitWarning('A listener of WsMonitor threw', 'WsGatewayWarning');
+        const answer = listener(event as never); // because it has subscribed to this kind
+        if (isThenable(answer)) Promise.resolve(answer).catch((error: unknown) => this.#fault(listener, event, error));
+      } catch (error) {
+        this.#fault(listener, event, error);
       }
     }
   }
+
+  /** The first fault of a listener, the second, the fourth, the eighth: it may have one for each message of a stranger. */
+  #fault(listener: WsEventListener<never>, { kind }: WsEvent, error: unknown): void {
+    const count = (this.#faults.get(listener) ?? 0) + 1;
+    this.#faults.set(listener, count);
+    if ((count & (count - 1)) !== 0) return;
+    const times = count === 1 ? '' : `, ${count} times by now`;
+    const detail = error instanceof Error ? error.stack : undefined;
+    process.emitWarning(`A listener of WsMonitor threw at "${kind}"${times}`, {
+      type: 'WsGatewayWarning',
+      ...(detail !== undefined && { detail }),
+    });
+  }
+}
+
+function listsOf(): Record<WsEventKind, readonly WsEventListener<never>[]> {
+  const lists = Object.fromEntries(WS_EVENT_KINDS.map((kind) => [kind, []]));
+  return lists as unknown as Record<WsEventKind, readonly WsEventListener<never>[]>; // because those are all the kinds
 }

@@ -1,12 +1,16 @@
-import { createHmac, createSecretKey } from 'node:crypto';
 import { isIPv4, isIPv6 } from 'node:net';
+import { Fingerprints } from '../data-protection/fingerprint.js';
+import { KeyRing } from '../data-protection/key-ring.js';
 
 /** How a personal value is shown: as it is, cut down so that it names a group, or as a keyed hash. */
 export type Disclosure = 'clear' | 'masked' | 'pseudonym';
 
+export const DISCLOSURES = ['clear', 'masked', 'pseudonym'] as const satisfies readonly Disclosure[];
+
 /** What of a line is personal. The name is part of what is hashed, so that equal values of two fields do not look equal. */
 export type PersonalField = 'subject' | 'email' | 'address';
 
+/** How the log and the audit show personal data. Tokens and payloads are in neither. */
 export interface PrivacyOptions {
   /** The token's `sub`; of an administrator, too. Masked: `a***`. @default 'clear' */
   readonly subject?: Disclosure;
@@ -14,31 +18,32 @@ export interface PrivacyOptions {
   readonly email?: Disclosure;
   /** Of the client. Masked: IPv4 to its /24, IPv6 to its /48. @default 'clear' */
   readonly address?: Disclosure;
-  /** Key of the pseudonyms, at least 32 bytes in UTF-8; needed where one of the fields is a pseudonym. */
-  readonly key?: string;
+  /** Key of the pseudonyms, at least 32 bytes in UTF-8. @default `fingerprints.keys`; one of the two has to be set */
+  readonly key?: string | undefined;
 }
+
+export const PRIVACY_DEFAULTS = Object.freeze({ subject: 'clear', email: 'clear', address: 'clear' } as const);
 
 /** Shows one value the way the options say. */
 export type Privacy = (field: PersonalField, value: string) => string;
 
-const MIN_KEY_BYTES = 32;
+/** Name of the key that pseudonyms have when it is one of their own. */
+const KID = 'log';
 const HIDDEN = '***';
 
 /**
- * How personal data is shown, for log and audit alike. A pseudonym is the HMAC-SHA-256 of `field:value` in hexadecimal:
- * the same person is the same all the time, and who has the key can look for somebody.
+ * How personal data is shown, for log and audit alike. A pseudonym is the fingerprint of the value in the domain of its
+ * field, HMAC-SHA-256 as {@link Fingerprints} makes it: the same person is the same all the time, and who has the key can
+ * look for somebody.
  *
- * @throws TypeError when a pseudonym is asked for and the key is missing or shorter than 32 bytes
+ * @param fingerprints make the pseudonyms when there is no key of their own
+ * @throws TypeError when a pseudonym is asked for and there is no key, or one shorter than 32 bytes
  */
-export function privacyOf({ subject = 'clear', email = 'clear', address = 'clear', key }: PrivacyOptions): Privacy {
-  const disclosure: Readonly<Record<PersonalField, Disclosure>> = { subject, email, address };
-  if (!Object.values(disclosure).includes('pseudonym')) {
-    return (field, value) => (disclosure[field] === 'clear' ? value : MASKS[field](value));
-  }
-  if (key === undefined || Buffer.byteLength(key) < MIN_KEY_BYTES) {
-    throw new TypeError(`Pseudonyms need a key of at least ${MIN_KEY_BYTES} bytes`);
-  }
-  const secret = createSecretKey(key, 'utf8');
+export function privacyOf({ key, ...fields }: PrivacyOptions, fingerprints?: Fingerprints): Privacy {
+  const disclosure: Readonly<Record<PersonalField, Disclosure>> = { ...PRIVACY_DEFAULTS, ...fields };
+  const hasPseudonyms = Object.values(disclosure).includes('pseudonym');
+  const keyed = hasPseudonyms && key !== undefined ? new Fingerprints(KeyRing.ofSecret(KID, key)) : fingerprints;
+  if (hasPseudonyms && keyed === undefined) throw new TypeError('Pseudonyms need a key of at least 32 bytes');
   return (field, value) => {
     switch (disclosure[field]) {
       case 'clear':
@@ -47,7 +52,7 @@ export function privacyOf({ subject = 'clear', email = 'clear', address = 'clear
         return MASKS[field](value);
       case 'pseudonym': {
         const same = field === 'address' ? canonicalAddress(value) : value;
-        return createHmac('sha256', secret).update(`${field}:${same}`).digest('hex');
+        return (keyed as Fingerprints).of(field, same); // because without any there is no pseudonym to be asked for
       }
     }
     return disclosure[field] satisfies never;

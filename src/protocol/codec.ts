@@ -25,12 +25,12 @@ export function decode(text: string, maxDepth: number): InboundMessage {
   if (isDeeperThan(text, maxDepth)) throw new BadFrame('Nested too deep');
   const value = parseJson(text);
   if (!isJsonObject(value)) throw new BadFrame('A message is a JSON object');
-  const { event, data, id } = value;
+  const { event, data, id, meta } = value;
   if (id !== undefined && !isMessageId(id)) {
     throw new BadFrame('"id" is a string of 1 to 64 characters or an integer from 0 to 2^53-1');
   }
   if (!isEventName(event)) throw new BadFrame('"event" is a string of 1 to 128 characters', id);
-  return { event, data, id };
+  return { event, data, id, meta };
 }
 
 /**

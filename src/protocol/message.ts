@@ -17,6 +17,8 @@ export interface InboundMessage {
   readonly event: string;
   readonly data: unknown;
   readonly id: MessageId | undefined;
+  /** What is about the message and not for its handler: a `traceparent`, for one. Not validated. */
+  readonly meta?: unknown;
 }
 
 /** `data` of an `exception` frame. */

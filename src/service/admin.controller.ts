@@ -1,9 +1,11 @@
-import { Body, Controller, Get, Header, HttpCode, Post, Query, UseGuards } from '@nestjs/common';
+import { Body, Controller, Get, Header, HttpCode, Post, Query, Req, UseGuards } from '@nestjs/common';
 import { IsInt, IsNotEmpty, IsNumber, IsOptional, IsString, Matches, Max, MaxLength, Min } from 'class-validator';
 import { WsSessions } from '../connection/sessions.js';
 import { dtoValidator } from '../gateway/dto-validator.js';
 import { GatewayError } from '../protocol/errors.js';
+import { AdminActs } from './admin-acts.js';
 import { BearerGuard, RequireScope } from './bearer.guard.js';
+import type { AuthenticatedRequest } from './bearer.guard.js';
 import { numberIn } from './query.js';
 
 /** A session as an administrator sees it. */
@@ -39,12 +41,20 @@ const filters = dtoValidator(RevokeDto);
 @UseGuards(BearerGuard)
 @RequireScope('ws-gateway:admin')
 export class AdminController {
-  constructor(private readonly sessions: WsSessions) {}
+  constructor(
+    private readonly sessions: WsSessions,
+    private readonly acts: AdminActs,
+  ) {}
 
   @Get('sessions')
   @Header('Cache-Control', 'no-store')
-  async list(@Query() query: Record<string, unknown>): Promise<{ items: SessionItem[]; next?: string }> {
-    const page = this.sessions.list(await queries.validate(numberIn(query, 'limit')));
+  async list(
+    @Query() query: Record<string, unknown>,
+    @Req() request: AuthenticatedRequest,
+  ): Promise<{ items: SessionItem[]; next?: string }> {
+    const filter = await queries.validate(numberIn(query, 'limit'));
+    const page = this.sessions.list(filter);
+    this.acts.tell(request, 'sessions.list', { ...(filter.subject !== undefined && { subject: filter.subject }) });
     const items = page.items.map(({ id, principal, clientAddress, connectedAt }) => ({
       id,
       subject: principal?.subject ?? null,
@@ -57,10 +67,17 @@ export class AdminController {
 
   @Post('revoke')
   @HttpCode(200)
-  async revoke(@Body() body: unknown): Promise<{ revoked: number }> {
+  async revoke(@Body() body: unknown, @Req() request: AuthenticatedRequest): Promise<{ revoked: number }> {
     const filter = await filters.validate(body);
     try {
-      return { revoked: this.sessions.revoke(filter) };
+      const revoked = this.sessions.revoke(filter);
+      const { sessionId, subject, ...details } = filter;
+      this.acts.tell(request, 'sessions.revoke', {
+        ...(sessionId !== undefined && { sessionId }),
+        ...(subject !== undefined && { subject }),
+        details: { ...details, revoked },
+      });
+      return { revoked };
     } catch (error) {
       if (error instanceof TypeError) throw new GatewayError('VALIDATION_FAILED', { message: error.message });
       throw error;

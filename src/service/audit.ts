@@ -2,8 +2,7 @@ import type { Logger } from 'pino';
 import type { WsClock } from '../connection/clock.js';
 import { AuditFile } from '../monitoring/audit/audit-file.js';
 import type { AuditFileOptions } from '../monitoring/audit/audit-file.js';
-import { AuditLog } from '../monitoring/audit/audit-log.js';
-import type { Privacy } from '../monitoring/privacy.js';
+import type { AuditSink } from '../monitoring/audit/audit-sink.js';
 import { ConfigurationError } from './configuration.js';
 
 /** How often the service logs the head, in milliseconds: once an hour. */
@@ -11,8 +10,9 @@ const HEAD_EVERY_MS = 3_600_000;
 
 /** The audit of the standalone service. */
 export interface ServiceAudit {
-  readonly log: AuditLog;
-  /** Writes what is left and logs the last head. */
+  /** For the module, which closes it. */
+  readonly sink: AuditSink;
+  /** Writes what is left, where the module has not done so, and logs the last head. */
   close(): Promise<void>;
 }
 
@@ -24,7 +24,6 @@ export interface ServiceAudit {
  */
 export async function openAudit(
   options: AuditFileOptions,
-  show: Privacy,
   clock: WsClock,
   pino: Pick<Logger, 'info' | 'error'>,
 ): Promise<ServiceAudit> {
@@ -35,12 +34,11 @@ export async function openAudit(
   );
   const logHead = (): void => pino.info({ auditHead: file.head.hash, auditSeq: file.head.seq }, 'Head of the audit');
   const stopLogging = clock.every(HEAD_EVERY_MS, logHead);
-  const log = new AuditLog(file, show, clock);
   return {
-    log,
+    sink: file,
     async close() {
       stopLogging();
-      await log.close();
+      await file.close();
       logHead();
     },
   };

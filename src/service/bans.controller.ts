@@ -1,11 +1,13 @@
-import { Body, Controller, Delete, Get, Header, HttpCode, Post, Query, UseGuards } from '@nestjs/common';
+import { Body, Controller, Delete, Get, Header, HttpCode, Post, Query, Req, UseGuards } from '@nestjs/common';
 import { IsInt, IsIP, IsNotEmpty, IsOptional, IsString, Matches, Max, MaxLength, Min } from 'class-validator';
 import type { Ban, BanTarget } from '../firewall/bans.js';
 import { WsFirewall } from '../firewall/firewall.js';
 import { MAX_BAN_MS } from '../firewall/options.js';
 import { dtoValidator } from '../gateway/dto-validator.js';
 import { GatewayError } from '../protocol/errors.js';
+import { AdminActs } from './admin-acts.js';
 import { BearerGuard, RequireScope } from './bearer.guard.js';
+import type { AuthenticatedRequest } from './bearer.guard.js';
 import { numberIn } from './query.js';
 
 const PAGE = 100;
@@ -36,13 +38,20 @@ const bans = dtoValidator(BanDto);
 @UseGuards(BearerGuard)
 @RequireScope('ws-gateway:admin')
 export class BansController {
-  constructor(private readonly firewall: WsFirewall) {}
+  constructor(
+    private readonly firewall: WsFirewall,
+    private readonly acts: AdminActs,
+  ) {}
 
   /** Page by page, the oldest first; one that comes or goes meanwhile may move another to the next page. */
   @Get()
   @Header('Cache-Control', 'no-store')
-  async list(@Query() query: Record<string, unknown>): Promise<{ items: Ban[]; next?: string }> {
+  async list(
+    @Query() query: Record<string, unknown>,
+    @Req() request: AuthenticatedRequest,
+  ): Promise<{ items: Ban[]; next?: string }> {
     const { limit = PAGE, cursor = '0' } = await queries.validate(numberIn(query, 'limit'));
+    this.acts.tell(request, 'bans.list');
     const from = Number(cursor);
     const all = this.firewall.bans();
     const next = from + limit < all.length && { next: String(from + limit) };
@@ -50,17 +59,29 @@ export class BansController {
   }
 
   @Post()
-  async ban(@Body() body: unknown): Promise<Ban> {
+  async ban(@Body() body: unknown, @Req() request: AuthenticatedRequest): Promise<Ban> {
     const { forMs, reason, ...target } = await bans.validate(body);
-    return asked(() => this.firewall.ban(target as BanTarget, { forMs, ...(reason !== undefined && { reason }) }));
+    const actor = request.principal.subject;
+    const given = { forMs, actor, ...(reason !== undefined && { reason }) };
+    const ban = asked(() => this.firewall.ban(target as BanTarget, given));
+    this.acts.tell(request, 'bans.add', { ...subjectOf(ban), details: { forMs } });
+    return ban;
   }
 
   @Delete()
   @HttpCode(204)
-  async lift(@Query() query: unknown): Promise<void> {
+  async lift(@Query() query: unknown, @Req() request: AuthenticatedRequest): Promise<void> {
     const target = await targets.validate(query);
-    if (!asked(() => this.firewall.unban(target as BanTarget))) throw new GatewayError('NOT_FOUND');
+    const actor = request.principal.subject;
+    const wasBanned = asked(() => this.firewall.unban(target as BanTarget, { actor }));
+    this.acts.tell(request, 'bans.lift', { ...subjectOf(target as BanTarget), details: { wasBanned } });
+    if (!wasBanned) throw new GatewayError('NOT_FOUND');
   }
+}
+
+/** The record of the ban itself has its address. */
+function subjectOf(target: BanTarget): { subject?: string } {
+  return 'subject' in target ? { subject: target.subject } : {};
 }
 
 /** What the firewall finds wrong with a target is the caller's fault. */

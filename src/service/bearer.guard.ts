@@ -5,6 +5,8 @@ import { Reflector } from '@nestjs/core';
 import { Authentication } from '../authentication/authentication.js';
 import { bearerOf } from '../authentication/credentials.js';
 import type { Principal } from '../authentication/principal.js';
+import { addressOf } from '../firewall/client-address.js';
+import { WsMonitor } from '../monitoring/events.js';
 import { GatewayError } from '../protocol/errors.js';
 
 /** A request that the guard has let through. */
@@ -23,6 +25,7 @@ export class BearerGuard implements CanActivate {
   constructor(
     private readonly authentication: Authentication,
     private readonly reflector: Reflector,
+    private readonly monitor: WsMonitor,
   ) {}
 
   /** @throws GatewayError UNAUTHENTICATED, what the token is refused for, FORBIDDEN */
@@ -35,7 +38,15 @@ export class BearerGuard implements CanActivate {
       context.getHandler(),
       context.getClass(),
     ]);
-    if (scope !== undefined && !request.principal.scopes.includes(scope)) throw new GatewayError('FORBIDDEN');
-    return true;
+    if (scope === undefined || request.principal.scopes.includes(scope)) return true;
+    const clientAddress = addressOf(request.socket);
+    this.monitor.emit({
+      kind: 'admin',
+      actor: request.principal.subject,
+      act: scope,
+      refused: 'FORBIDDEN',
+      clientAddress,
+    });
+    throw new GatewayError('FORBIDDEN');
   }
 }

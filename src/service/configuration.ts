@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, fstatSync, openSync } from 'node:fs';
+import { MIN_AUDIT_KEY_BYTES } from '../monitoring/audit/audit-record.js';
+import { DISCLOSURES, PRIVACY_DEFAULTS } from '../monitoring/privacy.js';
 import { isJsonObject } from '../protocol/message.js';
 import { resolveOptions, WsGatewayOptionsError } from '../ws-gateway.options.js';
 import type { WsGatewayOptions } from '../ws-gateway.options.js';
@@ -18,6 +20,10 @@ export interface ServiceConfiguration {
   readonly errorLogFile: string | undefined;
   readonly tls: TlsMaterial | undefined;
   readonly tlsFiles: TlsFiles;
+  /** `AUDIT_LOG_FILE` and `AUDIT_KEY`; undefined when there is no audit. */
+  readonly audit: { readonly path: string; readonly key: string | undefined } | undefined;
+  /** True when everybody may read the metrics. @default false */
+  readonly metricsPublic: boolean;
   readonly gateway: WsGatewayOptions;
   /** Whether `email` asks the DNS if an address can be delivered to. @default false */
   readonly checkMx: boolean;
@@ -56,6 +62,7 @@ const OPTION_OF = {
   DATA_KEYS: 'sealing.keys',
   FINGERPRINT_KEYS: 'fingerprints.keys',
   EMAIL_DNS_SERVERS: 'email.servers',
+  LOG_PSEUDONYM_KEY: 'privacy.key',
 } as const;
 
 const KEY_VARIABLES = ['JWT_SECRET', 'JWT_PUBLIC_KEY', 'JWKS_URI'] as const;
@@ -109,7 +116,14 @@ export function readConfiguration(
     DATA_KEYS: get('DATA_KEYS'),
     FINGERPRINT_KEYS: get('FINGERPRINT_KEYS'),
     EMAIL_DNS_SERVERS: list('EMAIL_DNS_SERVERS'),
+    LOG_PSEUDONYM_KEY: get('LOG_PSEUDONYM_KEY'),
   };
+  for (const [field, disclosure] of disclosuresOf(get('LOG_PERSONAL_DATA'), problems)) {
+    assign(options, `privacy.${field}`, disclosure);
+  }
+  if (!isJsonObject(options.monitoring) || options.monitoring.metrics === undefined) {
+    assign(options, 'monitoring.metrics', true);
+  }
   for (const [name, value] of Object.entries(given)) {
     if (value !== undefined) assign(options, OPTION_OF[name as keyof typeof OPTION_OF], value);
   }
@@ -134,6 +148,8 @@ export function readConfiguration(
     errorLogFile: writable('ERROR_LOG_FILE', get('ERROR_LOG_FILE'), problems),
     tls: readTls(tlsFiles, problems),
     tlsFiles,
+    audit: auditOf(get('AUDIT_LOG_FILE'), get('AUDIT_KEY'), problems),
+    metricsPublic: oneOf('METRICS_PUBLIC', ['true', 'false'], get('METRICS_PUBLIC') ?? 'false') === 'true',
     gateway: options as unknown as WsGatewayOptions, // because optionProblems() has found nothing wrong with it
     checkMx: oneOf('EMAIL_CHECK_MX', ['true', 'false'], get('EMAIL_CHECK_MX') ?? 'false') === 'true',
     ephemeralSecret,
@@ -183,7 +199,8 @@ function optionProblems(options: Tree, given: Record<string, unknown>): string[]
     if (!(error instanceof WsGatewayOptionsError)) throw error;
     return error.problems.map((problem) => {
       const source = Object.entries(OPTION_OF).find(
-        ([name, path]) => given[name] !== undefined && problem.startsWith(`${path} `),
+        ([name, path]) =>
+          problem.startsWith(`${path} is needed`) || (given[name] !== undefined && problem.startsWith(`${path} `)),
       );
       return source === undefined ? problem : `${source[0]}${problem.slice(source[1].length)}`;
     });
@@ -209,6 +226,29 @@ function publicKeyOf(value: string | undefined, problems: string[]): string | un
   if (value === undefined) return undefined;
   if (value.includes('-----BEGIN')) return value.replaceAll('\\n', '\n'); // how one line of an env file holds a PEM
   return readFile('JWT_PUBLIC_KEY', value, problems)?.toString('utf8');
+}
+
+function auditOf(path: string | undefined, key: string | undefined, problems: string[]): ServiceConfiguration['audit'] {
+  if (path === undefined) return undefined;
+  if (key !== undefined && Buffer.byteLength(key) < MIN_AUDIT_KEY_BYTES) {
+    problems.push(`AUDIT_KEY must be at least ${MIN_AUDIT_KEY_BYTES} bytes`);
+  }
+  return { path, key };
+}
+
+/** `masked`, or `subject=pseudonym,address=masked`. */
+function disclosuresOf(value: string | undefined, problems: string[]): [field: string, disclosure: string][] {
+  if (value === undefined) return [];
+  const fields = Object.keys(PRIVACY_DEFAULTS);
+  const isDisclosure = (text: string): boolean => DISCLOSURES.some((one) => one === text);
+  if (isDisclosure(value)) return fields.map((field) => [field, value]);
+  const pairs = value.split(',').map((item) => item.split('=', 2).map((part) => part.trim()) as [string, string]);
+  const isRight = pairs.every(([field, disclosure = '']) => fields.includes(field) && isDisclosure(disclosure));
+  if (isRight) return pairs;
+  problems.push(
+    `LOG_PERSONAL_DATA must be one of ${DISCLOSURES.join(', ')}, or a list as subject=masked,address=pseudonym of ${fields.join(', ')}`,
+  );
+  return [];
 }
 
 function writable(name: string, path: string | undefined, problems: string[]): string | undefined {

@@ -1,10 +1,16 @@
 import { Controller, Get, Header, Res } from '@nestjs/common';
-import { WsSessions } from '../connection/sessions.js';
+import { WsHealth } from '../monitoring/health.js';
+
+interface ReadinessAnswer {
+  readonly status: 'ready' | 'not ready';
+  readonly reasons?: readonly string[];
+  readonly warnings?: readonly string[];
+}
 
 /** Liveness and readiness, as a load balancer and an orchestrator ask for them. */
 @Controller()
 export class HealthController {
-  constructor(private readonly sessions: WsSessions) {}
+  constructor(private readonly health: WsHealth) {}
 
   @Get('healthz')
   @Header('Cache-Control', 'no-store')
@@ -12,12 +18,16 @@ export class HealthController {
     return { status: 'ok' };
   }
 
-  /** 503 from the first moment of a shutdown: new clients are to go elsewhere. */
+  /** 503 with the reasons: from the first moment of a shutdown, for one, since new clients are to go elsewhere. */
   @Get('readyz')
   @Header('Cache-Control', 'no-store')
-  readyz(@Res({ passthrough: true }) response: { status(code: number): unknown }): { status: string } {
-    if (!this.sessions.refusesNew) return { status: 'ready' };
-    response.status(503);
-    return { status: 'shutting down' };
+  readyz(@Res({ passthrough: true }) response: { status(code: number): unknown }): ReadinessAnswer {
+    const { ready, reasons, warnings } = this.health.readiness();
+    response.status(ready ? 200 : 503);
+    return {
+      status: ready ? 'ready' : 'not ready',
+      ...(!ready && { reasons }),
+      ...(warnings.length > 0 && { warnings }),
+    };
   }
 }

@@ -1,14 +1,17 @@
 import { Global, Module } from '@nestjs/common';
 import type { DynamicModule } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
+import { AuditSink } from '../monitoring/audit/audit-sink.js';
 import { FailureSink } from '../monitoring/log.js';
 import { WsGatewayModule } from '../ws-gateway.module.js';
-import type { WsGatewayOptions } from '../ws-gateway.options.js';
+import { AdminActs } from './admin-acts.js';
 import { AdminController } from './admin.controller.js';
+import type { ServiceConfiguration } from './configuration.js';
 import { BansController } from './bans.controller.js';
 import { HealthController } from './health.controller.js';
 import { HttpExceptionFilter } from './http-exception.filter.js';
 import { CheckingEmailGateway, EmailGateway } from './email.gateway.js';
+import { MetricsController, ProcessMetrics, PublicMetricsController } from './metrics.controller.js';
 import { ServiceGateway } from './service.gateway.js';
 import { TicketsController } from './tickets.controller.js';
 
@@ -16,19 +19,35 @@ import { TicketsController } from './tickets.controller.js';
 @Global()
 @Module({})
 export class ServiceModule {
-  static forRoot(options: WsGatewayOptions, sink: FailureSink, checkMx: boolean): DynamicModule {
-    const hasTickets = options.auth.sources?.includes('ticket') ?? false;
+  static forRoot(
+    { gateway, checkMx, metricsPublic }: ServiceConfiguration,
+    sink: FailureSink,
+    auditSink: AuditSink | undefined,
+  ): DynamicModule {
+    const hasTickets = gateway.auth.sources?.includes('ticket') ?? false;
+    const audit = auditSink === undefined ? [] : [{ provide: AuditSink, useValue: auditSink }];
+    const hasMetrics = gateway.monitoring?.metrics ?? false;
+    const metrics = metricsPublic ? PublicMetricsController : MetricsController;
     return {
       module: ServiceModule,
-      imports: [WsGatewayModule.forRoot(options)],
-      controllers: [HealthController, AdminController, BansController, ...(hasTickets ? [TicketsController] : [])],
+      imports: [WsGatewayModule.forRoot(gateway)],
+      controllers: [
+        HealthController,
+        AdminController,
+        BansController,
+        ...(hasTickets ? [TicketsController] : []),
+        ...(hasMetrics ? [metrics] : []),
+      ],
       providers: [
         ServiceGateway,
         checkMx ? CheckingEmailGateway : EmailGateway,
         { provide: APP_FILTER, useClass: HttpExceptionFilter },
         { provide: FailureSink, useValue: sink },
+        ...audit,
+        ProcessMetrics,
+        AdminActs,
       ],
-      exports: [FailureSink],
+      exports: [FailureSink, ...(auditSink === undefined ? [] : [AuditSink])],
     };
   }
 }

@@ -6,9 +6,12 @@ import { JwtService } from '@nestjs/jwt';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { CorsOptions } from '@nestjs/common/interfaces/external/cors-options.interface.js';
 import type { Logger } from 'pino';
+import { SystemClock } from '../connection/clock.js';
 import { isOriginAllowed } from '../firewall/origins.js';
+import type { AuditSink } from '../monitoring/audit/audit-sink.js';
 import { WsGatewayReload } from '../reload/ws-gateway-reload.js';
 import { DEFAULTS } from '../ws-gateway.options.js';
+import { openAudit } from './audit.js';
 import { ConfigurationError, readConfiguration } from './configuration.js';
 import type { ServiceConfiguration } from './configuration.js';
 import { exposureWarning, isBehindProxy, isPublic } from './exposure.js';
@@ -34,9 +37,16 @@ export async function start(): Promise<void> {
   const configuration = read();
   const pino = await createPino(configuration);
   const sink = new PinoSink(pino, configuration.errorLogFile);
-  const app = await createApp(configuration, pino, sink);
+  const audit = configuration.audit && (await openAudit(configuration.audit, new SystemClock(), pino));
+  const app = await createApp(configuration, pino, sink, audit?.sink).catch(async (error: unknown) => {
+    await audit?.close(); // it began before anything else, and says how it ended
+    throw error;
+  });
   const live = app.get(WsGatewayReload);
-  const stop = drainOnSignals(app, live, pino, sink);
+  const stop = drainOnSignals(app, live, pino, async () => {
+    await audit?.close();
+    await sink.close();
+  });
   new ServiceReload(configuration, () => read(configuration), live, app.getHttpServer(), pino).start();
   try {
     await app.listen(configuration.port, configuration.host);
@@ -56,11 +66,12 @@ async function createApp(
   configuration: ServiceConfiguration,
   pino: Logger,
   sink: PinoSink,
+  auditSink: AuditSink | undefined,
 ): Promise<NestExpressApplication> {
-  const { checkMx, gateway, tls } = configuration;
+  const { tls } = configuration;
   // because Nest's type lacks most of them, and it hands all on to https.createServer()
   const httpsOptions: object | undefined = tls && tlsOptions(tls);
-  const app = await NestFactory.create<NestExpressApplication>(ServiceModule.forRoot(gateway, sink, checkMx), {
+  const app = await NestFactory.create<NestExpressApplication>(ServiceModule.forRoot(configuration, sink, auditSink), {
     logger: new PinoLogger(pino),
     abortOnError: false,
     bodyParser: false,
@@ -86,11 +97,11 @@ function drainOnSignals(
   app: NestExpressApplication,
   { options }: WsGatewayReload,
   pino: Logger,
-  sink: PinoSink,
+  closeLogs: () => Promise<void>,
 ): () => Promise<void> {
   const stop = async (): Promise<void> => {
     await app.close();
-    await sink.close();
+    await closeLogs();
   };
   let stopping = false;
   const onSignal = (signal: string): void => {

@@ -37,7 +37,6 @@ const PLAIN_DIGESTS = [
 const KEYED_DIGESTS = [
   "data-protection/fingerprint.ts fingerprint: createHmac('sha256', key)",
   "monitoring/audit/audit-record.ts auditHash: createHmac('sha256', secret)", // of whole records, as the chain with a key
-  "monitoring/privacy.ts privacyOf: createHmac('sha256', secret)",
 ];
 
 /** Operands that are called like a secret, compared in the ordinary way, and why that tells nobody anything. */

@@ -13,11 +13,12 @@ function refusalOf(text: string): BadFrame {
 }
 
 describe('decode', () => {
-  it('takes event, data and id and ignores other members', () => {
+  it('takes event, data, id and meta and ignores other members', () => {
     expect(decode('{"event":"a","data":[1],"id":"x","meta":{},"other":1}', 32)).toEqual({
       event: 'a',
       data: [1],
       id: 'x',
+      meta: {},
     });
   });
 

@@ -3,10 +3,9 @@ import { dirname, join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { auditHash } from '../../src/monitoring/audit/audit-record.js';
 import { olderFiles } from '../../src/monitoring/audit/audit-tail.js';
-import { privacyOf } from '../../src/monitoring/privacy.js';
 import { openAudit } from '../../src/service/audit.js';
 import { ManualClock } from '../support/app.js';
-import { AUDIT_KEY, auditPath, linesOf, writeAudit } from '../support/audit.js';
+import { AUDIT_KEY, auditPath, entry, linesOf, writeAudit } from '../support/audit.js';
 import { run, stopServices } from '../support/service.js';
 
 afterEach(stopServices);
@@ -112,11 +111,11 @@ describe('the audit of the service', () => {
     const [clock, logged] = [new ManualClock(), [] as object[]];
     const pino = { info: (line: object) => logged.push(line), error: (line: object) => logged.push(line) };
     // because of pino's overloads, of which only one is used
-    const service = await openAudit({ path }, privacyOf({}), clock, pino as unknown as Parameters<typeof openAudit>[3]);
-    service.log.record({ type: 'admin', actor: 'root', event: 'ban' });
+    const service = await openAudit({ path }, clock, pino as unknown as Parameters<typeof openAudit>[2]);
+    service.sink.write(entry(1));
     clock.advance(3_600_000);
     expect(logged).toHaveLength(1);
-    await expect(openAudit({ path }, privacyOf({}), clock, pino as never)).rejects.toThrow('AUDIT_LOG_FILE: ');
+    await expect(openAudit({ path }, clock, pino as never)).rejects.toThrow('AUDIT_LOG_FILE: ');
     await service.close();
     const last = linesOf(path).at(-1) as string;
     expect(logged.at(-1)).toEqual({ auditHead: auditHash(undefined)(last), auditSeq: 3 });

@@ -1,4 +1,4 @@
-import type { FailureEvent } from '../events.js';
+import type { BanEvent, FailureEvent, WsEvent } from '../events.js';
 
 /** What an audit tells of. */
 export const AUDIT_TYPES = [
@@ -11,6 +11,7 @@ export const AUDIT_TYPES = [
   'banned',
   'unbanned',
   'denied', // a session asked for what it may not do
+  'failed', // a request failed by a fault of the server, which has an incident id
   'ended', // a session ended any other way
   'admin', // an act of an administrator
 ] as const;
@@ -44,8 +45,72 @@ export interface AuditEntry extends Omit<AuditEvent, 'type'> {
   readonly type: AuditType | 'suppressed';
 }
 
-/** What a failure means for the audit, or undefined for a request that failed for any reason but a lack of rights. */
-export function auditEventOf(failure: FailureEvent): AuditEvent | undefined {
+/** The kinds of events that an audit tells of. */
+export const AUDITED_KINDS = [
+  'upgrade',
+  'request',
+  'connection',
+  'admitted',
+  'authenticated',
+  'revocation',
+  'ban',
+  'admin',
+] as const satisfies readonly WsEvent['kind'][];
+
+/** Any of them. */
+export type AuditedEvent = Extract<WsEvent, { kind: (typeof AUDITED_KINDS)[number] }> | FailureEvent;
+
+/** What an event means for the audit; undefined for a request that failed otherwise than by a lack of rights or a fault of ours. */
+export function auditEventOf(event: AuditedEvent): AuditEvent | undefined {
+  switch (event.kind) {
+    case 'upgrade':
+    case 'request':
+    case 'connection':
+      return ofFailure(event);
+    case 'admitted': {
+      const { path, kind: type, ...who } = event;
+      return { type, ...who, details: { path } };
+    }
+    case 'authenticated': {
+      const { kind: type, refreshed, expiresAt, ...who } = event;
+      return { type, ...who, details: { refreshed, expiresAt } };
+    }
+    case 'revocation': {
+      const { kind: _, sessionId, subject, ...details } = event;
+      return {
+        type: 'revoked',
+        ...(sessionId !== undefined && { sessionId }),
+        ...(subject !== undefined && { subject }),
+        details,
+      };
+    }
+    case 'ban':
+      return ofBan(event);
+    case 'admin': {
+      const { kind: type, act, refused, ...rest } = event;
+      if (refused !== undefined) return { type: 'denied', ...rest, code: refused, event: act };
+      return { type, ...rest, event: act };
+    }
+  }
+  return event satisfies never;
+}
+
+function ofBan({ action, target, forMs, reason, actor, enforced }: BanEvent): AuditEvent {
+  return {
+    type: action === 'added' ? 'banned' : 'unbanned',
+    ...('address' in target ? { clientAddress: target.address } : { subject: target.subject }),
+    ...(actor !== undefined && { actor }),
+    ...(reason !== undefined && { reason }),
+    // JSON has no Infinity
+    details: {
+      action,
+      ...(!enforced && { dryRun: true }),
+      ...(forMs !== undefined && { forMs: Number.isFinite(forMs) ? forMs : null }),
+    },
+  };
+}
+
+function ofFailure(failure: FailureEvent): AuditEvent | undefined {
   const type = typeOf(failure);
   if (type === undefined) return undefined;
   const { code, sessionId, subject, clientAddress, event, incidentId, reason } = failure;
@@ -80,12 +145,13 @@ const TYPE_OF_END: ReadonlyMap<string, AuditType> = new Map<string, AuditType>([
   ['SESSION_LIMIT', 'refused'],
 ]);
 
-function typeOf({ kind, code, sessionId }: FailureEvent): AuditType | undefined {
+function typeOf({ kind, code, sessionId, incidentId }: FailureEvent): AuditType | undefined {
   switch (kind) {
     case 'upgrade':
       return 'refused';
     case 'request':
-      return code === 'FORBIDDEN' || code === 'UNAUTHENTICATED' ? 'denied' : undefined;
+      if (code === 'FORBIDDEN' || code === 'UNAUTHENTICATED') return 'denied';
+      return incidentId === undefined ? undefined : 'failed';
     case 'connection':
       // without a session it was turned away right after the handshake
       return sessionId === undefined ? 'refused' : (TYPE_OF_END.get(code) ?? 'ended');

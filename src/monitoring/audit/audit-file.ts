@@ -1,6 +1,7 @@
 import { open, rename, stat, unlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
+import { SystemClock } from '../../connection/clock.js';
 import type { WsClock } from '../../connection/clock.js';
 import type { AuditEntry } from './audit-event.js';
 import { AuditLock } from './audit-lock.js';
@@ -122,7 +123,8 @@ export class AuditFile extends AuditSink {
   }
 
   /**
-   * Goes on where the file ends. Resolves when its first record, that of the start, is written.
+   * Goes on where the file ends. Resolves when its first record, that of the start, is written. What is wrong with the file
+   * later is a warning of the process, unless there is somebody to tell.
    *
    * @throws AuditFileError when another process writes the file, or its end was changed or written with another key
    * @throws TypeError when the key is too short
@@ -130,8 +132,8 @@ export class AuditFile extends AuditSink {
    */
   static async open(
     options: AuditFileOptions,
-    clock: Pick<WsClock, 'now' | 'every'>,
-    tell: AuditProblemListener,
+    clock: Pick<WsClock, 'now' | 'every'> = new SystemClock(),
+    tell: AuditProblemListener = warn,
   ): Promise<AuditFile> {
     const hash = auditHash(options.key);
     const lock = await AuditLock.acquire(options.path);
@@ -153,6 +155,10 @@ export class AuditFile extends AuditSink {
   /** The last record on the disk: what `audit verify --head` takes. */
   get head(): AuditHead {
     return this.#written;
+  }
+
+  override get problem(): string | undefined {
+    return this.#stopRetrying === undefined && this.#lost === undefined ? undefined : 'the audit cannot be written';
   }
 
   /** @throws Error after `close()` */
@@ -386,4 +392,9 @@ async function exists(path: string): Promise<boolean> {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
     throw error;
   }
+}
+
+function warn(message: string, error?: unknown): void {
+  const detail = error instanceof Error ? error.message : undefined;
+  process.emitWarning(message, { type: 'WsGatewayWarning', ...(detail !== undefined && { detail }) });
 }

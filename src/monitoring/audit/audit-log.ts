@@ -1,9 +1,9 @@
 import type { WsClock } from '../../connection/clock.js';
-import type { FailureEvent } from '../events.js';
 import { withPrivacy } from '../privacy.js';
 import type { Privacy } from '../privacy.js';
+import { scrub } from '../scrub.js';
 import { auditEventOf } from './audit-event.js';
-import type { AuditEntry, AuditEvent } from './audit-event.js';
+import type { AuditedEvent, AuditEntry, AuditEvent, AuditType } from './audit-event.js';
 import type { AuditSink } from './audit-sink.js';
 
 /** Records of one type and code that strangers can cause at once, and how many more each second lets in. */
@@ -11,13 +11,16 @@ const BURST = 1_000;
 const PER_SECOND = 50;
 /** Codes of applications are theirs to invent; no more than these are told apart. */
 const MAX_BUCKETS = 64;
+/** What one subject can cause over and over within one session. */
+const REPEATABLE: ReadonlySet<string> = new Set<AuditType>(['denied', 'failed']);
 /** Milliseconds between two records that tell how many were left out: they must not be a flood of their own. */
 const TELL_EVERY_MS = 60_000;
 
 /**
  * What happened goes into the sink, personal data shown as the options say. What a stranger can cause is bounded by type
  * and code, so that nobody can fill the disk; what is left out is counted, and a record tells the counts once a minute and at
- * the end. What an administrator or an authenticated subject did is never left out, except for what a subject was denied.
+ * the end. What an administrator or an authenticated subject did is never left out, except for requests of a subject that were
+ * denied or failed.
  */
 export class AuditLog {
   readonly #buckets = new Map<string, { tokens: number; at: number; suppressed: number }>();
@@ -29,19 +32,21 @@ export class AuditLog {
     private readonly clock: Pick<WsClock, 'now'>,
   ) {}
 
-  /** For {@link WsMonitor.subscribe}: refusals, ends and denials, as far as failures tell of them. */
-  readonly listener = (failure: FailureEvent): void => {
-    const event = auditEventOf(failure);
-    if (event !== undefined) this.record(event);
+  /** For {@link WsMonitor.on}, with the kinds that are audited. */
+  readonly listener = (event: AuditedEvent): void => {
+    const audited = auditEventOf(event);
+    if (audited !== undefined) this.record(audited);
   };
 
   /** Never throws: an audit that fails must not end a session. */
   record(event: AuditEvent): void {
     const now = this.clock.now();
-    const stranger = event.actor === undefined && (event.subject === undefined || event.type === 'denied');
+    const stranger = event.actor === undefined && (event.subject === undefined || REPEATABLE.has(event.type));
     if (stranger && !this.#take(`${event.type} ${event.code ?? ''}`.trimEnd(), now)) return;
     if (this.#suppressedSince !== undefined && now - this.#suppressedSince >= TELL_EVERY_MS) this.#tellSuppressed(now);
-    this.#write(withPrivacy({ ...event, time: new Date(now).toISOString() }, this.show));
+    const { reason } = event;
+    const shown = { ...event, ...(reason !== undefined && { reason: scrub(reason, this.show) }) };
+    this.#write(withPrivacy({ ...shown, time: new Date(now).toISOString() }, this.show));
   }
 
   /** Tells what was left out last, then closes the sink. */

@@ -5,6 +5,11 @@ export abstract class AuditSink {
   /** Takes an entry. It must not wait, and what it throws is reported as a warning of the process. */
   abstract write(entry: AuditEntry): void;
 
+  /** What keeps it from writing now, in a few words for an operator; undefined when nothing does. */
+  get problem(): string | undefined {
+    return undefined;
+  }
+
   /** Resolves when all that was written is kept. Nothing is written after it. */
   async close(): Promise<void> {
     // a sink that keeps nothing back has nothing to do

@@ -1,0 +1,89 @@
+/** Whether new clients are to be sent here, and what speaks against it. */
+export interface Readiness {
+  readonly ready: boolean;
+  /** Why not. */
+  readonly reasons: readonly string[];
+  /** What is wrong and keeps nobody out. */
+  readonly warnings: readonly string[];
+}
+
+/** @returns what is wrong, in a few words for an operator; undefined when nothing is */
+export type HealthCheck = () => string | undefined;
+
+/** What `@nestjs/terminus` takes for a result. */
+export type WsHealthResult = Record<
+  string,
+  { status: 'up' | 'degraded' | 'down'; reasons?: readonly string[]; warnings?: readonly string[] }
+>;
+
+/**
+ * Whether this process can serve. The application may add checks of its own: they are called at each question, so they
+ * look at what is known already and ask nobody.
+ */
+export class WsHealth {
+  readonly #blocking = new Set<HealthCheck>();
+  readonly #warning = new Set<HealthCheck>();
+
+  /**
+   * While it finds something, the process is not ready.
+   *
+   * @returns a function that takes it away
+   */
+  add(check: HealthCheck): () => void {
+    return addTo(this.#blocking, check);
+  }
+
+  /**
+   * What it finds is told, and the process is ready all the same.
+   *
+   * @returns a function that takes it away
+   */
+  addWarning(check: HealthCheck): () => void {
+    return addTo(this.#warning, check);
+  }
+
+  readiness(): Readiness {
+    const reasons = findings(this.#blocking);
+    return { ready: reasons.length === 0, reasons, warnings: findings(this.#warning) };
+  }
+}
+
+/**
+ * For `@nestjs/terminus`, which this package does not need to be installed.
+ *
+ * @example
+ * this.health.check([() => this.gateway.isHealthy('websocket')])
+ */
+export class WsHealthIndicator {
+  constructor(private readonly health: WsHealth) {}
+
+  /** @param key name of the result */
+  isHealthy(key = 'ws-gateway'): WsHealthResult {
+    const { ready, reasons, warnings } = this.health.readiness();
+    const status = ready ? (warnings.length > 0 ? 'degraded' : 'up') : 'down';
+    return { [key]: { status, ...(!ready && { reasons }), ...(warnings.length > 0 && { warnings }) } };
+  }
+}
+
+function addTo(checks: Set<HealthCheck>, check: HealthCheck): () => void {
+  const own: HealthCheck = () => check(); // so that the same function may be there twice
+  checks.add(own);
+  return () => checks.delete(own);
+}
+
+function findings(checks: Iterable<HealthCheck>): string[] {
+  const found: string[] = [];
+  for (const check of checks) {
+    const finding = findingOf(check);
+    if (finding !== undefined) found.push(finding);
+  }
+  return found;
+}
+
+function findingOf(check: HealthCheck): string | undefined {
+  try {
+    return check();
+  } catch {
+    return 'a check threw'; // and what it says is not for everybody who asks
+  }
+}
