@@ -76,3 +76,22 @@ it('a session remembers no more than 32 tokens of before its refreshes', async (
   await until(() => app.get(WsSessions).count() === 1);
   expect(app.get(WsSessions).find()[0]?.tokens).toHaveLength(33);
 });
+
+it('a broadcast to a subject goes to nobody else, and no table keeps what has gone', async () => {
+  const { app, url } = await startApp();
+  const sessions = app.get(WsSessions);
+  const clients = [];
+  for (const sub of ['ada', 'ada', 'eve']) {
+    const client = await Client.connect(`${url}/ws`, { token: token({ sub }) });
+    await client.ask({ event: 'ping', id: 1 });
+    clients.push(client);
+  }
+  expect(sessions.broadcast('news', 'for ada', { subject: 'ada' })).toBe(2);
+  for (const client of clients) {
+    const { event: name } = await client.ask({ event: 'ping', id: 2 });
+    expect(name).toBe(client === clients[2] ? 'pong' : 'news');
+    await client.close();
+  }
+  await until(() => sessions.count() === 0);
+  expect(sessions.size).toBe(0);
+});
