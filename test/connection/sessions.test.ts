@@ -87,6 +87,7 @@ it('a broadcast to a subject goes to nobody else, and no table keeps what has go
     clients.push(client);
   }
   expect(sessions.broadcast('news', 'for ada', { subject: 'ada' })).toBe(2);
+  expect(sessions.broadcast('news', 'for nobody', { subject: 'ada', clientAddress: '10.0.0.1' })).toBe(0);
   for (const client of clients) {
     const { event: name } = await client.ask({ event: 'ping', id: 2 });
     expect(name).toBe(client === clients[2] ? 'pong' : 'news');
