@@ -14,7 +14,6 @@ const AT_RUNTIME: ReadonlySet<string> = new Set([
   'auth.tickets',
   'firewall',
   'limits',
-  'overload',
   'heartbeat',
   'overload',
   'shutdown',

@@ -31,7 +31,6 @@ describe.runIf(hasOpenssl())('the whole output of a run', () => {
         auth: { jwt, cookie: 'session' },
         ...UNLIMITED,
         sealing: { keys: `d:${dataKey}` },
-        firewall: UNLIMITED.firewall,
         logLevel: 'trace',
         ...more,
       });
