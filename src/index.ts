@@ -1,5 +1,7 @@
 export { WsGatewayModule } from './ws-gateway.module.js';
 export { DEFAULTS, WsGatewayOptionsError } from './ws-gateway.options.js';
+export { WsGatewayReload } from './reload/ws-gateway-reload.js';
+export type { ReloadReport } from './reload/ws-gateway-reload.js';
 export type {
   AuthOptions,
   CompressionOptions,
@@ -66,6 +68,7 @@ export type { FirewallOptions, FirewallRule } from './firewall/options.js';
 export { Authentication } from './authentication/authentication.js';
 export { Authenticator } from './authentication/authenticator.js';
 export type { AuthenticationContext } from './authentication/authenticator.js';
+export type { CertificateOptions, CertificateSubject } from './authentication/certificate.js';
 export type { ClaimNames } from './authentication/claims.js';
 export type { TokenSource } from './authentication/credentials.js';
 export { JwtAuthenticator } from './authentication/jwt-authenticator.js';

@@ -13,7 +13,7 @@ export class OptionCheck {
   object(value: unknown, at: string, known: readonly string[]): Record<string, unknown> {
     if (value === undefined) return {};
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-      this.problem(at, `${at === '' ? 'the options ' : ''}must be an object, got ${show(value)}`);
+      this.problem(at, `${at === '' ? 'the options ' : ''}must be an object, got ${kindOf(value)}`);
       return {};
     }
     for (const key of Object.keys(value)) {
@@ -97,7 +97,7 @@ export class OptionCheck {
   /** An object whose members have names of the application's. */
   record(value: unknown, at: string): Record<string, unknown> | undefined {
     if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
-    this.problem(at, `must be an object, got ${show(value)}`);
+    this.problem(at, `must be an object, got ${kindOf(value)}`);
     return undefined;
   }
 
@@ -161,8 +161,15 @@ function isOriginPattern(value: unknown): boolean {
   if (typeof value !== 'string') return false;
   const wildcard = value.replace('://*.', '://wildcard.');
   if (!URL.canParse(wildcard)) return false;
-  const { origin, pathname, search, hash, username } = new URL(wildcard);
-  return origin !== 'null' && pathname === '/' && search + hash + username === '' && !wildcard.includes('*');
+  const { protocol, pathname, search, hash, username } = new URL(wildcard);
+  if (!['http:', 'https:'].includes(protocol) || !URL.canParse(value.replace('://*.', '://'))) return false;
+  return pathname === '/' && search + hash + username === '' && !wildcard.includes('*');
+}
+
+/** What stands where an object belongs, without its content: that may be a secret in the wrong place. */
+function kindOf(value: unknown): string {
+  if (value === null) return 'null';
+  return Array.isArray(value) ? 'a list' : `a ${typeof value}`;
 }
 
 function show(value: unknown): string {

@@ -38,6 +38,8 @@ import type { MetricsSource } from './monitoring/metrics/ws-metrics.js';
 import { monitoringProviders, TRACING } from './monitoring/providers.js';
 import type { Tracing } from './monitoring/tracing.js';
 import { Traffic } from './monitoring/traffic.js';
+import { LiveOptions } from './reload/live-options.js';
+import { WsGatewayReload } from './reload/ws-gateway-reload.js';
 import { resolveOptions } from './ws-gateway.options.js';
 import type { ResolvedOptions, WsGatewayOptions } from './ws-gateway.options.js';
 
@@ -59,11 +61,13 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
 @Module({
   providers: [
     {
-      provide: OPTIONS,
+      provide: LiveOptions,
       inject: [MODULE_OPTIONS_TOKEN, ModulesContainer],
       useFactory: (options: unknown, modules: ModulesContainer) =>
-        resolveOptions(options, !provides(modules, Authenticator)),
+        new LiveOptions(resolveOptions(options, !provides(modules, Authenticator))),
     },
+    // What is in force now, whoever reads it when: the groups are live, a value copied out of them is not.
+    { provide: OPTIONS, inject: [LiveOptions], useFactory: ({ view }: LiveOptions) => view },
     { provide: WsClock, useClass: SystemClock },
     ...monitoringProviders(OPTIONS, METRICS_SOURCE),
     Revocations,
@@ -76,12 +80,12 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
     {
       provide: WsTickets,
       inject: [OPTIONS, WsClock],
-      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new WsTickets(auth.tickets.ttlMs, () => clock.now()),
+      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new WsTickets(auth, () => clock.now()),
     },
     {
       provide: Deadlines,
       inject: [OPTIONS, WsClock],
-      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new Deadlines(auth.timeoutMs, () => clock.now()),
+      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new Deadlines(auth, () => clock.now()),
     },
     {
       provide: JwtAuthenticator,
@@ -92,15 +96,16 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
     },
     {
       provide: Authentication,
-      inject: [OPTIONS, JwtAuthenticator, WsTickets, Revocations, Deadlines, WsMonitor],
+      inject: [OPTIONS, JwtAuthenticator, WsTickets, Revocations, Deadlines, WsClock, WsMonitor],
       useFactory: (
         { auth }: ResolvedOptions,
         jwt: JwtAuthenticator,
         tickets: WsTickets,
         revocations: Revocations,
         deadlines: Deadlines,
+        clock: WsClock,
         monitor: WsMonitor,
-      ) => new Authentication(auth, jwt, tickets, revocations, deadlines, monitor),
+      ) => new Authentication(auth, jwt, tickets, revocations, deadlines, () => clock.now(), monitor),
     },
     {
       provide: WsSeal,
@@ -118,6 +123,19 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
       inject: [OPTIONS, WsClock],
       useFactory: ({ email }: ResolvedOptions, clock: WsClock) => new WsEmail(email, clock),
     },
+    {
+      provide: WsGatewayReload,
+      inject: [MODULE_OPTIONS_TOKEN, LiveOptions, ModulesContainer, JwtAuthenticator, WsSeal, Fingerprints, WsFirewall],
+      useFactory: (
+        options: WsGatewayOptions,
+        live: LiveOptions,
+        modules: ModulesContainer,
+        jwt: JwtAuthenticator,
+        seal: WsSeal,
+        fingerprints: Fingerprints,
+        firewall: WsFirewall,
+      ) => new WsGatewayReload(options, live, !provides(modules, Authenticator), { jwt, seal, fingerprints, firewall }),
+    },
     WsGuard,
     WsValidationPipe,
     WsExceptionFilter,
@@ -133,8 +151,13 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
       },
     },
     {
+      provide: LoadGauge,
+      inject: [OPTIONS],
+      useFactory: ({ overload }: ResolvedOptions) => new LoadGauge(() => overload),
+    },
+    {
       provide: CONTEXT,
-      inject: [OPTIONS, WsClock, WsMonitor, WsSessions, Authentication, Deadlines, WsFirewall, TRACING],
+      inject: [OPTIONS, WsClock, WsMonitor, WsSessions, Authentication, Deadlines, WsFirewall, LoadGauge, TRACING],
       useFactory: (
         options: ResolvedOptions,
         clock: WsClock,
@@ -143,12 +166,12 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
         authentication: Authentication,
         deadlines: Deadlines,
         firewall: WsFirewall,
+        load: LoadGauge,
         tracing: Tracing | undefined,
       ): ConnectionContext => {
         const { revalidate, revalidateEveryMs } = options.auth;
         const revalidation = new Revalidation(revalidate, revalidateEveryMs, () => clock.now());
         const pending = new PendingRequests();
-        const load = new LoadGauge(() => options.overload);
         const traffic = new Traffic(options.monitoring.metrics);
         const shared = { options, clock, monitor, sessions, authentication, deadlines, firewall };
         return { ...shared, load, revalidation, pending, traffic, tracing };
@@ -165,7 +188,7 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
     },
     {
       provide: WsGatewayAdapter,
-      inject: [ApplicationConfig, HttpAdapterHost, CONTEXT, WsTickets, Revocations],
+      inject: [ApplicationConfig, HttpAdapterHost, CONTEXT, LiveOptions, WsTickets, Revocations],
       useFactory: installAdapter,
     },
   ],
@@ -186,6 +209,7 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
     WsSeal,
     WsEmail,
     Fingerprints,
+    WsGatewayReload,
   ],
 })
 export class WsGatewayModule
@@ -291,12 +315,14 @@ function installAdapter(
   config: ApplicationConfig,
   host: HttpAdapterHost,
   context: ConnectionContext,
+  live: LiveOptions,
   ...tables: Swept[]
 ): WsGatewayAdapter {
   if ((config.getIoAdapter() as unknown) instanceof WsGatewayAdapter) {
     throw new Error('WsGatewayModule is imported with forRoot() more than once');
   }
   const adapter = new WsGatewayAdapter(context, host, tables);
+  live.onChange(() => adapter.applyLimits());
   config.setIoAdapter(adapter);
   return adapter;
 }

@@ -1,4 +1,6 @@
 import type { Type } from '@nestjs/common';
+import { CERTIFICATE_DEFAULTS, resolveCertificateOptions } from './authentication/certificate.js';
+import type { CertificateOptions } from './authentication/certificate.js';
 import type { ClaimNames } from './authentication/claims.js';
 import { SOURCES } from './authentication/credentials.js';
 import type { TokenSource } from './authentication/credentials.js';
@@ -32,6 +34,8 @@ export interface AuthOptions {
   timeoutMs?: number;
   /** Name of the cookie that holds the token; needed with the source `cookie`, which also needs `firewall.origins`. */
   cookie?: string;
+  /** How clients' certificates are read, where `certificate` is a source: the HTTP server has to ask for them (`requestCert`). */
+  certificate?: CertificateOptions;
   /** Where roles and scopes stand in a token. @default { roles: 'roles', scopes: ['scope', 'scopes', 'scp'] } */
   claims?: { roles?: ClaimNames; scopes?: ClaimNames };
   /** Sessions that one subject may have, 1 to 1_000_000; `Infinity`, or `null`, is off. @default 100 */
@@ -153,6 +157,7 @@ export const DEFAULTS = Object.freeze({
     anonymous: false,
     timeoutMs: 10_000,
     refreshLeadMs: 30_000,
+    certificate: CERTIFICATE_DEFAULTS,
     claims: Object.freeze({ roles: 'roles', scopes: Object.freeze(['scope', 'scopes', 'scp'] as const) }),
     maxSessionsPerSubject: 100,
     onSessionLimit: 'replace-oldest',
@@ -198,6 +203,7 @@ export interface ResolvedOptions extends ResolvedObserved {
     readonly timeoutMs: number;
     readonly refreshLeadMs: number;
     readonly cookie: string | undefined;
+    readonly certificate: Readonly<Required<CertificateOptions>>;
     readonly claims: { readonly roles: ClaimNames; readonly scopes: ClaimNames };
     readonly maxSessionsPerSubject: number;
     readonly onSessionLimit: 'replace-oldest' | 'refuse-new';
@@ -345,10 +351,12 @@ function resolveAuth(
     if (origins === undefined || origins.length === 0)
       check.problem('firewall.origins', 'must list the origins that may connect, since auth.sources has "cookie"');
   }
+  const needsTokens = needsKeys && sources.some((source) => source !== 'certificate');
   return {
-    issuers: needsKeys || auth.jwt !== undefined ? resolveIssuers(check, auth.jwt, `${at}.jwt`) : [],
+    issuers: needsTokens || auth.jwt !== undefined ? resolveIssuers(check, auth.jwt, `${at}.jwt`) : [],
     sources,
     cookie,
+    certificate: resolveCertificateOptions(check, auth.certificate, `${at}.certificate`),
     reject: check.oneOf(auth.reject, `${at}.reject`, ['close', 'handshake'] as const, defaults.reject),
     anonymous: check.boolean(auth.anonymous, `${at}.anonymous`, defaults.anonymous),
     timeoutMs: integer('timeoutMs', 1, 600_000),

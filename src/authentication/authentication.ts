@@ -4,6 +4,8 @@ import { GatewayError } from '../protocol/errors.js';
 import { isThenable } from '../thenable.js';
 import type { ResolvedOptions } from '../ws-gateway.options.js';
 import type { AuthenticationContext, Authenticator } from './authenticator.js';
+import { principalOfCertificate } from './certificate.js';
+import { namesIn } from './claims.js';
 import { credentialOf } from './credentials.js';
 import type { Credential } from './credentials.js';
 import type { Deadlines } from './deadlines.js';
@@ -27,6 +29,7 @@ export class Authentication {
     private readonly tickets: WsTickets,
     private readonly revocations: Revocations,
     private readonly deadlines: Deadlines,
+    private readonly now: () => number,
     private readonly monitor: WsMonitor,
   ) {
     this.#authenticator = jwt;
@@ -91,12 +94,23 @@ export class Authentication {
 
   #authenticate(token: string, context: AuthenticationContext, clientAddress: string): Principal | Promise<Principal> {
     if (token.length > MAX_TOKEN_BYTES) throw invalid('longer than 8 KiB');
+    if (context.source === 'certificate') return this.#refuseRevoked(this.#certified(context));
     if (context.source === 'ticket') return this.#refuseRevoked(this.#redeem(token, context, clientAddress));
     const answer = this.#authenticator.authenticate(token, context);
     if (!isThenable(answer)) return this.#refuseRevoked(complete(answer, token));
     return this.deadlines
       .bound(Promise.resolve(answer), 'the authenticator')
       .then((principal) => this.#refuseRevoked(complete(principal, token)));
+  }
+
+  /** TLS has verified it, so no authenticator is asked. */
+  #certified({ request }: AuthenticationContext): Principal {
+    const { certificate, claims: where } = this.options;
+    const namesOf = (claims: Record<string, unknown>): Pick<Principal, 'roles' | 'scopes'> => ({
+      roles: namesIn(claims, where.roles),
+      scopes: namesIn(claims, where.scopes),
+    });
+    return principalOfCertificate(request, certificate.subject, namesOf, this.now());
   }
 
   #redeem(ticket: string, { request }: AuthenticationContext, clientAddress: string): Principal {

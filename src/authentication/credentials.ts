@@ -2,14 +2,16 @@ import type { IncomingMessage } from 'node:http';
 import { parseCookie } from 'cookie';
 import { GatewayError } from '../protocol/errors.js';
 import { BEARER_SUBPROTOCOL } from '../protocol/message.js';
+import { certificateOf } from './certificate.js';
 
 /** Where a token is looked for; the order of `auth.sources` decides, and the first present source counts. */
-export const SOURCES = ['header', 'subprotocol', 'cookie', 'ticket', 'query', 'message'] as const;
+export const SOURCES = ['header', 'subprotocol', 'cookie', 'ticket', 'query', 'message', 'certificate'] as const;
 export type TokenSource = (typeof SOURCES)[number];
 
 /** A token, not yet verified. */
 export interface Credential {
   readonly source: TokenSource;
+  /** Empty for a certificate, which the connection has. */
   readonly token: string;
 }
 
@@ -51,6 +53,8 @@ function readToken(request: IncomingMessage, source: TokenSource, cookie: string
       return parameterOf(url, 'access_token'); // RFC 6750 §2.3
     case 'message':
       return undefined; // it has yet to come
+    case 'certificate':
+      return certificateOf(request) && '';
     default:
       return source satisfies never;
   }

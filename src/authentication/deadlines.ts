@@ -12,9 +12,12 @@ interface Waiting {
 export class Deadlines {
   readonly #waiting = new Set<Waiting>();
 
-  /** @param now in epoch milliseconds */
+  /**
+   * @param options read anew for each answer
+   * @param now in epoch milliseconds
+   */
   constructor(
-    private readonly timeoutMs: number,
+    private readonly options: { readonly timeoutMs: number },
     private readonly now: () => number,
   ) {}
 
@@ -37,7 +40,7 @@ export class Deadlines {
     const overdue = new Promise<never>((_, reject) => {
       giveUp = () => reject(unavailable(`${what} did not answer in time`));
     });
-    const waiting = { until: this.now() + this.timeoutMs, giveUp };
+    const waiting = { until: this.now() + this.options.timeoutMs, giveUp };
     this.#waiting.add(waiting);
     try {
       return await Promise.race([promise, overdue]);
@@ -52,6 +55,11 @@ export class Deadlines {
       this.#waiting.delete(waiting);
       waiting.giveUp();
     }
+  }
+
+  /** Waits for nothing any more: the process is to end. */
+  giveUpAll(): void {
+    this.sweep(Infinity);
   }
 }
 

@@ -44,7 +44,7 @@ export class PublishedKeys {
    * @param onChange called when a key has come or gone
    */
   constructor(
-    private readonly uri: URL,
+    readonly uri: URL,
     private readonly now: () => number,
     private readonly onChange: () => void,
   ) {
@@ -77,11 +77,16 @@ export class PublishedKeys {
     const known = this.#lookUp(kid, algorithm);
     const now = this.now();
     if (known !== undefined) {
-      if (now >= this.#freshUntil && this.#mayFetch(now)) void this.#fetch();
+      this.refresh(now);
       return known;
     }
     if (this.#fetching === undefined && !this.#mayFetch(now)) return this.#missing();
     return (this.#fetching ?? this.#fetch()).then(() => this.#lookUp(kid, algorithm) ?? this.#missing());
+  }
+
+  /** Fetches keys that are too old, in the background: also where a token is remembered, and no key is looked for. */
+  refresh(now: number): void {
+    if (now >= this.#freshUntil && this.#mayFetch(now)) void this.#fetch();
   }
 
   #lookUp(kid: string | undefined, algorithm: Algorithm): KeyObject | undefined {

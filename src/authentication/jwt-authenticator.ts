@@ -10,18 +10,33 @@ import { PublishedKeys } from './jwks.js';
 import { fits } from './jwt-options.js';
 import type { Algorithm, FixedKeys, ResolvedIssuer } from './jwt-options.js';
 import { principalOf } from './principal.js';
-import type { Principal } from './principal.js';
+import type { Origin, Principal } from './principal.js';
 import { digestOf, invalid } from './token.js';
 
 /** Verified tokens remembered, by digest, and the longest of them in bytes: both bound what they cost. */
 const MAX_REMEMBERED = 5_000;
 const MAX_REMEMBERED_BYTES = 2_048;
 
+/** The end of the year 9999, in epoch seconds: what is later never ends, or is in milliseconds. */
+const LATEST_EXP = 253_402_300_799;
+
 /** Longest `kid` looked for, in UTF-16 units. */
 const MAX_KID_LENGTH = 256;
 
 interface Issuer extends Omit<ResolvedIssuer, 'keys'> {
   readonly keys: FixedKeys | PublishedKeys;
+}
+
+/** Whose tokens are accepted, at one time. */
+interface Judges {
+  readonly issuers: readonly Issuer[];
+  readonly byName: ReadonlyMap<string, Issuer>;
+  /** Judges the tokens that name no issuer of the map. */
+  readonly fallback: Issuer | undefined;
+  /** Set when there is one issuer with one key: a token need not be looked into to know by which it is judged. */
+  readonly onlyKey: KeyObject | undefined;
+  readonly published: readonly PublishedKeys[];
+  readonly claims: ClaimOptions;
 }
 
 /** Where roles and scopes stand in a token. */
@@ -34,43 +49,52 @@ export interface ClaimOptions {
 export class JwtAuthenticator extends Authenticator {
   // Who comes back with the same token, as all do after a restart of a proxy, is not verified again while it lasts.
   readonly #verified = new Map<string, Principal>();
-  readonly #issuers: readonly Issuer[];
-  readonly #issuerOf = new Map<string, Issuer>();
-  /** Judges the tokens that name no issuer of the map. */
-  readonly #fallback: Issuer | undefined;
-  /** Set when there is one issuer with one key: a token need not be looked into to know by which it is judged. */
-  readonly #onlyKey: KeyObject | undefined;
+  #judges: Judges;
 
   /** @param now in epoch milliseconds */
   constructor(
     issuers: readonly ResolvedIssuer[],
-    private readonly claims: ClaimOptions,
+    claims: ClaimOptions,
     private readonly now: () => number,
     private readonly jwt: JwtService,
   ) {
     super();
-    this.#issuers = issuers.map((issuer) => ({
-      ...issuer,
-      keys:
-        'jwksUri' in issuer.keys
-          ? new PublishedKeys(issuer.keys.jwksUri, now, () => this.#verified.clear())
-          : issuer.keys,
-    }));
-    for (const issuer of this.#issuers) for (const name of issuer.issuer ?? []) this.#issuerOf.set(name, issuer);
-    this.#fallback = this.#issuers.find(({ issuer }) => issuer === undefined);
-    const [first] = this.#issuers;
-    const single = this.#issuers.length === 1 && first !== undefined && !(first.keys instanceof PublishedKeys);
-    this.#onlyKey = single && first.keys.named.size === 0 ? first.keys.unnamed : undefined;
+    this.#judges = judgesOf(issuers, claims, (uri) => this.#publishedKeys(uri));
   }
 
   /** @throws Error when a package is missing that the options ask for */
   async start(): Promise<void> {
-    for (const { keys } of this.#issuers) if (keys instanceof PublishedKeys) await keys.start();
+    for (const keys of this.#judges.published) await keys.start();
+  }
+
+  /**
+   * @internal Makes other issuers ready. What it returns puts them in the place of the old ones, and nothing that was verified
+   * by those is remembered then; sessions that are there stay.
+   *
+   * @throws Error when a package is missing that the options ask for
+   */
+  async prepare(issuers: readonly ResolvedIssuer[], claims: ClaimOptions): Promise<() => void> {
+    const old = this.#judges.published;
+    // Keys that have been fetched already are still those of their address.
+    const judges = judgesOf(
+      issuers,
+      claims,
+      (uri) => old.find((keys) => keys.uri.href === uri.href) ?? this.#publishedKeys(uri),
+    );
+    for (const keys of judges.published) if (!old.includes(keys)) await keys.start();
+    return () => {
+      this.#judges = judges;
+      this.#verified.clear();
+    };
+  }
+
+  #publishedKeys(uri: URL): PublishedKeys {
+    return new PublishedKeys(uri, this.now, () => this.#verified.clear());
   }
 
   /** An issuer whose keys have never been there: its tokens cannot be told from forged ones. */
   get problem(): string | undefined {
-    const without = this.#issuers.find(({ keys }) => keys instanceof PublishedKeys && keys.size === 0);
+    const without = this.#judges.issuers.find(({ keys }) => keys instanceof PublishedKeys && keys.size === 0);
     return without === undefined ? undefined : 'the keys of an issuer have not been fetched';
   }
 
@@ -83,13 +107,22 @@ export class JwtAuthenticator extends Authenticator {
   override authenticate(token: string): Principal | Promise<Principal> {
     const digest = digestOf(token);
     const known = this.#verified.get(digest);
-    if (known !== undefined && known.expiresAt > this.now()) return known;
+    const now = this.now();
+    if (known !== undefined && known.expiresAt > now) {
+      for (const keys of this.#judges.published) keys.refresh(now);
+      return known;
+    }
     return withoutStacks(() => {
-      if (this.#onlyKey !== undefined) return this.#verify(token, digest, this.#issuers[0] as Issuer, this.#onlyKey); // because it is the only one's
+      const judges = this.#judges;
+      const { issuers, onlyKey } = judges;
+      if (onlyKey !== undefined) return this.#verify(token, digest, issuers[0] as Issuer, onlyKey); // because it is the only one's
       const { issuer, kid, algorithm } = this.#judge(token);
       const key = keyOf(issuer, kid, algorithm);
       if (!isThenable(key)) return this.#verify(token, digest, issuer, key);
-      return Promise.resolve(key).then((found) => withoutStacks(() => this.#verify(token, digest, issuer, found)));
+      return Promise.resolve(key).then((found) => {
+        if (judges !== this.#judges) return this.authenticate(token); // who judges it has changed meanwhile
+        return withoutStacks(() => this.#verify(token, digest, issuer, found));
+      });
     });
   }
 
@@ -98,8 +131,9 @@ export class JwtAuthenticator extends Authenticator {
     const [header, payload] = token.split('.', 2).map(jsonOf);
     if (header === undefined || payload === undefined) throw invalid('malformed');
     const { kid } = header;
-    const named = typeof payload.iss === 'string' ? this.#issuerOf.get(payload.iss) : undefined;
-    const issuer = named ?? this.#fallback;
+    const { byName, fallback } = this.#judges;
+    const named = typeof payload.iss === 'string' ? byName.get(payload.iss) : undefined;
+    const issuer = named ?? fallback;
     if (issuer === undefined) throw invalid('iss is no issuer of ours');
     const algorithm = issuer.algorithms.find((name) => name === header.alg);
     if (algorithm === undefined) throw invalid('alg is not accepted');
@@ -129,31 +163,27 @@ export class JwtAuthenticator extends Authenticator {
       // What a parser says quotes the token; what jsonwebtoken says names no claim's value.
       throw invalid(OWN_WORDS.has(reason.name) ? reason.message : 'malformed');
     }
-    const principal = this.#principalOf(verified, digest, clockToleranceSec * 1000);
+    const origin = { digest: digestOf(signedPartOf(token)), toleranceMs: clockToleranceSec * 1000 };
+    const principal = this.#principalOf(verified, origin);
     if (token.length <= MAX_REMEMBERED_BYTES) this.#remember(digest, principal);
     return principal;
   }
 
   /** What jsonwebtoken leaves open. */
-  #principalOf(
-    { header, payload }: { header?: unknown; payload?: unknown },
-    digest: string,
-    toleranceMs: number,
-  ): Principal {
+  #principalOf({ header, payload }: { header?: unknown; payload?: unknown }, origin: Origin): Principal {
     if (isJsonObject(header) && 'crit' in header) throw invalid('critical header parameters are not understood'); // RFC 7515 §4.1.11
     if (!isJsonObject(payload)) throw invalid('payload is no object');
     const { sub, exp, iat } = payload;
     if (typeof sub !== 'string' || sub === '') throw invalid('sub is missing');
-    if (typeof exp !== 'number' || !Number.isFinite(exp * 1000)) throw invalid('exp is missing');
-    const latestIssue = this.now() + toleranceMs;
+    if (typeof exp !== 'number') throw invalid('exp is missing');
+    if (!(exp <= LATEST_EXP)) throw invalid('exp is no time in seconds');
+    const latestIssue = this.now() + origin.toleranceMs;
     if (iat !== undefined && (typeof iat !== 'number' || iat * 1000 > latestIssue))
       throw invalid('iat is in the future');
-    const roles = namesIn(payload, this.claims.roles);
-    const scopes = namesIn(payload, this.claims.scopes);
-    return principalOf(
-      { subject: sub, roles, scopes, claims: payload, expiresAt: exp * 1000 },
-      { digest, toleranceMs },
-    );
+    const { claims } = this.#judges;
+    const roles = namesIn(payload, claims.roles);
+    const scopes = namesIn(payload, claims.scopes);
+    return principalOf({ subject: sub, roles, scopes, claims: payload, expiresAt: exp * 1000 }, origin);
   }
 
   #remember(digest: string, principal: Principal): void {
@@ -164,6 +194,29 @@ export class JwtAuthenticator extends Authenticator {
   }
 }
 
+function judgesOf(
+  resolved: readonly ResolvedIssuer[],
+  claims: ClaimOptions,
+  published: (uri: URL) => PublishedKeys,
+): Judges {
+  const issuers: readonly Issuer[] = resolved.map((issuer) => ({
+    ...issuer,
+    keys: 'jwksUri' in issuer.keys ? published(issuer.keys.jwksUri) : issuer.keys,
+  }));
+  const byName = new Map<string, Issuer>();
+  for (const issuer of issuers) for (const name of issuer.issuer ?? []) byName.set(name, issuer);
+  const only = issuers.length === 1 ? issuers[0]?.keys : undefined;
+  const isFixed = only !== undefined && !(only instanceof PublishedKeys);
+  return {
+    issuers,
+    byName,
+    fallback: issuers.find(({ issuer }) => issuer === undefined),
+    onlyKey: isFixed && only.named.size === 0 ? only.unnamed : undefined,
+    published: issuers.flatMap(({ keys }) => (keys instanceof PublishedKeys ? [keys] : [])),
+    claims: { roles: claims.roles, scopes: claims.scopes },
+  };
+}
+
 function keyOf(
   { keys }: Issuer,
   kid: string | undefined,
@@ -172,6 +225,14 @@ function keyOf(
   if (keys instanceof PublishedKeys) return keys.find(kid, algorithm);
   const key = kid === undefined || keys.named.size === 0 ? keys.unnamed : keys.named.get(kid);
   return key !== undefined && fits(algorithm, key) ? key : undefined;
+}
+
+/**
+ * What the signature is about, and by which a token is revoked: anybody can spell the signature of a token in another way
+ * that is as good (unused bits of its last letter; `n - s` for `s` of an ECDSA).
+ */
+function signedPartOf(token: string): string {
+  return token.slice(0, token.lastIndexOf('.'));
 }
 
 function jsonOf(part: string): Record<string, unknown> | undefined {

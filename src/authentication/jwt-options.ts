@@ -241,8 +241,9 @@ const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\])$/;
 function readUri(check: OptionCheck, value: unknown, at: string): URL {
   const url = typeof value === 'string' && URL.canParse(value) ? new URL(value) : undefined;
   const isSafe = url?.protocol === 'https:' || (url?.protocol === 'http:' && LOOPBACK.test(url.hostname));
-  if (url !== undefined && isSafe) return url;
-  check.problem(at, 'must be an https URL, or an http one on this machine');
+  const isBare = url?.username === '' && url.password === ''; // with these, fetch refuses it, and quotes it
+  if (url !== undefined && isSafe && isBare) return url;
+  check.problem(at, 'must be an https URL, or an http one on this machine, without a name and a password');
   return new URL('https://localhost');
 }
 

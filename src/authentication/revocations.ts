@@ -12,7 +12,8 @@ const SWEEP_MS = 10_000;
 
 /**
  * What is refused although its signature is good, until it expires by itself. When that is of tokens that nobody has shown
- * here is not known; it is taken to be the latest expiry that any token shown here had, and a day at least.
+ * here is not known; it is taken to be the latest expiry that any token shown here had, and a day at least, and found out
+ * when one is shown.
  */
 export class Revocations {
   readonly #tokens = new Map<string, number>();
@@ -29,18 +30,18 @@ export class Revocations {
 
   /** @param until when the token expires, in epoch milliseconds */
   addToken(digest: string, until: number): void {
-    this.#checkRoom();
+    if (!this.#tokens.has(digest)) this.#checkRoom();
     this.#tokens.set(digest, Math.max(until, this.#tokens.get(digest) ?? 0));
   }
 
   addTokenId(tokenId: string, now: number): void {
-    this.#checkRoom();
+    if (!this.#tokenIds.has(tokenId)) this.#checkRoom();
     this.#tokenIds.set(tokenId, this.#keptUntil(now));
   }
 
   /** @param issuedBefore in epoch seconds, as `iat` */
   addSubject(subject: string, issuedBefore: number, now: number): void {
-    this.#checkRoom();
+    if (!this.#subjects.has(subject)) this.#checkRoom();
     const earlier = this.#subjects.get(subject)?.issuedBefore ?? -Infinity;
     this.#subjects.set(subject, { issuedBefore: Math.max(earlier, issuedBefore), until: this.#keptUntil(now) });
   }
@@ -54,12 +55,21 @@ export class Revocations {
   /** Is a principal that has just been verified to be refused? Remembers how long such tokens live. */
   isRevoked(principal: Principal): boolean {
     const { subject, claims, expiresAt } = principal;
-    if (expiresAt > this.#latestExpiry) this.#latestExpiry = expiresAt;
-    if (this.#tokens.size > 0 && this.#tokens.has(originOf(principal).digest ?? '')) return true;
-    if (this.#tokenIds.size > 0 && typeof claims.jti === 'string' && this.#tokenIds.has(claims.jti)) return true;
-    if (isIssuedBefore(principal, this.#everyone.issuedBefore)) return true;
-    const bySubject = this.#subjects.size > 0 ? this.#subjects.get(subject) : undefined;
-    return bySubject !== undefined && isIssuedBefore(principal, bySubject.issuedBefore);
+    const { digest = '', toleranceMs } = originOf(principal);
+    const until = expiresAt + toleranceMs;
+    if (until > this.#latestExpiry) this.#latestExpiry = until;
+    if (this.size === 0) return false;
+    if (this.#tokens.has(digest)) return true;
+    const byId = typeof claims.jti === 'string' ? this.#tokenIds.get(claims.jti) : undefined;
+    if (byId !== undefined) {
+      if (until > byId) this.#tokenIds.set(claims.jti as string, until); // because it was a string above
+      return true;
+    }
+    const everyone = this.#everyone;
+    const bySubject = this.#subjects.get(subject);
+    const found = [everyone, bySubject].find((entry) => entry && isIssuedBefore(principal, entry.issuedBefore));
+    if (found !== undefined && until > found.until) found.until = until; // it lasts longer than was thought
+    return found !== undefined;
   }
 
   /** Forgets what has expired. */

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { GatewayError } from '../protocol/errors.js';
-import { principalOf } from './principal.js';
+import { originOf, principalOf } from './principal.js';
 import type { Principal } from './principal.js';
 import { digestOf, invalid } from './token.js';
 
@@ -27,7 +27,9 @@ export interface Ticket {
   readonly expiresAt: number;
 }
 
-interface Entry extends TicketBinding {
+interface Entry {
+  readonly clientAddress: string | undefined;
+  readonly origin: string | undefined;
   readonly principal: Principal;
   readonly expiresAt: number;
 }
@@ -42,11 +44,11 @@ export class WsTickets {
   readonly #bySubject = new Map<string, Set<string>>();
 
   /**
-   * @param ttlMs how long a ticket is good for, in milliseconds
+   * @param options how long a ticket is good for, in milliseconds; read anew for each
    * @param now in epoch milliseconds
    */
   constructor(
-    private readonly ttlMs: number,
+    private readonly options: { readonly tickets: { readonly ttlMs: number } },
     private readonly now: () => number,
   ) {}
 
@@ -60,15 +62,19 @@ export class WsTickets {
    *
    * @throws GatewayError OVERLOADED, as a rejection, while too many are open; TypeError for what is no principal
    */
-  async issue(principal: Principal, binding: TicketBinding = {}): Promise<Ticket> {
-    const { subject } = principalOf(principal, { digest: undefined, toleranceMs: 0 });
-    if (this.#entries.size >= MAX_TICKETS) throw new GatewayError('OVERLOADED', { retryAfterMs: this.ttlMs });
+  async issue(principal: Principal, { clientAddress, origin }: TicketBinding = {}): Promise<Ticket> {
+    // Whole, and a copy: nobody adds a role to it while the ticket is open.
+    const whole = principalOf(principal, originOf(principal));
+    const { subject } = whole;
+    const { ttlMs } = this.options.tickets;
+    if (this.#entries.size >= MAX_TICKETS) throw new GatewayError('OVERLOADED', { retryAfterMs: ttlMs });
     const open = this.#bySubject.get(subject);
     if (open !== undefined && open.size >= MAX_PER_SUBJECT) this.#take(open.values().next().value ?? '');
     const ticket = randomBytes(TICKET_BYTES).toString('base64url');
     const digest = digestOf(ticket);
-    const expiresAt = Math.min(this.now() + this.ttlMs, principal.expiresAt);
-    this.#entries.set(digest, { principal, expiresAt, ...binding });
+    const expiresAt = Math.min(this.now() + ttlMs, whole.expiresAt);
+    // Member by member: a binding that comes from a request must not bring a principal with it.
+    this.#entries.set(digest, { principal: whole, expiresAt, clientAddress, origin });
     const mine = this.#bySubject.get(subject);
     if (mine === undefined) this.#bySubject.set(subject, new Set([digest]));
     else mine.add(digest);

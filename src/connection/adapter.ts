@@ -1,5 +1,6 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server as HttpServer, ServerResponse } from 'node:http';
+import { Server as TlsServer } from 'node:tls';
 import { Logger } from '@nestjs/common';
 import type { HttpAdapterHost } from '@nestjs/core';
 import { WsAdapter } from '@nestjs/platform-ws';
@@ -46,10 +47,10 @@ export class WsGatewayAdapter extends WsAdapter {
     const { clock, sessions, pending, deadlines, revalidation, firewall, load, options } = context;
     this.#lingering = new Lingering(() => clock.now());
     this.#newcomers = new Newcomers(() => clock.now());
-    const shedding = new Shedding(sessions, load, () => options.limits);
+    const shedding = new Shedding(sessions, load, () => context.options.limits);
     const own = [this.#lingering, this.#newcomers, shedding];
     const swept = [deadlines, load, sessions, revalidation, firewall, ...own, ...tables];
-    this.#heartbeat = new Heartbeat(clock, pending, options.limits.handlerTimeoutMs, swept);
+    this.#heartbeat = new Heartbeat(clock, pending, options.limits, swept);
   }
 
   /** The server of a port and path; gateways that share both share it. */
@@ -80,10 +81,24 @@ export class WsGatewayAdapter extends WsAdapter {
 
   /** Handlers are bound: gateways on ports of their own listen, and the sweep begins. */
   async start(): Promise<void> {
+    const servers = [...this.#endpoints.values()].map(({ http }) => http);
+    const { sources } = this.context.options.auth;
+    if (sources.includes('certificate') && !servers.some((http) => http instanceof TlsServer)) {
+      throw new Error(
+        "auth.sources has 'certificate', so the HTTP server has to speak TLS: create it with httpsOptions that have requestCert and ca",
+      );
+    }
     await this.context.authentication.start();
     this.context.load.start();
     this.#heartbeat.start();
     await Promise.all([...this.#endpoints].filter(([, { own }]) => own).map(([port, { http }]) => listen(http, port)));
+  }
+
+  /** What `ws` has copied out of the options is changed for the sessions that are there, too. */
+  applyLimits(): void {
+    const { options, sessions } = this.context;
+    for (const server of this.servers) server.applyLimits();
+    for (const { socket } of sessions.find()) socket.limitTo(options.limits);
   }
 
   /** Why nobody is let in; undefined while clients are. */
@@ -103,7 +118,7 @@ export class WsGatewayAdapter extends WsAdapter {
    * when the last one has closed, and before `shutdown.drainMs` are over.
    */
   async drain(): Promise<void> {
-    const { sessions, clock, options } = this.context;
+    const { sessions, deadlines, clock, options } = this.context;
     const { drainMs } = options.shutdown;
     const begun = clock.now();
     sessions.drain(() => Math.round(1_000 + Math.random() * drainMs));
@@ -122,6 +137,7 @@ export class WsGatewayAdapter extends WsAdapter {
     });
     await Promise.race([sessions.whenEmpty(), timeOver]);
     stop();
+    deadlines.giveUpAll(); // a handshake that waits holds a socket, and the HTTP server waits for that
   }
 
   override bindClientConnect(): void {}

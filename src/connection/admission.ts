@@ -28,12 +28,9 @@ export function checkHandshake(request: IncomingMessage): void {
  * @returns who it is; the connection counts when it is let in
  * @throws GatewayError SHUTTING_DOWN, OVERLOADED, BAD_UPGRADE, IP_FORBIDDEN, BANNED, TOO_MANY_CONNECTIONS, ORIGIN_FORBIDDEN
  */
-export function admit(
-  request: IncomingMessage,
-  socket: Duplex,
-  { options, sessions, firewall, load }: ConnectionContext,
-): Client {
-  if (sessions.refusesNew) throw new GatewayError('SHUTTING_DOWN', { retryAfterMs: options.shutdown.drainMs });
+export function admit(request: IncomingMessage, socket: Duplex, context: ConnectionContext): Client {
+  const { firewall, load } = context;
+  refuseWhileDraining(context);
   if (load.isOverloaded) throw new GatewayError('OVERLOADED', { retryAfterMs: 5_000 });
   firewall.checkCapacity();
   const client = firewall.clientOf(request, socket);
@@ -41,4 +38,9 @@ export function admit(
   firewall.checkRates(client);
   firewall.checkOrigin(client, request);
   return client;
+}
+
+/** @throws GatewayError SHUTTING_DOWN */
+export function refuseWhileDraining({ sessions, options }: ConnectionContext): void {
+  if (sessions.refusesNew) throw new GatewayError('SHUTTING_DOWN', { retryAfterMs: options.shutdown.drainMs });
 }

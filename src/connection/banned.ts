@@ -10,7 +10,7 @@ import type { WsSessions } from './sessions.js';
  */
 export function endBanned(sessions: WsSessions, { ban, spared, isManual }: BanNotice, now: number): void {
   const retryAfterMs = Math.max(0, ban.until - now);
-  for (const session of [...sessions.all()]) {
+  for (const session of sessions.all()) {
     if (session === spared || session.client.isExempt || !isMeant(session, ban, isManual)) continue;
     end(session, new GatewayError('BANNED', { retryAfterMs }));
   }

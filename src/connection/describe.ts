@@ -53,6 +53,15 @@ export function isFiltered(thrown: unknown): thrown is FilteredError {
   }
 }
 
+/** Does it have a code? Says no of what cannot be looked at. */
+export function isGatewayError(thrown: unknown): thrown is GatewayError {
+  try {
+    return thrown instanceof GatewayError;
+  } catch {
+    return false;
+  }
+}
+
 /** What the catalogue says of a code. No Error is made, and no stack taken, for what everyone may cause. */
 export function failureOf(code: ErrorCode, rest: Partial<Failure> = {}): Failure {
   const spec = specOf(code);

@@ -5,9 +5,10 @@ import type { UpgradeTrace } from '../monitoring/tracing.js';
 import { GatewayError, specOf } from '../protocol/errors.js';
 import { isThenable } from '../thenable.js';
 import type { Client, WsFirewall } from '../firewall/firewall.js';
-import { admit, checkHandshake } from './admission.js';
+import { admit, checkHandshake, refuseWhileDraining } from './admission.js';
 import { checkConnection } from './connection-guard.js';
 import type { ConnectionAttempt } from './connection-guard.js';
+import { isGatewayError } from './describe.js';
 import { turnAway } from './failure.js';
 import { open } from './lifecycle.js';
 import type { Lingering } from './lingering.js';
@@ -47,10 +48,13 @@ export function upgrade(handshake: Handshake): void | Promise<void> {
   if (!isThenable(principal)) return settle(handshake, client, principal);
   return Promise.resolve(principal).then(
     (settled) => {
-      if (context.sessions.refusesNew) throw new GatewayError('SHUTTING_DOWN'); // it has begun meanwhile
+      refuseWhileDraining(context); // which may have begun meanwhile
       settle(handshake, client, settled);
     },
-    (error: unknown) => reject(handshake, client, error),
+    (error: unknown) => {
+      refuseWhileDraining(context);
+      reject(handshake, client, error);
+    },
   );
 }
 
@@ -131,7 +135,7 @@ const BEFORE_THE_UPGRADE: ReadonlySet<string> = new Set(['UNAUTHENTICATED', 'ORI
 function reject(handshake: Handshake, client: Client, error: unknown): void {
   const { server, request, socket, head, lingering, trace } = handshake;
   const { monitor, options, firewall } = server.context;
-  const isCoded = error instanceof GatewayError;
+  const isCoded = isGatewayError(error);
   if (isCoded && error.code === 'TOKEN_INVALID') firewall.failedAuthentication(client);
   if (isCoded && BEFORE_THE_UPGRADE.has(error.code)) throw error;
   // What has no status can only be said in a frame.

@@ -22,7 +22,7 @@ export class Heartbeat {
   constructor(
     private readonly clock: WsClock,
     private readonly pending: PendingRequests,
-    private readonly handlerTimeoutMs: number,
+    private readonly limits: { readonly handlerTimeoutMs: number },
     private readonly swept: readonly Swept[],
   ) {}
 
@@ -37,7 +37,7 @@ export class Heartbeat {
 
   sweep(): void {
     const now = this.clock.now();
-    for (const request of this.pending.overdue(now - this.handlerTimeoutMs)) {
+    for (const request of this.pending.overdue(now - this.limits.handlerTimeoutMs)) {
       failPending(request, new GatewayError('HANDLER_TIMEOUT'));
     }
     for (const part of this.swept) part.sweep(now);

@@ -2,6 +2,7 @@ import { principalOf, originOf } from '../authentication/principal.js';
 import type { Principal } from '../authentication/principal.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { Revalidate } from '../ws-gateway.options.js';
+import { isGatewayError } from './describe.js';
 import { end, reportStray } from './failure.js';
 import type { WsSession } from './session.js';
 
@@ -14,11 +15,17 @@ const ANSWER_MS = 30_000;
 /** What the log names as the event. */
 const NAME = 'auth.revalidate';
 
+/** Asked, and not answered yet. An answer that comes after its time finds another question in its place, or none. */
+interface Question {
+  readonly principal: Principal;
+  readonly until: number;
+}
+
 /** Asks the application, every so often and for each session, whether its principal may go on. */
 export class Revalidation {
   // In the order in which they are due, since all have the same interval.
   readonly #due = new Map<WsSession, number>();
-  readonly #asked = new Map<WsSession, number>();
+  readonly #asked = new Map<WsSession, Question>();
 
   constructor(
     private readonly revalidate: Revalidate | undefined,
@@ -31,10 +38,9 @@ export class Revalidation {
     return this.#due.size + this.#asked.size;
   }
 
-  /** The session has a principal, verified now. */
+  /** The session has a principal. A refresh puts nothing off: else who refreshes often enough would never be asked about. */
   watch(session: WsSession): void {
-    if (this.revalidate === undefined) return;
-    this.#due.delete(session);
+    if (this.revalidate === undefined || this.#due.has(session) || this.#asked.has(session)) return;
     this.#due.set(session, this.now() + this.everyMs);
   }
 
@@ -44,9 +50,9 @@ export class Revalidation {
   }
 
   sweep(now: number): void {
-    for (const [session, until] of this.#asked) {
-      if (now < until) break;
-      this.#failed(session, new Error('auth.revalidate did not answer in time'));
+    for (const [session, question] of this.#asked) {
+      if (now < question.until) break;
+      this.#failed(session, question, new Error('auth.revalidate did not answer in time'));
     }
     for (const [session, dueAt] of this.#due) {
       if (now < dueAt || this.#asked.size >= MAX_ASKED) return;
@@ -56,19 +62,25 @@ export class Revalidation {
   }
 
   #ask(session: WsSession, principal: Principal, now: number): void {
-    this.#asked.set(session, now + ANSWER_MS);
+    const question = { principal, until: now + ANSWER_MS };
+    this.#asked.set(session, question);
     // async: what it throws at once is a rejection like any other.
     const ask = async (): Promise<unknown> => this.revalidate?.(principal);
     ask().then(
-      (answer) => this.#answered(session, principal, answer),
-      (error: unknown) => this.#failed(session, error),
+      (answer) => this.#answered(session, question, answer),
+      (error: unknown) => this.#failed(session, question, error),
     );
   }
 
-  #answered(session: WsSession, asked: Principal, answer: unknown): void {
-    if (!this.#asked.delete(session) || !session.isLive) return;
+  #take(session: WsSession, question: Question): boolean {
+    return this.#asked.get(session) === question && this.#asked.delete(session) && session.isLive;
+  }
+
+  #answered(session: WsSession, question: Question, answer: unknown): void {
+    if (!this.#take(session, question)) return;
     if (answer === false) return end(session, new GatewayError('SESSION_REVOKED', { cause: NAME }));
     this.watch(session);
+    const { principal: asked } = question;
     // Refreshed meanwhile: the answer is about a principal that is there no longer.
     if (answer === true || session.principal !== asked) return;
     try {
@@ -79,9 +91,9 @@ export class Revalidation {
     }
   }
 
-  #failed(session: WsSession, error: unknown): void {
-    if (!this.#asked.delete(session) || !session.isLive) return;
-    if (error instanceof GatewayError && error.code !== 'INTERNAL') return end(session, error);
+  #failed(session: WsSession, question: Question, error: unknown): void {
+    if (!this.#take(session, question)) return;
+    if (isGatewayError(error) && error.code !== 'INTERNAL') return end(session, error);
     reportStray(session, error, NAME);
     this.watch(session);
   }

@@ -97,4 +97,14 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> {
       callback(ws, upgraded);
     });
   }
+
+  /** The limits in force are those of every upgrade from now on. */
+  applyLimits(): void {
+    const { maxMessageBytes, maxFragments } = this.context.options.limits;
+    Object.assign(this.options, {
+      maxPayload: maxMessageBytes,
+      maxFragments,
+      maxBufferedChunks: maxBufferedChunks(maxMessageBytes),
+    });
+  }
 }

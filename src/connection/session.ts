@@ -176,19 +176,23 @@ export class WsSession<State extends object = object> implements Metered {
   /**
    * @internal Takes a principal, at first or in place of an earlier one with the same subject.
    *
-   * @throws GatewayError SESSION_LIMIT when the subject has too many sessions already; BANNED
+   * @throws GatewayError SESSION_LIMIT when the subject has too many sessions already; BANNED; SESSION_REVOKED, TOKEN_EXPIRED
+   * when that came between the verification and now, as it can while a connection guard is waited for
    */
   authenticate(principal: Principal): void {
     const { clock, options, sessions, revalidation, firewall } = this.server.context;
     const now = clock.now();
     const { expiresAt } = principal;
+    // Let in within the tolerance: it ends when the tolerance does (PROTOCOL.md §2).
+    const endsAt = expiresAt > now ? expiresAt : expiresAt + originOf(principal).toleranceMs;
+    sessions.refuseRevoked(principal);
+    if (now >= endsAt) throw new GatewayError('TOKEN_EXPIRED');
     if (this.#principal === undefined) {
       firewall.checkSubject(this.client, principal.subject);
       sessions.join(this, principal.subject);
       this.subjectPeer = firewall.join(principal.subject);
     } else this.#keepEarlier(this.#principal, now);
-    // Let in within the tolerance: it ends when the tolerance does (PROTOCOL.md §2).
-    this.#endsAt = expiresAt > now ? expiresAt : expiresAt + originOf(principal).toleranceMs;
+    this.#endsAt = endsAt;
     this.#expiringAt = expiresAt - options.auth.refreshLeadMs;
     this.#authenticateBy = Infinity;
     this.#principal = principal;
@@ -266,9 +270,10 @@ export class WsSession<State extends object = object> implements Metered {
     for (const request of this.#pending ?? []) if (request.isStream) settle(request);
   }
 
-  /** @internal True while messages are handled: also those that came before the peer's close. */
+  /** @internal True while messages are handled: also those that came before the peer's close, unless it is revoked since. */
   get handlesMessages(): boolean {
-    return this.isLive || this.#phase === CLOSED_BY_PEER;
+    if (this.isLive) return true;
+    return this.#phase === CLOSED_BY_PEER && !this.server.context.sessions.isRevoked(this.#principal);
   }
 
   /** @internal Requests whose answer is not complete. */

@@ -1,3 +1,4 @@
+import type { Principal } from '../authentication/principal.js';
 import type { Revocations } from '../authentication/revocations.js';
 import { isIssuedBefore } from '../authentication/revocations.js';
 import type { WsMonitor } from '../monitoring/events.js';
@@ -38,7 +39,7 @@ export interface RevocationFilter {
   readonly subject?: string;
   /** One token, by its `jti`. */
   readonly tokenId?: string;
-  /** Every token whose `iat` is before this time, or that has none; epoch seconds. Alone, or with a subject. */
+  /** Every token whose `iat` is before this time, or that has none; epoch seconds, a day ahead at most. Alone, or with a subject. */
   readonly issuedBefore?: number;
 }
 
@@ -51,6 +52,9 @@ export interface SessionLimits {
 
 const PAGE = 100;
 const MAX_PAGE = 1_000;
+
+/** How far ahead `issuedBefore` may be, in seconds. */
+const MAX_AHEAD_SECONDS = 86_400;
 
 /** The registry: every session of the module, on all paths and ports. Injectable anywhere in the application. */
 export class WsSessions {
@@ -115,8 +119,8 @@ export class WsSessions {
    */
   revoke(filter: RevocationFilter): number {
     const { subject, tokenId } = filter;
-    checkRevocation(filter);
     const now = this.now();
+    checkRevocation(filter, now);
     const issuedBefore = filter.issuedBefore ?? (subject === undefined ? undefined : Math.floor(now / 1000) + 1);
     const ended = this.find(filter.sessionId === undefined && subject === undefined ? {} : filter).filter(
       (session) => session.isLive && isMeant(session, tokenId, filter.issuedBefore),
@@ -125,12 +129,13 @@ export class WsSessions {
       this.monitor.emit({ kind: 'revocation', ...filter, ended: ended.length });
     }
     for (const session of ended) end(session, new GatewayError('SESSION_REVOKED'));
-    for (const { digest, expiresAt } of ended.flatMap(({ tokens }) => tokens))
-      this.revocations.addToken(digest, expiresAt);
+    // What says most comes first, should the list be full.
     if (tokenId !== undefined) this.revocations.addTokenId(tokenId, now);
     if (subject !== undefined)
       this.revocations.addSubject(subject, issuedBefore as number, now); // because a subject has one, above
     else if (issuedBefore !== undefined) this.revocations.addEveryone(issuedBefore, now);
+    for (const { digest, expiresAt } of ended.flatMap(({ tokens }) => tokens))
+      this.revocations.addToken(digest, expiresAt);
     return ended.length;
   }
 
@@ -182,6 +187,16 @@ export class WsSessions {
   add(session: WsSession): void {
     session.sequence = ++this.#sequence;
     this.#sessions.set(session.id, session);
+  }
+
+  /** @internal @throws GatewayError SESSION_REVOKED */
+  refuseRevoked(principal: Principal): void {
+    if (this.isRevoked(principal)) throw new GatewayError('SESSION_REVOKED');
+  }
+
+  /** @internal */
+  isRevoked(principal: Principal | undefined): boolean {
+    return principal !== undefined && this.revocations.isRevoked(principal);
   }
 
   /**
@@ -285,15 +300,17 @@ function isMeant({ principal }: WsSession, tokenId: string | undefined, issuedBe
 }
 
 /** To revoke everybody by a typing mistake is too easy, so nothing at all is no filter. */
-function checkRevocation(filter: RevocationFilter): void {
+function checkRevocation(filter: RevocationFilter, now: number): void {
   const { sessionId, subject, tokenId, issuedBefore, ...unknown } = filter;
   const names = [sessionId, subject, tokenId].filter((name) => name !== undefined);
   const hasTime = issuedBefore !== undefined;
   const isOne = names.length === 1 ? !hasTime || subject !== undefined : names.length === 0 && hasTime;
   const isWhole = Object.keys(unknown).length === 0 && names.every((name) => typeof name === 'string' && name !== '');
-  if (!isOne || !isWhole || (hasTime && !Number.isFinite(issuedBefore))) {
+  // Milliseconds instead of seconds would lock everybody out, for good.
+  const isTime = !hasTime || (Number.isFinite(issuedBefore) && issuedBefore <= now / 1000 + MAX_AHEAD_SECONDS);
+  if (!isOne || !isWhole || !isTime) {
     throw new TypeError(
-      'Revoke by sessionId, subject, tokenId or issuedBefore, or by subject and issuedBefore together',
+      'Revoke by sessionId, subject, tokenId or issuedBefore (epoch seconds), or by subject and issuedBefore together',
     );
   }
 }

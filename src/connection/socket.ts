@@ -23,7 +23,10 @@ interface Internals {
     readonly _totalPayloadLength?: number;
     readonly _fragmented?: number;
     readonly _state?: number;
+    _maxPayload: number;
+    _maxFragments: number;
   };
+  readonly _extensions?: { readonly 'permessage-deflate'?: { _maxPayload: number } };
 }
 
 /** The state of `ws`'s receiver between two frames. */
@@ -88,6 +91,17 @@ export class GatewaySocket extends WebSocket {
     const { _bufferedBytes: buffered = 0, _totalPayloadLength: kept = 0, _fragmented = 0, _state } = receiver;
     if (buffered + _fragmented === 0 && (_state === undefined || _state === BETWEEN_FRAMES)) return 0;
     return Math.max(1, buffered + kept);
+  }
+
+  /** Limits for what comes from now on. `ws` reads those of a connection once, so they are written where it keeps them. */
+  limitTo({ maxMessageBytes, maxFragments }: { maxMessageBytes: number; maxFragments: number }): void {
+    const { _receiver: receiver, _extensions: extensions } = this as unknown as Internals;
+    if (receiver) {
+      receiver._maxPayload = maxMessageBytes;
+      receiver._maxFragments = maxFragments;
+    }
+    const deflate = extensions?.['permessage-deflate'];
+    if (deflate !== undefined) deflate._maxPayload = maxMessageBytes;
   }
 
   override emit(event: string | symbol, ...args: unknown[]): boolean {

@@ -18,7 +18,12 @@ const FINGERPRINT_BYTES = 16;
  * share their keys, equal values have different fingerprints.
  */
 export class Fingerprints {
-  constructor(private readonly ring: KeyRing) {}
+  constructor(private ring: KeyRing) {}
+
+  /** @internal */
+  replaceRing(ring: KeyRing): void {
+    this.ring = ring;
+  }
 
   /** With a random key of its own: fingerprints mean nothing to other nodes, or after a restart. */
   static ofProcess(): Fingerprints {

@@ -45,11 +45,11 @@ type Key = webcrypto.CryptoKey;
  * they can be read, but not changed. A value can be sent again for the same event and subject as often as its key lasts.
  */
 export class WsSeal {
-  readonly #maxJsonDepth: number;
+  #maxJsonDepth: number;
 
   private constructor(
-    private readonly jose: Jose | undefined,
-    private readonly keys: ReadonlyMap<string, Key>,
+    private jose: Jose | undefined,
+    private keys: ReadonlyMap<string, Key>,
     { maxJsonDepth = 32 }: SealOptions,
   ) {
     this.#maxJsonDepth = maxJsonDepth;
@@ -67,6 +67,13 @@ export class WsSeal {
       return [kid, await webcrypto.subtle.importKey('raw', key.export(), 'AES-GCM', false, usages)];
     });
     return new WsSeal(await loadJose(), new Map(await Promise.all(imported)), options);
+  }
+
+  /** @internal Takes over the keys of another one. */
+  become(other: WsSeal): void {
+    this.jose = other.jose;
+    this.keys = other.keys;
+    this.#maxJsonDepth = other.#maxJsonDepth;
   }
 
   /** False without keys. */

@@ -69,14 +69,17 @@ export class WsFirewall {
   readonly #addresses: PeerTable<AddressPeer>;
   readonly #subjects: PeerTable<SubjectPeer>;
   readonly #bans = new BanTable();
-  readonly #clients: ClientAddresses;
+  #clients: ClientAddresses;
   #lists: Readonly<Record<keyof AddressLists, AddressList>>;
   #connections = 0;
   #sweepAt = 0;
   #onEvent: (event: FirewallEvent) => void = () => undefined;
   #onBan: (notice: BanNotice) => void = () => undefined;
 
-  /** @param now in epoch milliseconds */
+  /**
+   * @param options read when they are needed, as the limits are, since a reload changes them
+   * @param now in epoch milliseconds
+   */
   constructor(
     private readonly options: ResolvedFirewall,
     private readonly limits: FirewallLimits,
@@ -135,6 +138,11 @@ export class WsFirewall {
       if (!isRange(range)) throw new TypeError(`Not an address and not a CIDR range: ${JSON.stringify(range)}`);
     }
     this.#lists = listsOf({ ...this.lists, ...lists });
+  }
+
+  /** @internal Other proxies are trusted from now on. */
+  applyProxies(): void {
+    this.#clients = new ClientAddresses(this.options);
   }
 
   /** @internal How many entries the firewall has in all its tables. */

@@ -12,21 +12,36 @@ export const RATE_LIMIT_METADATA = 'nestjs-ws-gateway:rate-limit';
 export const RULES_METADATA = 'nestjs-ws-gateway:rules';
 export const CONNECTION_GUARDS_METADATA = 'nestjs-ws-gateway:connection-guards';
 
+/**
+ * Stacked decorators add up, as those of Nest do, the upper one's first: none is to take away what another asks for. So does
+ * one of a class to that of its base.
+ */
+const adding =
+  (key: string, values: readonly unknown[]): ClassDecorator & MethodDecorator =>
+  (target: object, _?: string | symbol, descriptor?: PropertyDescriptor): void => {
+    const place = (descriptor?.value as object | undefined) ?? target; // because a handler's metadata sits on the function
+    const below = (Reflect.getMetadata(key, place) ?? []) as unknown[]; // because nobody else writes under these keys
+    Reflect.defineMetadata(key, [...values, ...below], place);
+  };
+
 /** Opens a handler, or all handlers of a gateway, to sessions that have not authenticated. Handlers are closed without it. */
 export const Public = (): CustomDecorator => SetMetadata(PUBLIC_METADATA, true);
 
-/** The principal needs one of these roles. On a class and on its handler: one of each. */
-export const Roles = (...roles: [string, ...string[]]): CustomDecorator => SetMetadata(ROLES_METADATA, roles);
+/** The principal needs one of these roles. Stacked, or on a class and on its handler: one of each. */
+export const Roles = (...roles: [string, ...string[]]): ClassDecorator & MethodDecorator =>
+  adding(ROLES_METADATA, [roles]);
 
-/** The principal needs all of these scopes. On a class and on its handler: all of both. */
-export const Scopes = (...scopes: [string, ...string[]]): CustomDecorator => SetMetadata(SCOPES_METADATA, scopes);
+/** The principal needs all of these scopes. Stacked, or on a class and on its handler: all of both. */
+export const Scopes = (...scopes: [string, ...string[]]): ClassDecorator & MethodDecorator =>
+  adding(SCOPES_METADATA, scopes);
 
 /**
  * Asks a rule before the handler, or before all handlers of a gateway: a function `(session, data)`, or a class with a method
  * `authorize(session, data)`, which may have dependencies. `data` is what the pipe has let through. Several are asked one after
  * the other, those of the class first, and all have to say true.
  */
-export const Authorize = (...rules: [Rule, ...Rule[]]): CustomDecorator => SetMetadata(RULES_METADATA, rules);
+export const Authorize = (...rules: [Rule, ...Rule[]]): ClassDecorator & MethodDecorator =>
+  adding(RULES_METADATA, rules);
 
 /** How often an event may be sent. */
 export interface RateLimitOptions {
@@ -55,7 +70,7 @@ export const RateLimit = ({ limit, perMs, cost = 1 }: RateLimitOptions): CustomD
 /** Asks before an upgrade at the gateway's path, with the request: classes, which may have dependencies, or objects. */
 export const UseConnectionGuard = (
   ...guards: [Type<ConnectionGuard> | ConnectionGuard, ...(Type<ConnectionGuard> | ConnectionGuard)[]]
-): ClassDecorator => SetMetadata(CONNECTION_GUARDS_METADATA, guards);
+): ClassDecorator => adding(CONNECTION_GUARDS_METADATA, guards);
 
 export const currentSession = (_: unknown, context: ExecutionContext): WsSession =>
   WsSession.of(context.switchToWs().getClient<object>());

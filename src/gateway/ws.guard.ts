@@ -27,7 +27,7 @@ type Handler = (...args: never[]) => unknown;
  */
 export function accessOf(gateway: object, handler: Handler): Access {
   const read = <T>(key: string, target: object): T | undefined => Reflect.getMetadata(key, target) as T | undefined;
-  const roles = [read<string[]>(ROLES_METADATA, gateway), read<string[]>(ROLES_METADATA, handler)];
+  const roles = [read<string[][]>(ROLES_METADATA, gateway), read<string[][]>(ROLES_METADATA, handler)];
   const scopes = [read<string[]>(SCOPES_METADATA, gateway), read<string[]>(SCOPES_METADATA, handler)];
   const rules = [read<Rule[]>(RULES_METADATA, gateway), read<Rule[]>(RULES_METADATA, handler)];
   const [classIsClosed, handlerIsClosed] = [0, 1].map(
@@ -38,7 +38,7 @@ export function accessOf(gateway: object, handler: Handler): Access {
   const isPublic = !handlerIsClosed && (handlerIsPublic || classIsPublic);
   return {
     isPublic,
-    roles: roles.filter((list) => list !== undefined),
+    roles: roles.flatMap((lists) => lists ?? []),
     scopes: scopes.flatMap((list) => list ?? []),
     rules: isPublic ? [] : rules.flatMap((list) => list ?? []),
     rateLimit: read<EventLimit>(RATE_LIMIT_METADATA, handler) ?? read<EventLimit>(RATE_LIMIT_METADATA, gateway),
@@ -52,14 +52,18 @@ export function accessOf(gateway: object, handler: Handler): Access {
  */
 @Injectable()
 export class WsGuard implements CanActivate {
-  readonly #access = new WeakMap<Handler, Access>();
+  // By class and handler: two gateways may share a handler of their base, and be decorated in different ways.
+  readonly #access = new WeakMap<object, WeakMap<Handler, Access>>();
 
   /** For `@UseGuards(WsGuard)` of one's own; the module calls {@link authorize} itself. */
   canActivate(context: ExecutionContext): boolean {
     if (context.getType() !== 'ws') return true;
     const handler = context.getHandler() as Handler;
-    let access = this.#access.get(handler);
-    if (access === undefined) this.#access.set(handler, (access = accessOf(context.getClass(), handler)));
+    const gateway = context.getClass();
+    let known = this.#access.get(gateway);
+    if (known === undefined) this.#access.set(gateway, (known = new WeakMap()));
+    let access = known.get(handler);
+    if (access === undefined) known.set(handler, (access = accessOf(gateway, handler)));
     this.authorize(WsSession.of(context.switchToWs().getClient<object>()), access);
     return true;
   }

@@ -1,11 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
-import { createSecureContext } from 'node:tls';
+import { closeSync, fstatSync, openSync } from 'node:fs';
 import { MIN_AUDIT_KEY_BYTES } from '../monitoring/audit/audit-record.js';
 import { DISCLOSURES, PRIVACY_DEFAULTS } from '../monitoring/privacy.js';
 import { isJsonObject } from '../protocol/message.js';
 import { resolveOptions, WsGatewayOptionsError } from '../ws-gateway.options.js';
 import type { WsGatewayOptions } from '../ws-gateway.options.js';
+import { readFile } from './files.js';
+import { readTls } from './tls.js';
+import type { TlsFiles, TlsMaterial } from './tls.js';
 
 /** What the standalone service is told by its environment and its file. */
 export interface ServiceConfiguration {
@@ -16,7 +18,8 @@ export interface ServiceConfiguration {
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
   readonly errorLogFile: string | undefined;
-  readonly tls: { readonly cert: Buffer; readonly key: Buffer } | undefined;
+  readonly tls: TlsMaterial | undefined;
+  readonly tlsFiles: TlsFiles;
   /** `AUDIT_LOG_FILE` and `AUDIT_KEY`; undefined when there is no audit. */
   readonly audit: { readonly path: string; readonly key: string | undefined } | undefined;
   /** True when everybody may read the metrics. @default false */
@@ -53,6 +56,7 @@ const OPTION_OF = {
   AUTH_SOURCES: 'auth.sources',
   AUTH_COOKIE: 'auth.cookie',
   ALLOWED_ORIGINS: 'firewall.origins',
+  TRUST_PROXY: 'firewall.trustProxy',
   MAX_MESSAGE_BYTES: 'limits.maxMessageBytes',
   SHUTDOWN_DRAIN_MS: 'shutdown.drainMs',
   DATA_KEYS: 'sealing.keys',
@@ -70,23 +74,27 @@ type Tree = Record<string, unknown>;
  * Reads and checks the configuration as a whole. The environment wins over the file of `WS_GATEWAY_CONFIG`; an empty
  * variable counts as unset.
  *
+ * @param before what the service has started with, when it is read anew: the secret that was made up then stays
  * @throws ConfigurationError naming everything that is wrong
  */
-export function readConfiguration(environment: NodeJS.ProcessEnv, isTerminal: boolean): ServiceConfiguration {
+export function readConfiguration(
+  environment: NodeJS.ProcessEnv,
+  isTerminal: boolean,
+  before?: ServiceConfiguration,
+): ServiceConfiguration {
   const problems: string[] = [];
   const get = (name: string): string | undefined => environment[name]?.trim() || undefined;
   const list = (name: string): string[] | undefined =>
     get(name)
       ?.split(',')
       .map((item) => item.trim());
-  const oneOf = <T extends string>(name: string, allowed: readonly T[], fallback: T): T => {
-    const value = get(name) ?? fallback;
+  const oneOf = <T extends string>(name: string, allowed: readonly T[], value: unknown): T => {
     if (!allowed.includes(value as T))
       problems.push(`${name} must be one of ${allowed.join(', ')}, got ${JSON.stringify(value)}`);
     return value as T;
   };
 
-  const options = optionsFile(get('WS_GATEWAY_CONFIG'), problems);
+  const { logLevel: levelOfFile = 'info', ...options } = optionsFile(get('WS_GATEWAY_CONFIG'), problems);
   const publicKey = publicKeyOf(get('JWT_PUBLIC_KEY'), problems);
   if (KEY_VARIABLES.some((name) => get(name) !== undefined)) {
     // A key of the environment takes the place of the file's, whatever kind that was.
@@ -102,6 +110,7 @@ export function readConfiguration(environment: NodeJS.ProcessEnv, isTerminal: bo
     AUTH_SOURCES: list('AUTH_SOURCES'),
     AUTH_COOKIE: get('AUTH_COOKIE'),
     ALLOWED_ORIGINS: list('ALLOWED_ORIGINS'),
+    TRUST_PROXY: trustProxyOf(get('TRUST_PROXY'), list('TRUST_PROXY')),
     MAX_MESSAGE_BYTES: numberOf(get('MAX_MESSAGE_BYTES')),
     SHUTDOWN_DRAIN_MS: numberOf(get('SHUTDOWN_DRAIN_MS')),
     DATA_KEYS: get('DATA_KEYS'),
@@ -119,24 +128,30 @@ export function readConfiguration(environment: NodeJS.ProcessEnv, isTerminal: bo
     if (value !== undefined) assign(options, OPTION_OF[name as keyof typeof OPTION_OF], value);
   }
 
-  const ephemeralSecret = needsSecret(options, get, problems) ? randomBytes(32).toString('base64url') : undefined;
+  const madeUp = (): string => before?.ephemeralSecret ?? randomBytes(32).toString('base64url');
+  const ephemeralSecret = needsSecret(options, get, problems) ? madeUp() : undefined;
   if (ephemeralSecret !== undefined) assign(options, OPTION_OF.JWT_SECRET, ephemeralSecret);
   problems.push(...optionProblems(options, given));
 
   const port = numberOf(get('PORT')) ?? 8765;
   if (typeof port !== 'number' || port > 65_535)
     problems.push(`PORT must be an integer from 0 to 65535, got ${JSON.stringify(port)}`);
+  const tlsFiles = { cert: get('TLS_CERT_FILE'), key: get('TLS_KEY_FILE'), clientCa: get('TLS_CLIENT_CA_FILE') };
+  problems.push(...certificateProblems(options, tlsFiles));
+  const levelName = get('LOG_LEVEL') === undefined ? 'logLevel' : 'LOG_LEVEL';
+  const logLevel = oneOf(levelName, LOG_LEVELS, get('LOG_LEVEL') ?? levelOfFile);
   const configuration: ServiceConfiguration = {
     host: get('HOST') ?? '127.0.0.1',
     port: Number(port),
-    logLevel: oneOf('LOG_LEVEL', LOG_LEVELS, 'info'),
-    logFormat: oneOf('LOG_FORMAT', LOG_FORMATS, isTerminal ? 'pretty' : 'json'),
+    logLevel,
+    logFormat: oneOf('LOG_FORMAT', LOG_FORMATS, get('LOG_FORMAT') ?? (isTerminal ? 'pretty' : 'json')),
     errorLogFile: writable('ERROR_LOG_FILE', get('ERROR_LOG_FILE'), problems),
-    tls: tlsOf(get('TLS_CERT_FILE'), get('TLS_KEY_FILE'), problems),
+    tls: readTls(tlsFiles, problems),
+    tlsFiles,
     audit: auditOf(get('AUDIT_LOG_FILE'), get('AUDIT_KEY'), problems),
-    metricsPublic: oneOf('METRICS_PUBLIC', ['true', 'false'], 'false') === 'true',
+    metricsPublic: oneOf('METRICS_PUBLIC', ['true', 'false'], get('METRICS_PUBLIC') ?? 'false') === 'true',
     gateway: options as unknown as WsGatewayOptions, // because optionProblems() has found nothing wrong with it
-    checkMx: oneOf('EMAIL_CHECK_MX', ['true', 'false'], 'false') === 'true',
+    checkMx: oneOf('EMAIL_CHECK_MX', ['true', 'false'], get('EMAIL_CHECK_MX') ?? 'false') === 'true',
     ephemeralSecret,
   };
   if (problems.length > 0) throw new ConfigurationError(problems);
@@ -148,11 +163,32 @@ function needsSecret(options: Tree, get: (name: string) => string | undefined, p
   const { jwt } = (isJsonObject(options.auth) ? options.auth : {}) as { jwt?: unknown };
   const given = isJsonObject(jwt) ? jwt : {};
   const hasKey = [...KEY_OPTIONS, 'issuers'].some((option) => given[option] !== undefined);
+  if (sourcesOf(options)?.every((source) => source === 'certificate')) return false;
   if (hasKey || KEY_VARIABLES.some((name) => get(name) !== undefined)) return false;
   if (get('NODE_ENV') === 'production') {
     problems.push('JWT_SECRET or JWT_PUBLIC_KEY is needed when NODE_ENV is production, or JWKS_URI');
   }
   return true; // also then: it spares the reader a second complaint about the same thing
+}
+
+function sourcesOf({ auth }: Tree): readonly unknown[] | undefined {
+  const { sources } = isJsonObject(auth) ? auth : {};
+  return Array.isArray(sources) && sources.length > 0 ? sources : undefined;
+}
+
+/** Certificates that nobody looks at, or that nobody can show, would be a door that is thought to be shut, or open. */
+function certificateProblems(options: Tree, { clientCa }: TlsFiles): string[] {
+  const isSource = sourcesOf(options)?.includes('certificate') ?? false;
+  if (isSource && clientCa === undefined) return ['TLS_CLIENT_CA_FILE is needed for the source "certificate"'];
+  if (isSource || clientCa === undefined) return [];
+  return ['TLS_CLIENT_CA_FILE has no effect unless AUTH_SOURCES has "certificate"'];
+}
+
+/** `true` and `false`, a number of hops, or a list of addresses and ranges. */
+function trustProxyOf(value: string | undefined, list: string[] | undefined): unknown {
+  if (value === 'true' || value === 'false') return value === 'true';
+  const hops = numberOf(value);
+  return typeof hops === 'number' ? hops : list;
 }
 
 function optionProblems(options: Tree, given: Record<string, unknown>): string[] {
@@ -173,7 +209,7 @@ function optionProblems(options: Tree, given: Record<string, unknown>): string[]
 
 function optionsFile(path: string | undefined, problems: string[]): Tree {
   if (path === undefined) return {};
-  const text = read('WS_GATEWAY_CONFIG', path, problems)?.toString('utf8');
+  const text = readFile('WS_GATEWAY_CONFIG', path, problems)?.toString('utf8');
   if (text === undefined) return {};
   try {
     const value: unknown = JSON.parse(text);
@@ -189,27 +225,7 @@ function optionsFile(path: string | undefined, problems: string[]): Tree {
 function publicKeyOf(value: string | undefined, problems: string[]): string | undefined {
   if (value === undefined) return undefined;
   if (value.includes('-----BEGIN')) return value.replaceAll('\\n', '\n'); // how one line of an env file holds a PEM
-  return read('JWT_PUBLIC_KEY', value, problems)?.toString('utf8');
-}
-
-function tlsOf(
-  certFile: string | undefined,
-  keyFile: string | undefined,
-  problems: string[],
-): ServiceConfiguration['tls'] {
-  if (certFile === undefined && keyFile === undefined) return undefined;
-  if (certFile === undefined || keyFile === undefined) {
-    return void problems.push('TLS_CERT_FILE and TLS_KEY_FILE are needed together');
-  }
-  const cert = read('TLS_CERT_FILE', certFile, problems);
-  const key = read('TLS_KEY_FILE', keyFile, problems);
-  if (cert === undefined || key === undefined) return undefined;
-  try {
-    createSecureContext({ cert, key });
-    return { cert, key };
-  } catch {
-    return void problems.push('TLS_CERT_FILE and TLS_KEY_FILE are not a certificate and its key in PEM');
-  }
+  return readFile('JWT_PUBLIC_KEY', value, problems)?.toString('utf8');
 }
 
 function auditOf(path: string | undefined, key: string | undefined, problems: string[]): ServiceConfiguration['audit'] {
@@ -233,14 +249,6 @@ function disclosuresOf(value: string | undefined, problems: string[]): [field: s
     `LOG_PERSONAL_DATA must be one of ${DISCLOSURES.join(', ')}, or a list as subject=masked,address=pseudonym of ${fields.join(', ')}`,
   );
   return [];
-}
-
-function read(name: string, path: string, problems: string[]): Buffer | undefined {
-  try {
-    return readFileSync(path);
-  } catch (error) {
-    return void problems.push(`${name}: ${path} cannot be read (${(error as NodeJS.ErrnoException).code})`);
-  }
 }
 
 function writable(name: string, path: string | undefined, problems: string[]): string | undefined {

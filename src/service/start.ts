@@ -9,12 +9,16 @@ import type { Logger } from 'pino';
 import { SystemClock } from '../connection/clock.js';
 import { isOriginAllowed } from '../firewall/origins.js';
 import type { AuditSink } from '../monitoring/audit/audit-sink.js';
+import { WsGatewayReload } from '../reload/ws-gateway-reload.js';
 import { DEFAULTS } from '../ws-gateway.options.js';
 import { openAudit } from './audit.js';
 import { ConfigurationError, readConfiguration } from './configuration.js';
 import type { ServiceConfiguration } from './configuration.js';
+import { exposureWarning, isBehindProxy, isPublic } from './exposure.js';
 import { createPino, PinoLogger, PinoSink } from './logging.js';
+import { ServiceReload } from './reload.js';
 import { ServiceModule } from './service.module.js';
+import { tlsOptions } from './tls.js';
 
 /** Largest body of an HTTP request. */
 const MAX_BODY = '16kb';
@@ -23,12 +27,14 @@ const MAX_BODY = '16kb';
 const DEMO_TOKEN_SECONDS = 3_600;
 
 /**
- * Starts the standalone service and drains it on SIGTERM and SIGINT.
+ * Starts the standalone service, drains it on SIGTERM and SIGINT and reloads its configuration on SIGHUP.
  *
  * @throws ConfigurationError
  */
 export async function start(): Promise<void> {
-  const configuration = readConfiguration(process.env, process.stdout.isTTY);
+  const read = (before?: ServiceConfiguration): ServiceConfiguration =>
+    readConfiguration(process.env, process.stdout.isTTY, before);
+  const configuration = read();
   const pino = await createPino(configuration);
   const sink = new PinoSink(pino, configuration.errorLogFile);
   const audit = configuration.audit && (await openAudit(configuration.audit, new SystemClock(), pino));
@@ -36,10 +42,12 @@ export async function start(): Promise<void> {
     await audit?.close(); // it began before anything else, and says how it ended
     throw error;
   });
-  const stop = drainOnSignals(app, configuration, pino, async () => {
+  const live = app.get(WsGatewayReload);
+  const stop = drainOnSignals(app, live, pino, async () => {
     await audit?.close();
     await sink.close();
   });
+  new ServiceReload(configuration, () => read(configuration), live, app.getHttpServer(), pino).start();
   try {
     await app.listen(configuration.port, configuration.host);
   } catch (error) {
@@ -60,9 +68,9 @@ async function createApp(
   sink: PinoSink,
   auditSink: AuditSink | undefined,
 ): Promise<NestExpressApplication> {
-  const { gateway, tls } = configuration;
-  // because Nest's type lacks minVersion, which it hands on to https.createServer()
-  const httpsOptions: object | undefined = tls && { ...tls, minVersion: 'TLSv1.2' };
+  const { tls } = configuration;
+  // because Nest's type lacks most of them, and it hands all on to https.createServer()
+  const httpsOptions: object | undefined = tls && tlsOptions(tls);
   const app = await NestFactory.create<NestExpressApplication>(ServiceModule.forRoot(configuration, sink, auditSink), {
     logger: new PinoLogger(pino),
     abortOnError: false,
@@ -71,27 +79,26 @@ async function createApp(
   });
   app.disable('x-powered-by');
   app.useBodyParser('json', { limit: MAX_BODY });
-  const { origins } = gateway.firewall ?? {};
-  if (origins !== undefined) {
-    const allow: CorsOptions['origin'] = (origin: string | undefined, callback) =>
-      callback(null, origin !== undefined && isOriginAllowed(origin, '', origins));
-    app.enableCors({
-      origin: allow,
-      methods: ['GET', 'POST', 'DELETE'],
-      allowedHeaders: ['authorization', 'content-type'],
-    });
-  }
+  const { options } = app.get(WsGatewayReload);
+  const allow: CorsOptions['origin'] = (origin: string | undefined, callback) => {
+    const { origins } = options.firewall; // asked each time, since a reload may change them
+    callback(null, origin !== undefined && origins !== undefined && isOriginAllowed(origin, '', origins));
+  };
+  app.enableCors({
+    origin: allow,
+    methods: ['GET', 'POST', 'DELETE'],
+    allowedHeaders: ['authorization', 'content-type'],
+  });
   return app;
 }
 
 /** SIGTERM and SIGINT drain; a second one does not wait. Returns what they do. */
 function drainOnSignals(
   app: NestExpressApplication,
-  { gateway }: ServiceConfiguration,
+  { options }: WsGatewayReload,
   pino: Logger,
   closeLogs: () => Promise<void>,
 ): () => Promise<void> {
-  const drainMs = gateway.shutdown?.drainMs ?? DEFAULTS.shutdown.drainMs;
   const stop = async (): Promise<void> => {
     await app.close();
     await closeLogs();
@@ -100,6 +107,7 @@ function drainOnSignals(
   const onSignal = (signal: string): void => {
     if (stopping) process.exit(1);
     stopping = true;
+    const { drainMs } = options.shutdown;
     pino.info({ signal, drainMs }, 'Draining');
     // The drain keeps within its time by itself; this is for an HTTP request that never ends.
     setTimeout(() => process.exit(0), drainMs).unref();
@@ -127,6 +135,11 @@ function announce(
     { http: `http${secure}://${host}`, websocket: url },
     `Listening on http${secure}://${host}, WebSocket at ${url}`,
   );
+  if (tls === undefined && isPublic(address) && !isBehindProxy(gateway.firewall?.trustProxy)) {
+    const warning = exposureWarning(host);
+    pino.warn({ host }, warning.replaceAll('\n', ' '));
+    process.stderr.write(`\nWARNING: ${warning}\n\n`); // whatever the log level is
+  }
   if (ephemeralSecret === undefined) return;
   const main = relative(process.cwd(), process.argv[1] ?? 'dist/main.js');
   process.stdout.write(`

@@ -104,7 +104,8 @@ async function serve({ jwt }) {
 
 async function bare() {
   const http = createServer();
-  new WebSocketServer({ server: http });
+  const server = new WebSocketServer({ noServer: true });
+  http.on('upgrade', (request, socket, head) => server.handleUpgrade(request, socket, head, () => undefined));
   http.listen(0, '127.0.0.1');
   await once(http, 'listening');
   return http;

@@ -45,7 +45,10 @@ const NO_SECRET = 'what is compared is no secret: it opens nothing';
 const HARMLESS: Record<string, string> = {
   'authentication/jwt-authenticator.ts authenticate: this.#verified.get(digest)': LOOK_UP,
   'authentication/revocations.ts addToken: this.#tokens.get(digest)': NO_SECRET,
-  'authentication/revocations.ts isRevoked: this.#tokenIds.has(claims.jti)': NO_SECRET,
+  'authentication/revocations.ts addToken: this.#tokens.has(digest)': NO_SECRET,
+  'authentication/revocations.ts addTokenId: this.#tokenIds.has(tokenId)': NO_SECRET,
+  'authentication/revocations.ts isRevoked: this.#tokenIds.get(claims.jti)': NO_SECRET,
+  'authentication/revocations.ts isRevoked: this.#tokens.has(digest)': LOOK_UP,
   'authentication/tickets.ts #take: this.#entries.get(digest)': LOOK_UP,
   'connection/session.ts #keepEarlier: digest !== token.digest': NO_SECRET,
   'connection/sessions.ts isMeant: principal?.claims.jti === tokenId': NO_SECRET,

@@ -15,7 +15,7 @@ import {
 import type { CatalogueCode, WsSession } from '../../src/index.js';
 import { startApp, stopApps, until } from '../support/app.js';
 import type { TestApp, TestAppOptions } from '../support/app.js';
-import { Client, refusal } from '../support/client.js';
+import { Client, fetchFrom, refusal } from '../support/client.js';
 import type { Frame } from '../support/client.js';
 import { exchange, frame, freePort, handshake, parseAnswer, sendRaw } from '../support/tcp.js';
 import { keyPair, signed, token } from '../support/tokens.js';
@@ -362,7 +362,7 @@ const PRODUCED: Partial<Record<CatalogueCode, () => Promise<void>>> = {
   },
   UPGRADE_REQUIRED: async () => {
     for (const path of ['/ws', '/ws/', '/ws?x=1']) {
-      const answer = await fetch(`http://127.0.0.1:${test.port}${path}`);
+      const answer = await fetchFrom(test.url, path);
       expect(answer.status).toBe(426);
       expect(answer.headers.get('upgrade')).toBe('websocket');
       expect(await answer.json()).toMatchObject({ code: 'UPGRADE_REQUIRED' });

@@ -1,6 +1,5 @@
 import { Injectable, Module } from '@nestjs/common';
 import { ConnectedSocket, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
-import type { IncomingMessage } from 'node:http';
 import type { WebSocket } from 'ws';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
@@ -257,7 +256,7 @@ describe('a connection guard', () => {
   @UseConnectionGuard(TenantGuard)
   @WebSocketGateway({ path: '/tenants' })
   class TenantGateway {
-    handleConnection(_: WebSocket, __: IncomingMessage): void {
+    handleConnection(): void {
       connections++;
     }
   }

@@ -228,7 +228,7 @@ describe('what an application throws', () => {
     await client.close();
     fail(new Error('the database is down'));
     await expect.poll(() => test.log.lines.filter(({ level }) => level === 'error')).toHaveLength(1);
-    expect(test.log.lines.at(-1)).toMatchObject({
+    expect(test.log.lines.find(({ level }) => level === 'error')).toMatchObject({
       code: 'INTERNAL',
       event: 'late',
       stack: expect.stringContaining('database') as string,

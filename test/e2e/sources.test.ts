@@ -158,9 +158,10 @@ describe('a ticket', () => {
     const { ticket } = await test.app.get(WsTickets).issue(principal(test), binding);
     const connect = (): Promise<Client> =>
       Client.connect(`${test.url}/ws?ticket=${ticket}`, { headers: { origin: ORIGIN } });
-    const client = await connect();
-    if (isGood) return expect(await subjectOf(client)).toBe('ada');
-    expect((await client.closed).reason).toBe('TOKEN_INVALID');
+    const first = await connect();
+    const outcome = await first.ask({ event: 'session', id: 1 });
+    expect(outcome).toMatchObject({ data: isGood ? { subject: 'ada' } : { code: 'TOKEN_INVALID' } });
+    // Good or not, it is gone.
     expect((await (await connect()).closed).reason).toBe('TOKEN_INVALID');
   });
 

@@ -4,8 +4,8 @@ import type { Duplex } from 'node:stream';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { WebSocketServer } from 'ws';
 import { startApp, stopApps } from '../support/app.js';
-import { Client, refusal } from '../support/client.js';
-import { exchange, exchangeUpgrade, freePort, handshake, openTcp, parseAnswer } from '../support/tcp.js';
+import { Client, fetchFrom, refusal } from '../support/client.js';
+import { exchange, exchangeUpgrade, freePort, handshake, openTcp, parseAnswer, reset } from '../support/tcp.js';
 import { token } from '../support/tokens.js';
 
 @WebSocketGateway()
@@ -59,13 +59,12 @@ describe.each([{ fastify: false }, { fastify: true }])('on $fastify for fastify'
   });
 
   it('leaves plain HTTP at other paths to the application', async () => {
-    const { port } = await startApp({ fastify, gateways: [DefaultGateway], controllers: [PagesController] });
-    const base = `http://127.0.0.1:${port}`;
-    expect(await (await fetch(`${base}/page`)).text()).toBe('a page');
-    expect(await (await fetch(`${base}/ws/more`, { method: 'POST' })).text()).toBe('posted');
-    expect((await fetch(`${base}/ws`, { method: 'POST', body: 'x' })).status).toBe(426);
-    expect((await fetch(`${base}/ws`, { method: 'HEAD' })).status).toBe(426);
-    expect((await fetch(`${base}/nothing`)).status).toBe(404);
+    const { url } = await startApp({ fastify, gateways: [DefaultGateway], controllers: [PagesController] });
+    expect(await (await fetchFrom(url, `/page`)).text()).toBe('a page');
+    expect(await (await fetchFrom(url, `/ws/more`, { method: 'POST' })).text()).toBe('posted');
+    expect((await fetchFrom(url, `/ws`, { method: 'POST', body: 'x' })).status).toBe(426);
+    expect((await fetchFrom(url, `/ws`, { method: 'HEAD' })).status).toBe(426);
+    expect((await fetchFrom(url, `/nothing`)).status).toBe(404);
   });
 
   it('leaves other upgrade users of the same HTTP server alone', async () => {
@@ -83,7 +82,7 @@ describe.each([{ fastify: false }, { fastify: true }])('on $fastify for fastify'
     for (const target of ['//', 'http://[', '/%', '///ws', 'ws://[::1', '/\\', '*', 'http://%zz/nope']) {
       const socket = await openTcp(port);
       socket.write(handshake(target).replace('Host: 127.0.0.1', 'Host: [::1'));
-      socket.resetAndDestroy();
+      reset(socket);
       const parsed = parseAnswer(await exchange(port, handshake(target)));
       expect([101, 400, 404]).toContain(parsed.status);
     }

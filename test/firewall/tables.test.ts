@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import { array, assert, integer, property } from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { BanTable } from '../../src/firewall/bans.js';
 import { Tally, TokenBucket } from '../../src/firewall/budget.js';
@@ -9,25 +9,20 @@ const options = { ...FIREWALL_DEFAULTS, origins: undefined, proxyHeader: undefin
 
 describe('a bucket', () => {
   it('says exactly when there is enough again', () => {
-    const time = fc.integer({ min: 0, max: 5_000 });
-    fc.assert(
-      fc.property(
-        fc.integer({ min: 1, max: 1_000 }),
-        fc.integer({ min: 1, max: 100 }),
-        fc.array(time),
-        (rate, burst, times) => {
-          const bucket = new TokenBucket(burst, 0);
-          let now = 0;
-          for (const step of times) {
-            now += step;
-            const wait = bucket.take(1, rate, burst, now);
-            if (wait === 0) continue;
-            expect(bucket.waitFor(1, rate, burst, now + wait)).toBe(0);
-            if (wait > 1) expect(bucket.waitFor(1, rate, burst, now + wait - 1)).toBeGreaterThan(0);
-            now += wait;
-          }
-        },
-      ),
+    const time = integer({ min: 0, max: 5_000 });
+    assert(
+      property(integer({ min: 1, max: 1_000 }), integer({ min: 1, max: 100 }), array(time), (rate, burst, times) => {
+        const bucket = new TokenBucket(burst, 0);
+        let now = 0;
+        for (const step of times) {
+          now += step;
+          const wait = bucket.take(1, rate, burst, now);
+          if (wait === 0) continue;
+          expect(bucket.waitFor(1, rate, burst, now + wait)).toBe(0);
+          expect(wait === 1 || bucket.waitFor(1, rate, burst, now + wait - 1) > 0).toBe(true);
+          now += wait;
+        }
+      }),
     );
   });
 

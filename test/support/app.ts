@@ -8,7 +8,11 @@ import { FailureSink } from '../../src/monitoring/log.js';
 import type { FailureRecord } from '../../src/monitoring/log.js';
 import { WsGatewayModule } from '../../src/index.js';
 import type { AuthOptions, WsGatewayOptions } from '../../src/index.js';
+import { localTls } from './certificates.js';
 import { SECRET } from './tokens.js';
+
+/** True in the runs over TLS: what `npm test` runs as `wss`. */
+export const OVER_TLS = process.env.TEST_TLS === '1';
 
 /** A clock that stands still until it is moved. */
 export class ManualClock extends WsClock {
@@ -63,7 +67,7 @@ export interface TestApp {
   app: INestApplication;
   clock: ManualClock;
   log: MemorySink;
-  /** `ws://127.0.0.1:port` of the application's own server. */
+  /** `ws://127.0.0.1:port`, or `wss://`, of the application's own server. */
   url: string;
   port: number;
 }
@@ -72,6 +76,8 @@ export interface TestAppOptions extends Pick<ModuleMetadata, 'providers' | 'impo
   options?: Omit<WsGatewayOptions, 'auth'> & { auth?: Partial<AuthOptions> };
   gateways?: Type[];
   fastify?: boolean;
+  /** Options of the HTTPS server. @default those of a server of this machine in the runs over TLS */
+  https?: object;
   before?: (app: INestApplication) => void;
 }
 
@@ -86,6 +92,12 @@ export const UNLIMITED = {
   limits: { messagesPerSecond: Infinity, messagesPerSecondPerSubject: Infinity, bytesPerSecond: Infinity },
 } as const;
 
+/** The options, with what they do not say of limits by address and of budgets off. */
+export function unlimited<O extends Pick<WsGatewayOptions, 'firewall' | 'limits'>>(options: O): O {
+  const firewall = { ...UNLIMITED.firewall, ...options.firewall };
+  return { ...options, firewall, limits: { ...UNLIMITED.limits, ...options.limits } };
+}
+
 const running = new Map<INestApplication, ManualClock>();
 
 /** A Nest application with the module and the given gateways, listening on a free port of loopback. */
@@ -94,8 +106,7 @@ export async function startApp(setup: TestAppOptions = {}): Promise<TestApp> {
   const clock = new ManualClock();
   const log = new MemorySink();
   const auth = { jwt: { secret: SECRET }, ...options.auth };
-  const firewall = { ...UNLIMITED.firewall, ...options.firewall };
-  const limits = { ...UNLIMITED.limits, ...options.limits };
+  const { firewall, limits } = unlimited(options);
   const module = await Test.createTestingModule({
     imports: [WsGatewayModule.forRoot({ ...options, auth, firewall, limits }), LogModule.of(log), ...imports],
     providers: [...gateways, ...providers],
@@ -104,14 +115,15 @@ export async function startApp(setup: TestAppOptions = {}): Promise<TestApp> {
     .overrideProvider(WsClock)
     .useValue(clock)
     .compile();
+  const https = setup.https ?? (OVER_TLS ? { cert: localTls().server.cert, key: localTls().server.key } : undefined);
   const app = setup.fastify
-    ? module.createNestApplication(new FastifyAdapter(), { logger: false })
-    : module.createNestApplication({ logger: false });
+    ? module.createNestApplication(new FastifyAdapter((https && { https }) as object), { logger: false }) // because its types want one or the other
+    : module.createNestApplication({ logger: false, ...(https !== undefined && { httpsOptions: https }) });
   setup.before?.(app);
   await app.listen(0, '127.0.0.1');
   running.set(app, clock);
   const { port } = app.getHttpServer().address() as AddressInfo;
-  return { app, clock, log, port, url: `ws://127.0.0.1:${port}` };
+  return { app, clock, log, port, url: `${https === undefined ? 'ws' : 'wss'}://127.0.0.1:${port}` };
 }
 
 /** Resolves when the condition holds, which it is asked after each turn of the event loop. */

@@ -1,7 +1,10 @@
 import { once } from 'node:events';
+import { request as httpsRequest } from 'node:https';
+import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { WebSocket } from 'ws';
 import type { ClientOptions } from 'ws';
+import { localTls } from './certificates.js';
 
 export interface Frame {
   event?: string;
@@ -44,7 +47,7 @@ export class Client {
   ): Promise<Client> {
     const { token, protocols = [], ...rest } = options;
     const headers = { ...rest.headers, ...(token !== undefined && { authorization: `Bearer ${token}` }) };
-    const socket = new WebSocket(url, protocols, { perMessageDeflate: false, ...rest, headers });
+    const socket = new WebSocket(url, protocols, { perMessageDeflate: false, ...trustIn(url), ...rest, headers });
     const client = new Client(socket);
     await once(socket, 'open');
     return client;
@@ -92,6 +95,29 @@ export class Client {
   }
 }
 
+/** Servers of the tests have certificates of the tests. */
+function trustIn(url: string): ClientOptions {
+  return url.startsWith('wss:') ? { ca: localTls().ca } : {};
+}
+
+/** `fetch()` from the server of a `ws:` or `wss:` URL, whose certificate is one of the tests'. */
+export async function fetchFrom(
+  url: string,
+  path: string,
+  init: { method?: string; body?: string } = {},
+): Promise<Response> {
+  const target = new URL(path, url.replace(/^ws/, 'http'));
+  if (target.protocol === 'http:') return fetch(target, init);
+  const { method = 'GET', body } = init;
+  const sent = httpsRequest(target, { method, ca: localTls().ca, agent: false });
+  sent.end(body);
+  const [answer] = (await once(sent, 'response')) as [IncomingMessage];
+  const chunks: Buffer[] = [];
+  for await (const chunk of answer) chunks.push(chunk as Buffer);
+  const headers = Object.entries(answer.headers).map(([name, value]): [string, string] => [name, String(value)]);
+  return new Response(Buffer.concat(chunks), { status: answer.statusCode ?? 0, headers });
+}
+
 /** What a refused handshake answered. */
 export interface Refusal {
   status: number;
@@ -102,7 +128,7 @@ export interface Refusal {
 /** Connects where a refusal is expected. @throws Error when the handshake succeeds */
 export function refusal(url: string, options: ClientOptions & { protocols?: string[] } = {}): Promise<Refusal> {
   const { protocols = [], ...rest } = options;
-  const socket = new WebSocket(url, protocols, { perMessageDeflate: false, ...rest });
+  const socket = new WebSocket(url, protocols, { perMessageDeflate: false, ...trustIn(url), ...rest });
   return new Promise((resolve, reject) => {
     socket.on('open', () => {
       socket.terminate();

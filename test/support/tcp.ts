@@ -2,6 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import { OVER_TLS } from './app.js';
+import { localTls } from './certificates.js';
 
 /** A handshake as a client would send it; `extra` are further header lines. */
 export function handshake(path = '/ws', extra: string[] = []): string {
@@ -26,11 +29,22 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
+/** What a connection over TLS runs on. */
+const carrier = new WeakMap<Socket, Socket>();
+
+/** A connection without WebSocket; in the runs over TLS what is inside of it. */
 export async function openTcp(port: number): Promise<Socket> {
-  const socket = connect(port, '127.0.0.1');
-  socket.on('error', () => undefined); // resets are part of what is tested
-  await once(socket, 'connect');
+  const tcp = connect(port, '127.0.0.1');
+  const socket = OVER_TLS ? connectTls({ socket: tcp, host: '127.0.0.1', ca: localTls().ca }) : tcp;
+  carrier.set(socket, tcp);
+  for (const each of [tcp, socket]) each.on('error', () => undefined); // resets are part of what is tested
+  await once(socket, OVER_TLS ? 'secureConnect' : 'connect');
   return socket;
+}
+
+/** Ends what openTcp() has opened with a reset. */
+export function reset(socket: Socket): void {
+  (carrier.get(socket) ?? socket).resetAndDestroy();
 }
 
 /** The head of the answer to a handshake; the connection is cut after it. */

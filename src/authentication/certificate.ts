@@ -1,0 +1,114 @@
+import type { IncomingMessage } from 'node:http';
+import type { PeerCertificate } from 'node:tls';
+import { TLSSocket } from 'node:tls';
+import type { OptionCheck } from '../option-check.js';
+import { GatewayError } from '../protocol/errors.js';
+import { principalOf } from './principal.js';
+import type { Principal } from './principal.js';
+import { invalid } from './token.js';
+
+/** What of a client's certificate is the subject: its common name, or its subject alternative name of a kind (RFC 5280 §4.2.1.6). */
+export const CERTIFICATE_SUBJECTS = ['cn', 'dns', 'email', 'uri'] as const;
+export type CertificateSubject = (typeof CERTIFICATE_SUBJECTS)[number];
+
+export const CERTIFICATE_DEFAULTS = Object.freeze({ subject: 'cn' } as const);
+
+export interface CertificateOptions {
+  /**
+   * Which name of a client's certificate is the subject: `cn`, or the one alternative name of the kind `dns`, `email` or `uri`. A
+   * certificate with no such name, or with several, is TOKEN_INVALID. @default 'cn'
+   */
+  subject?: CertificateSubject;
+}
+
+export function resolveCertificateOptions(
+  check: OptionCheck,
+  value: unknown,
+  at: string,
+): Readonly<Required<CertificateOptions>> {
+  const { subject } = check.object(value, at, Object.keys(CERTIFICATE_DEFAULTS));
+  return { subject: check.oneOf(subject, `${at}.subject`, CERTIFICATE_SUBJECTS, CERTIFICATE_DEFAULTS.subject) };
+}
+
+/** How Node calls the kinds. */
+const KINDS: Readonly<Record<Exclude<CertificateSubject, 'cn'>, string>> = { dns: 'DNS', email: 'email', uri: 'URI' };
+
+/** The certificate that a client has shown in its TLS handshake, verified or not; undefined without one. */
+export function certificateOf({ socket }: IncomingMessage): PeerCertificate | undefined {
+  if (!(socket instanceof TLSSocket)) return undefined;
+  const certificate = socket.getPeerCertificate() as PeerCertificate | null; // because it is null once the socket is gone
+  return certificate !== null && Object.keys(certificate).length > 0 ? certificate : undefined;
+}
+
+/**
+ * Who a client is by its certificate, which TLS has verified against the server's `ca`. It has no roles and no scopes, unless
+ * `auth.claims` finds them among its claims: `iat`, `exp`, `jti` (the serial number, as OpenSSL prints it) and `certificate`, the names of
+ * the subject as lists (`certificate.OU`).
+ *
+ * @param namesOf the roles and scopes that claims have
+ * @param now in epoch milliseconds
+ * @throws GatewayError TOKEN_INVALID, TOKEN_EXPIRED
+ */
+export function principalOfCertificate(
+  request: IncomingMessage | undefined,
+  kind: CertificateSubject,
+  namesOf: (claims: Record<string, unknown>) => Pick<Principal, 'roles' | 'scopes'>,
+  now: number,
+): Principal {
+  const certificate = request && certificateOf(request);
+  if (certificate === undefined) throw invalid('there is no certificate');
+  const { authorized, authorizationError } = (request as IncomingMessage).socket as TLSSocket; // because certificateOf() has looked
+  const expiresAt = Date.parse(certificate.valid_to);
+  // A connection, or a resumed session of TLS, may be older than the end of the certificate.
+  if (now >= expiresAt || String(authorizationError) === 'CERT_HAS_EXPIRED') throw new GatewayError('TOKEN_EXPIRED');
+  if (!authorized) throw invalid(`the certificate is not verified: ${String(authorizationError)}`);
+  const names = Object.entries(certificate.subject).map(([name, value]: [string, unknown]) => [name, listOf(value)]);
+  const { issuer, serialNumber: jti } = certificate;
+  const claims = {
+    iat: Math.floor(Date.parse(certificate.valid_from) / 1000),
+    exp: Math.floor(expiresAt / 1000),
+    jti,
+    certificate: Object.fromEntries(names),
+  };
+  const subject = subjectOf(certificate, kind);
+  // By what is signed in it, not by its fingerprint: whoever has one can spell its signature in another way that is as good.
+  const digest = `certificate ${jti} ${JSON.stringify(issuer)}`;
+  return principalOf({ subject, ...namesOf(claims), claims, expiresAt }, { digest, toleranceMs: 0 });
+}
+
+/** Exactly one name is one: which of several is meant, nobody has said. */
+function subjectOf({ subject, subjectaltname }: PeerCertificate, kind: CertificateSubject): string {
+  const found = kind === 'cn' ? listOf(subject.CN) : alternativeNames(subjectaltname ?? '', KINDS[kind]);
+  const [name] = found;
+  if (found.length === 1 && name !== undefined && name !== '') return name;
+  throw invalid(`the certificate has ${found.length === 0 ? 'no' : 'more than one'} name of the kind ${kind}`);
+}
+
+function listOf(value: unknown): string[] {
+  return (Array.isArray(value) ? value : [value]).filter((item) => typeof item === 'string');
+}
+
+/**
+ * The names of one kind in Node's text for them: `DNS:a.example, URI:spiffe://b/c`. A name that could be taken for more than one, or
+ * that holds what may not be printed, stands there as a JSON string.
+ *
+ * @throws GatewayError TOKEN_INVALID for a text that is none
+ */
+function alternativeNames(text: string, kind: string): string[] {
+  const entry = /([^:,"]+):("(?:[^"\\]|\\.)*"|[^,"]*)(?:, |$)/y;
+  const names: string[] = [];
+  while (entry.lastIndex < text.length) {
+    const [, label, value = ''] = entry.exec(text) ?? [];
+    if (label === undefined) throw invalid('the certificate has alternative names that cannot be read');
+    if (label === kind) names.push(value.startsWith('"') ? unquoted(value) : value);
+  }
+  return names;
+}
+
+function unquoted(value: string): string {
+  try {
+    return JSON.parse(value) as string; // because it stands in quotes
+  } catch {
+    throw invalid('the certificate has alternative names that cannot be read');
+  }
+}
