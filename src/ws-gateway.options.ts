@@ -14,10 +14,8 @@ import { EMAIL_DEFAULTS, resolveEmailOptions } from './email/options.js';
 import type { EmailOptions, ResolvedEmailOptions } from './email/options.js';
 import { FIREWALL_DEFAULTS, resolveFirewall } from './firewall/options.js';
 import type { FirewallOptions, ResolvedFirewall } from './firewall/options.js';
-import { MONITORING_DEFAULTS, resolveMonitoring, resolvePrivacy } from './monitoring/options.js';
-import type { MonitoringOptions, ResolvedMonitoring } from './monitoring/options.js';
-import { PRIVACY_DEFAULTS } from './monitoring/privacy.js';
-import type { PrivacyOptions } from './monitoring/privacy.js';
+import { OBSERVED_DEFAULTS, resolveObserved } from './monitoring/options.js';
+import type { ObservedOptions, ResolvedObserved } from './monitoring/options.js';
 import { OptionCheck } from './option-check.js';
 
 export interface AuthOptions {
@@ -119,7 +117,7 @@ export interface CompressionOptions {
 }
 
 /** The options of `WsGatewayModule.forRoot()`. */
-export interface WsGatewayOptions {
+export interface WsGatewayOptions extends ObservedOptions {
   /** Where gateways without a path of their own live. @default '/ws' */
   path?: string;
   auth: AuthOptions;
@@ -143,9 +141,6 @@ export interface WsGatewayOptions {
   };
   /** How `WsEmail` and `@IsDeliverableEmail()` look domains up. */
   email?: EmailOptions;
-  monitoring?: MonitoringOptions;
-  /** How the log and the audit show personal data. */
-  privacy?: PrivacyOptions;
   errors?: {
     /** Event name of exception frames, 1 to 128 characters. @default 'exception' */
     event?: string;
@@ -192,13 +187,12 @@ export const DEFAULTS = Object.freeze({
   compression: Object.freeze({ thresholdBytes: 1_024 }),
   shutdown: Object.freeze({ drainMs: 10_000 }),
   email: EMAIL_DEFAULTS,
-  monitoring: MONITORING_DEFAULTS,
-  privacy: PRIVACY_DEFAULTS,
+  ...OBSERVED_DEFAULTS,
   errors: Object.freeze({ event: 'exception' }),
 } as const);
 
 /** The options with every default filled in, checked and frozen. */
-export interface ResolvedOptions {
+export interface ResolvedOptions extends ResolvedObserved {
   readonly path: string;
   readonly auth: {
     /** Whose tokens are accepted; empty where an `Authenticator` of the application's says it. */
@@ -227,8 +221,6 @@ export interface ResolvedOptions {
   readonly sealing: { readonly keys: KeyRing | undefined };
   readonly fingerprints: { readonly keys: KeyRing | undefined };
   readonly email: ResolvedEmailOptions;
-  readonly monitoring: ResolvedMonitoring;
-  readonly privacy: PrivacyOptions;
   readonly errors: { readonly event: string };
 }
 
@@ -261,8 +253,7 @@ export function resolveOptions(options: unknown, needsKeys = true): ResolvedOpti
     'sealing',
     'fingerprints',
     'email',
-    'monitoring',
-    'privacy',
+    ...Object.keys(OBSERVED_DEFAULTS),
     'errors',
   ]);
   const firewall = resolveFirewall(check, root.firewall);
@@ -332,8 +323,7 @@ export function resolveOptions(options: unknown, needsKeys = true): ResolvedOpti
     sealing: { keys: sealingKeys },
     fingerprints: { keys: fingerprintKeys },
     email: resolveEmailOptions(check, root.email),
-    monitoring: resolveMonitoring(check, root.monitoring),
-    privacy: resolvePrivacy(check, root.privacy, fingerprintKeys),
+    ...resolveObserved(check, root, fingerprintKeys),
     errors: { event: check.text(errors.event, 'errors.event', 1, 128) ?? DEFAULTS.errors.event },
   };
   if (check.problems.length > 0) throw new WsGatewayOptionsError(check.problems);

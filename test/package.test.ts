@@ -43,6 +43,8 @@ describe('the packed package', () => {
       'dist/index.d.ts',
       'dist/main.js',
       'dist/protocol/PROTOCOL.md',
+      'dist/monitoring/dashboards/grafana.json',
+      'dist/monitoring/dashboards/alerts.yml',
       'README.md',
       'LICENSE',
       'CHANGELOG.md',

@@ -60,13 +60,15 @@ export class WsTickets {
   /**
    * Makes a ticket with which somebody becomes this principal, once. It lasts no longer than the principal does.
    *
-   * @throws GatewayError OVERLOADED, as a rejection, while too many are open; TypeError for what is no principal
+   * @throws GatewayError, as a rejection: OVERLOADED while too many are open, TOKEN_EXPIRED for a principal whose time is over;
+   * TypeError for what is no principal
    */
   async issue(principal: Principal, { clientAddress, origin }: TicketBinding = {}): Promise<Ticket> {
     // Whole, and a copy: nobody adds a role to it while the ticket is open.
     const whole = principalOf(principal, originOf(principal));
     const { subject } = whole;
     const { ttlMs } = this.options.tickets;
+    if (this.now() >= whole.expiresAt) throw new GatewayError('TOKEN_EXPIRED');
     if (this.#entries.size >= MAX_TICKETS) throw new GatewayError('OVERLOADED', { retryAfterMs: ttlMs });
     const open = this.#bySubject.get(subject);
     if (open !== undefined && open.size >= MAX_PER_SUBJECT) this.#take(open.values().next().value ?? '');

@@ -9,7 +9,10 @@ import { frame } from './outbox.js';
 import type { SessionPhase, WsSession } from './session.js';
 import { SubjectIndex } from './subject-index.js';
 
-/** Which sessions are meant; several members narrow it down, none means all. */
+/**
+ * Which sessions are meant; several members narrow it down, none means all. One that is there and undefined means nobody:
+ * `{ subject: user?.id }` without a user is not everybody.
+ */
 export interface SessionFilter {
   readonly sessionId?: string;
   readonly subject?: string;
@@ -76,21 +79,22 @@ export class WsSessions {
     private readonly monitor: WsMonitor,
   ) {}
 
-  /** The sessions that match, oldest first. */
+  /** The sessions that match and have not ended, oldest first. */
   find(filter: SessionFilter = {}): WsSession[] {
-    return [...this.#candidates(filter)].filter((session) => matches(session, filter)).toSorted(bySequence);
+    return [...this.#candidates(filter)]
+      .filter((session) => session.isLive && matches(session, filter))
+      .toSorted(bySequence);
   }
 
-  /** How many match. */
+  /** How many match and have not ended. */
   count(filter: SessionFilter = {}): number {
-    if (Object.keys(filter).length === 0) return this.#sessions.size;
     let count = 0;
-    for (const session of this.#candidates(filter)) if (matches(session, filter)) count++;
+    for (const session of this.#candidates(filter)) if (session.isLive && matches(session, filter)) count++;
     return count;
   }
 
   /**
-   * The sessions that match, page by page. One that comes or goes meanwhile moves no other to another page.
+   * The sessions that match and have not ended, page by page. One that comes or goes meanwhile moves no other to another page.
    *
    * @throws TypeError for a limit or a cursor that cannot be
    */
@@ -102,7 +106,7 @@ export class WsSessions {
     const candidates = this.#candidates(filter);
     // The registry is in order already; a subject's sessions are in the order of their authentication.
     for (const session of filter.subject === undefined ? candidates : [...candidates].toSorted(bySequence)) {
-      if (session.sequence <= after || !matches(session, filter)) continue;
+      if (session.sequence <= after || !session.isLive || !matches(session, filter)) continue;
       if (items.length === limit) return { items, next: (items.at(-1) as WsSession).sequence.toString(36) }; // because limit is not 0
       items.push(session);
     }
@@ -158,7 +162,9 @@ export class WsSessions {
   }
 
   /** Those that a filter can be about, as cheap as they are to be had. */
-  #candidates({ sessionId, subject }: SessionFilter): Iterable<WsSession> {
+  #candidates(filter: SessionFilter): Iterable<WsSession> {
+    const { sessionId, subject } = filter;
+    for (const value of Object.values(filter)) if (value === undefined) return [];
     if (sessionId !== undefined) {
       const session = this.#sessions.get(sessionId);
       return session === undefined ? [] : [session];

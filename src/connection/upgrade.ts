@@ -72,13 +72,13 @@ export class Endpoint {
     if (owesResponse(socket)) return this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: 'Pipelined' }));
     if (server === undefined && !isWebSocket(request)) return serveAsPlainHttp(this.http, request, socket, head);
     const trace = this.context.tracing?.upgrade(server?.pathname ?? '', request.headers.traceparent);
-    const refuse = (error: unknown): void => this.#refuse(socket, error, trace);
+    const refused = (error: unknown): void => this.#refuse(socket, error, trace);
     try {
       if (server === undefined) throw new GatewayError('NOT_FOUND', { message: 'No gateway at this path' });
       const waiting = upgrade({ server, request, socket, head, lingering: this.lingering, trace });
-      if (isThenable(waiting)) waiting.then(undefined, refuse);
+      if (isThenable(waiting)) waiting.then(undefined, refused);
     } catch (error) {
-      refuse(error);
+      refused(error);
     }
   };
 

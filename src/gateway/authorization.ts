@@ -6,7 +6,7 @@ import { isThenable } from '../thenable.js';
 /** A rule with dependencies: a class of this shape, which Nest makes. */
 export interface AuthorizationRule {
   /**
-   * @param data what the handler gets as its `@MessageBody()`, after the pipe
+   * @param data what the handler gets as its `@MessageBody()`, after the pipe; the payload as it came where it takes no whole one
    * @returns true to let the request through; anything else is FORBIDDEN
    */
   authorize(session: WsSession, data: unknown): boolean | Promise<boolean>;

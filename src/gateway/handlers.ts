@@ -136,12 +136,8 @@ export class Handlers {
     const rules = await Promise.all(
       access.rules.map((rule) => bindRule(rule, (type) => instanceOf(type, host.module))),
     );
-    return {
-      event,
-      serial: host.own && event === 'auth',
-      traffic: server.context.traffic.of(event),
-      call: this.#callOf(host, name, server, access, rules),
-    };
+    const call = this.#callOf(host, name, server, access, rules);
+    return { event, serial: host.own && event === 'auth', traffic: server.context.traffic.of(event), call };
   }
 
   /** A gateway's `handleConnection` and `handleDisconnect`; undefined when it has neither. */
@@ -350,9 +346,8 @@ export class Handlers {
 /** The handler itself, in a span where somebody keeps those. */
 function invoke({ instance, method }: Handler, args: unknown[], session: WsSession, message: InboundMessage): unknown {
   const { tracing } = session.server.context;
-  return tracing === undefined
-    ? method.apply(instance, args)
-    : tracing.handler(message, () => method.apply(instance, args));
+  if (tracing === undefined) return method.apply(instance, args);
+  return tracing.handler(message, () => method.apply(instance, args));
 }
 
 function emptyArguments({ argumentCount }: Handler): unknown[] {

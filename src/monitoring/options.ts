@@ -30,7 +30,30 @@ export interface ResolvedMonitoring {
   readonly traces: boolean;
 }
 
-export function resolveMonitoring(check: OptionCheck, value: unknown): ResolvedMonitoring {
+/** What of the module's options is about being watched. */
+export interface ObservedOptions {
+  monitoring?: MonitoringOptions;
+  /** How the log and the audit show personal data. */
+  privacy?: PrivacyOptions;
+}
+
+export const OBSERVED_DEFAULTS = Object.freeze({ monitoring: MONITORING_DEFAULTS, privacy: PRIVACY_DEFAULTS } as const);
+
+export interface ResolvedObserved {
+  readonly monitoring: ResolvedMonitoring;
+  readonly privacy: PrivacyOptions;
+}
+
+/** @param keys of `fingerprints`, which make pseudonyms where there is no key for the purpose */
+export function resolveObserved(
+  check: OptionCheck,
+  { monitoring, privacy }: Record<string, unknown>,
+  keys: KeyRing | undefined,
+): ResolvedObserved {
+  return { monitoring: resolveMonitoring(check, monitoring), privacy: resolvePrivacy(check, privacy, keys) };
+}
+
+function resolveMonitoring(check: OptionCheck, value: unknown): ResolvedMonitoring {
   const given = check.object(value, 'monitoring', ['registry', ...Object.keys(MONITORING_DEFAULTS)]);
   const registry = registryOf(check, given.registry);
   const metrics = check.boolean(given.metrics, 'monitoring.metrics', registry !== undefined);
@@ -50,8 +73,7 @@ function registryOf(check: OptionCheck, value: unknown): MetricsRegistry | undef
   return void check.problem('monitoring.registry', 'must be a Registry of prom-client');
 }
 
-/** @param keys of `fingerprints`, which make pseudonyms where there is no key for the purpose */
-export function resolvePrivacy(check: OptionCheck, value: unknown, keys: KeyRing | undefined): PrivacyOptions {
+function resolvePrivacy(check: OptionCheck, value: unknown, keys: KeyRing | undefined): PrivacyOptions {
   const given = check.object(value, 'privacy', ['key', ...Object.keys(PRIVACY_DEFAULTS)]);
   const one = (name: keyof typeof PRIVACY_DEFAULTS): PrivacyOptions['subject'] =>
     check.oneOf(given[name], `privacy.${name}`, DISCLOSURES, PRIVACY_DEFAULTS[name]);

@@ -52,9 +52,14 @@ export class AdminController {
     @Query() query: Record<string, unknown>,
     @Req() request: AuthenticatedRequest,
   ): Promise<{ items: SessionItem[]; next?: string }> {
-    const filter = await queries.validate(numberIn(query, 'limit'));
-    const page = this.sessions.list(filter);
-    this.acts.tell(request, 'sessions.list', { ...(filter.subject !== undefined && { subject: filter.subject }) });
+    const { subject, limit, cursor } = await queries.validate(numberIn(query, 'limit'));
+    const filter = subject !== undefined && { subject };
+    const page = this.sessions.list({
+      ...filter,
+      ...(limit !== undefined && { limit }),
+      ...(cursor !== undefined && { cursor }),
+    });
+    this.acts.tell(request, 'sessions.list', { ...filter });
     const items = page.items.map(({ id, principal, clientAddress, connectedAt }) => ({
       id,
       subject: principal?.subject ?? null,

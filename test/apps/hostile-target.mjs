@@ -49,6 +49,6 @@ process.on('message', (id) => {
   // Twice: what the first pass finds dead outside the heap goes with the second.
   for (let i = 0; i < 2; i++) globalThis.gc?.();
   const { rss, heapUsed, external } = process.memoryUsage();
-  process.send({ id, rss, held: heapUsed + external, sessions: app.get(WsSessions).count() });
+  process.send({ id, rss, held: heapUsed + external, sessions: app.get(WsSessions).size });
 });
 console.log(`ws://127.0.0.1:${app.getHttpServer().address().port}/ws`);

@@ -62,7 +62,7 @@ it('a revocation while a connection guard is waited for keeps the client out', a
   let release: (() => void) | undefined;
   const guard: ConnectionGuard = { canConnect: () => new Promise((resolve) => (release = () => resolve(true))) };
   const { url, app } = await startApp({ options: { auth: { connectionGuards: [guard] } } });
-  const connecting = Client.connect(`${url}/ws`, { token: token() });
+  const connecting = Client.connect(`${url}/ws`, { token: token({ iat: 1 }) });
   await until(() => release !== undefined);
   app.get(WsSessions).revoke({ subject: 'ada' });
   release?.();
@@ -95,7 +95,7 @@ it('a revocation covers the tolerance after the expiry', async () => {
   const jwt = { secret: SECRET, clockToleranceSec: 300 };
   const test = await startApp({ options: { auth: { jwt }, heartbeat } });
   const exp = seconds(test) + 2 * DAY;
-  const bearer = token({ jti: '1', exp });
+  const bearer = token({ jti: '1', iat: 1, exp });
   expect(await outcome(test, bearer)).toBe('in');
   await until(() => test.app.get(WsSessions).count() === 0); // else the session's own token is revoked as well
   test.app.get(WsSessions).revoke({ tokenId: '1' });
@@ -108,7 +108,7 @@ it('a list that fills up while a subject is revoked has the subject in it', asyn
   const test = await startApp();
   const revocations = test.app.get(Revocations, { strict: false });
   for (let i = 0; i < 99_999; i++) revocations.addTokenId(`t${i}`, test.clock.now());
-  const client = await Client.connect(`${test.url}/ws`, { token: token() });
+  const client = await Client.connect(`${test.url}/ws`, { token: token({ iat: 1 }) });
   await client.ask({ event: 'ping', id: 1 });
   const sessions = test.app.get(WsSessions);
   expect(() => sessions.revoke({ subject: 'ada' })).toThrow('The list of revocations is full');
@@ -139,7 +139,7 @@ it('a revocation stops what a client sent before it closed', async () => {
   const { url, app } = await startApp({ gateways: [SlowGateway], options: { limits: { maxConcurrentMessages: 1 } } });
   const sessions = app.get(WsSessions);
   const send = async (sub: string): Promise<void> => {
-    const client = await Client.connect(`${url}/ws`, { token: token({ sub }) });
+    const client = await Client.connect(`${url}/ws`, { token: token({ sub, iat: 1 }) });
     client.together(() => {
       for (let id = 0; id < 3; id++) client.send({ event: 'slow', id });
       client.socket.close();

@@ -32,7 +32,7 @@ const FRAMINGS = {
 /**
  * Runs `connections` clients with `depth` requests in flight each.
  *
- * @returns what to call to begin counting, and to end: the number of answers in between
+ * @returns what to call to begin counting, and to end: the number of answers in between; and to hold all requests back
  */
 export async function load({ port, token, connections, depth, data, framing = 'json' }) {
   const { path, greeting, request, answers } = FRAMINGS[framing];
@@ -40,6 +40,8 @@ export async function load({ port, token, connections, depth, data, framing = 'j
   const burst = Buffer.concat(Array.from({ length: depth }, () => frame));
   let answered = 0;
   let isStopped = false;
+  let isPaused = false;
+  let waiting = [];
   const sockets = [];
 
   const open = () =>
@@ -89,8 +91,10 @@ export async function load({ port, token, connections, depth, data, framing = 'j
           at += header + length;
         }
         rest = rest.subarray(at);
-        if (complete > 0 && !isStopped)
-          socket.write(complete === depth ? burst : Buffer.concat(Array.from({ length: complete }, () => frame)));
+        if (complete === 0 || isStopped) return;
+        const next = complete === depth ? burst : Buffer.concat(Array.from({ length: complete }, () => frame));
+        if (isPaused) waiting.push([socket, next]);
+        else socket.write(next);
       });
     });
 
@@ -100,6 +104,13 @@ export async function load({ port, token, connections, depth, data, framing = 'j
   for (const socket of sockets) socket.write(burst);
   return {
     count: () => answered,
+    /** What has been answered meanwhile is asked anew with resume(). */
+    pause: () => (isPaused = true),
+    resume: () => {
+      isPaused = false;
+      for (const [socket, bytes] of waiting) socket.write(bytes);
+      waiting = [];
+    },
     stop: () => {
       isStopped = true;
       for (const socket of sockets)

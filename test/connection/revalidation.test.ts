@@ -2,6 +2,7 @@ import { afterEach, expect, it } from 'vitest';
 import { WsGatewayAdapter } from '../../src/connection/adapter.js';
 import type { ConnectionContext } from '../../src/connection/server.js';
 import { WsSessions } from '../../src/index.js';
+import type { Principal } from '../../src/index.js';
 import { startApp, stopApps, until } from '../support/app.js';
 import { Client } from '../support/client.js';
 import { token } from '../support/tokens.js';
@@ -76,4 +77,26 @@ it('a session that refreshes itself again and again is asked about all the same'
     expect(asked).toBe(minute + 1);
   }
   expect(await client.next()).toMatchObject({ event: 'disconnect', data: { code: 'SESSION_REVOKED' } });
+});
+
+it('an answer changes roles and scopes and nothing else, and the token can still be revoked', async () => {
+  const revalidate = (principal: Principal): Principal => ({
+    ...principal,
+    subject: 'root',
+    expiresAt: principal.expiresAt * 2,
+    roles: ['other'],
+  });
+  const { url, clock, app } = await startApp({
+    options: { auth: { revalidate, revalidateEveryMs: 1_000 }, heartbeat },
+  });
+  const bearer = token({ roles: ['one'] });
+  const client = await Client.connect(`${url}/ws`, { token: bearer });
+  const before = (await client.ask({ event: 'session', id: 1 })).data as { sessionId: string };
+  clock.advance(1_250);
+  await new Promise(setImmediate);
+  expect((await client.ask({ event: 'session', id: 2 })).data).toEqual({ ...before, roles: ['other'] });
+  expect(app.get(WsSessions).revoke({ sessionId: before.sessionId })).toBe(1);
+  const again = await Client.connect(`${url}/ws`, { token: bearer });
+  again.send({ event: 'ping', id: 1 });
+  expect(await again.next()).toMatchObject({ event: 'disconnect', data: { code: 'SESSION_REVOKED' } });
 });

@@ -212,6 +212,22 @@ describe('the registry', () => {
     ]);
   });
 
+  it('takes a member that is there and undefined for nobody, not for everybody', async () => {
+    const client = await connect(token());
+    const filter = { subject: undefined } as unknown as { subject: string };
+    expect([sessions.find(filter), sessions.count(filter), sessions.broadcast('news', 1, filter)]).toEqual([[], 0, 0]);
+    expect(sessions.list(filter)).toEqual({ items: [] });
+    expect(await isIn(client)).toBe(true);
+  });
+
+  it('is without those that have ended, also when their peers have not closed', async () => {
+    const client = await connect(token());
+    client.socket.pause();
+    sessions.revoke({ subject: 'ada' });
+    expect([sessions.count(), sessions.find(), sessions.list()]).toEqual([0, [], { items: [] }]);
+    client.socket.terminate();
+  });
+
   it('goes on from a cursor whose session has gone', async () => {
     const clients = [];
     for (let i = 0; i < 3; i++) clients.push(await connect(token({ sub: `s${i}` })));

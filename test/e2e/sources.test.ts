@@ -184,6 +184,12 @@ describe('a ticket', () => {
     expect(tickets.size).toBe(0);
   });
 
+  it('is not made for a principal whose time is over', async () => {
+    const test = await start({ sources });
+    const over = principal(test, { expiresAt: test.clock.now() });
+    await expect(test.app.get(WsTickets).issue(over)).rejects.toMatchObject({ code: 'TOKEN_EXPIRED' });
+  });
+
   it('is not made for what is no principal', async () => {
     const test = await start({ sources });
     await expect(test.app.get(WsTickets).issue(principal(test, { subject: '' }))).rejects.toThrow(TypeError);

@@ -11,6 +11,7 @@ afterEach(stopApps);
 
 const yes = (): boolean => true;
 const no = (): boolean => false;
+const later = (): Promise<boolean> => Promise.resolve(true);
 
 async function answer(client: Client, event: string): Promise<unknown> {
   const { data } = await client.ask({ event, id: 1 });
@@ -26,6 +27,12 @@ class StackedGateway {
     return 'in';
   }
   @Authorize(no) @Authorize(yes) @SubscribeMessage('no-yes') noYes(): string {
+    return 'in';
+  }
+  @Authorize(later, no) @SubscribeMessage('later-no') laterNo(): string {
+    return 'in';
+  }
+  @Authorize(later, later, yes) @SubscribeMessage('later-yes') laterYes(): string {
     return 'in';
   }
   @Roles('a') @Roles('b', 'c') @SubscribeMessage('roles') roles(): string {
@@ -69,6 +76,13 @@ it('what a class asks for comes on top of what its base does, and leaves the bas
   const client = await Client.connect(`${url}/ws`, { token: token({ roles: ['admin'] }) });
   expect(await answer(client, 'derived')).toBe('FORBIDDEN');
   expect(await answer(client, 'other')).toBe('UserBase');
+});
+
+it('a rule after one that is waited for is asked all the same', async () => {
+  const { url } = await startApp({ gateways: [StackedGateway] });
+  const client = await Client.connect(`${url}/ws`, { token: token() });
+  expect(await answer(client, 'later-no')).toBe('FORBIDDEN');
+  expect(await answer(client, 'later-yes')).toBe('in');
 });
 
 it('stacked connection guards are all asked', async () => {

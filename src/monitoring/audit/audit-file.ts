@@ -395,6 +395,5 @@ async function exists(path: string): Promise<boolean> {
 }
 
 function warn(message: string, error?: unknown): void {
-  const detail = error instanceof Error ? error.message : undefined;
-  process.emitWarning(message, { type: 'WsGatewayWarning', ...(detail !== undefined && { detail }) });
+  process.emitWarning(message, { type: 'WsGatewayWarning', ...(error instanceof Error && { detail: error.message }) });
 }

@@ -148,16 +148,16 @@ export class WsMetrics {
       help: 'Share of the time since the metrics were read last in which the event loop was busy',
       registers: [],
     });
-    const delay: Gauge<'quantile'> = new Gauge({
+    const delay: Gauge<'stat'> = new Gauge({
       name: `${METRICS_PREFIX}event_loop_delay_seconds`,
-      help: 'How late timers were since the metrics were read last, in seconds; the quantile 1 is the longest delay',
-      labelNames: ['quantile'],
+      help: 'How late timers were since the metrics were read last, in seconds: median, 99th percentile and longest',
+      labelNames: ['stat'],
       registers,
       collect: () => {
         const reading = this.#loop.read();
-        delay.set({ quantile: '0.5' }, reading.delay.p50);
-        delay.set({ quantile: '0.99' }, reading.delay.p99);
-        delay.set({ quantile: '1' }, reading.delay.max);
+        delay.set({ stat: 'p50' }, reading.delay.p50);
+        delay.set({ stat: 'p99' }, reading.delay.p99);
+        delay.set({ stat: 'max' }, reading.delay.max);
         utilization.set(reading.utilization);
       },
     });

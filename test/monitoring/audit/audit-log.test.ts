@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { auditEventOf } from '../../../src/monitoring/audit/audit-event.js';
-import type { AuditEntry, AuditEvent } from '../../../src/monitoring/audit/audit-event.js';
+import type { AuditedEvent, AuditEntry, AuditEvent } from '../../../src/monitoring/audit/audit-event.js';
 import { AuditLog } from '../../../src/monitoring/audit/audit-log.js';
 import { AuditSink } from '../../../src/monitoring/audit/audit-sink.js';
 import { WsMonitor } from '../../../src/monitoring/events.js';
@@ -51,6 +51,7 @@ describe('what a failure means for the audit', () => {
     [failure('request', 'UNAUTHENTICATED', { sessionId: 's-1' }), 'denied'],
     [failure('request', 'VALIDATION_FAILED', session), undefined],
     [failure('request', 'INTERNAL', session), undefined],
+    [failure('request', 'INTERNAL', { ...session, incidentId: 'i' }), 'failed'],
   ])('%o is %s', (event, type) => {
     expect(auditEventOf(event)?.type).toBe(type);
   });
@@ -67,6 +68,46 @@ describe('what a failure means for the audit', () => {
       details: { closeCode: 4101, durationMs: 7 },
     });
   });
+});
+
+describe('what other events mean for the audit', () => {
+  const events: [AuditedEvent, AuditEvent][] = [
+    [
+      { kind: 'admitted', ...session, path: '/ws' },
+      { type: 'admitted', ...session, details: { path: '/ws' } },
+    ],
+    [
+      { kind: 'authenticated', ...session, refreshed: true, expiresAt: 7 },
+      { type: 'authenticated', ...session, details: { refreshed: true, expiresAt: 7 } },
+    ],
+    [
+      { kind: 'revocation', subject: 'ada', issuedBefore: 3, ended: 2 },
+      { type: 'revoked', subject: 'ada', details: { issuedBefore: 3, ended: 2 } },
+    ],
+    [
+      { kind: 'ban', action: 'added', target: { address: '192.0.2.1' }, enforced: false, forMs: Infinity, reason: 'r' },
+      {
+        type: 'banned',
+        clientAddress: '192.0.2.1',
+        reason: 'r',
+        details: { action: 'added', dryRun: true, forMs: null },
+      },
+    ],
+    [
+      { kind: 'ban', action: 'lifted', target: { subject: 'eve' }, enforced: true, actor: 'root' },
+      { type: 'unbanned', subject: 'eve', actor: 'root', details: { action: 'lifted' } },
+    ],
+    [
+      { kind: 'admin', actor: 'root', act: 'sessions.revoke', subject: 'eve', details: { revoked: 1 } },
+      { type: 'admin', actor: 'root', event: 'sessions.revoke', subject: 'eve', details: { revoked: 1 } },
+    ],
+    [
+      { kind: 'admin', actor: 'eve', act: 'ws-gateway:admin', refused: 'FORBIDDEN' },
+      { type: 'denied', actor: 'eve', event: 'ws-gateway:admin', code: 'FORBIDDEN' },
+    ],
+  ];
+
+  it.each(events)('%o', (event, audited) => expect(auditEventOf(event)).toEqual(audited));
 });
 
 describe('the log', () => {
