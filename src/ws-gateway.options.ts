@@ -241,21 +241,7 @@ export class WsGatewayOptionsError extends Error {
  */
 export function resolveOptions(options: unknown, needsKeys = true): ResolvedOptions {
   const check = new OptionCheck();
-  const root = check.object(options, '', [
-    'path',
-    'auth',
-    'firewall',
-    'limits',
-    'overload',
-    'heartbeat',
-    'compression',
-    'shutdown',
-    'sealing',
-    'fingerprints',
-    'email',
-    ...Object.keys(OBSERVED_DEFAULTS),
-    'errors',
-  ]);
+  const root = check.object(options, '', ['sealing', 'fingerprints', ...Object.keys(DEFAULTS)]);
   const firewall = resolveFirewall(check, root.firewall);
   const limits = check.object(root.limits, 'limits', Object.keys(DEFAULTS.limits));
   const overload = check.object(root.overload, 'overload', Object.keys(DEFAULTS.overload));
@@ -263,15 +249,13 @@ export function resolveOptions(options: unknown, needsKeys = true): ResolvedOpti
   const shutdown = check.object(root.shutdown, 'shutdown', Object.keys(DEFAULTS.shutdown));
   const sealing = check.object(root.sealing, 'sealing', ['keys']);
   const fingerprints = check.object(root.fingerprints, 'fingerprints', ['keys']);
-  const sealingKeys = resolveKeyRing(check, sealing.keys, 'sealing.keys');
-  const fingerprintKeys = resolveKeyRing(check, fingerprints.keys, 'fingerprints.keys');
   const errors = check.object(root.errors, 'errors', Object.keys(DEFAULTS.errors));
   const limit = (name: keyof typeof DEFAULTS.limits, min: number, max: number): number =>
     check.integer(limits[name], `limits.${name}`, min, max, DEFAULTS.limits[name]);
   const budget = (name: keyof typeof DEFAULTS.limits, max: number): number =>
     check.count(limits[name], `limits.${name}`, 1, max, DEFAULTS.limits[name]);
 
-  const resolved: ResolvedOptions = {
+  const resolved: Omit<ResolvedOptions, keyof ResolvedObserved> = {
     path: check.path(root.path, 'path', DEFAULTS.path),
     auth: resolveAuth(check, root.auth, firewall.origins, needsKeys),
     firewall,
@@ -320,14 +304,14 @@ export function resolveOptions(options: unknown, needsKeys = true): ResolvedOpti
     },
     compression: resolveCompression(check, root.compression),
     shutdown: { drainMs: check.integer(shutdown.drainMs, 'shutdown.drainMs', 1, 600_000, DEFAULTS.shutdown.drainMs) },
-    sealing: { keys: sealingKeys },
-    fingerprints: { keys: fingerprintKeys },
+    sealing: { keys: resolveKeyRing(check, sealing.keys, 'sealing.keys') },
+    fingerprints: { keys: resolveKeyRing(check, fingerprints.keys, 'fingerprints.keys') },
     email: resolveEmailOptions(check, root.email),
-    ...resolveObserved(check, root, fingerprintKeys),
     errors: { event: check.text(errors.event, 'errors.event', 1, 128) ?? DEFAULTS.errors.event },
   };
+  const observed = resolveObserved(check, root, resolved.fingerprints.keys);
   if (check.problems.length > 0) throw new WsGatewayOptionsError(check.problems);
-  return deepFreeze(resolved);
+  return deepFreeze({ ...resolved, ...observed });
 }
 
 function resolveAuth(
