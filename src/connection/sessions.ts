@@ -122,13 +122,13 @@ export class WsSessions {
    * the sessions have ended then, and their tokens are good
    */
   revoke(filter: RevocationFilter): number {
-    const { subject, tokenId } = filter;
+    const { sessionId, subject, tokenId } = filter;
     const now = this.now();
     checkRevocation(filter, now);
     const issuedBefore = filter.issuedBefore ?? (subject === undefined ? undefined : Math.floor(now / 1000) + 1);
-    const ended = this.find(filter.sessionId === undefined && subject === undefined ? {} : filter).filter(
-      (session) => session.isLive && isMeant(session, tokenId, filter.issuedBefore),
-    );
+    // Member by member: here one that is undefined is one that is left out.
+    const whose = { ...(sessionId !== undefined && { sessionId }), ...(subject !== undefined && { subject }) };
+    const ended = this.find(whose).filter((session) => isMeant(session, tokenId, filter.issuedBefore));
     if (this.monitor.has('revocation')) {
       this.monitor.emit({ kind: 'revocation', ...filter, ended: ended.length });
     }

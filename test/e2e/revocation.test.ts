@@ -148,6 +148,13 @@ describe('revoke', () => {
     ]);
   });
 
+  it('leaves out what is there and undefined, as in the body of a request that was validated', async () => {
+    const client = await connect(token());
+    const filter = { sessionId: undefined, subject: 'ada', tokenId: undefined } as unknown as { subject: string };
+    expect(sessions.revoke(filter)).toBe(1);
+    expect((await client.closed).reason).toBe('SESSION_REVOKED');
+  });
+
   it('is one of its kinds, and never everybody by mistake', () => {
     const wrong = [
       {},
