@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { originOf } from '../authentication/principal.js';
 import type { Principal } from '../authentication/principal.js';
-import { MessageBudget } from '../firewall/budget.js';
+import { MessageBudget, Tally } from '../firewall/budget.js';
 import type { Client, EventLimit, Metered } from '../firewall/firewall.js';
 import { SubjectPeer } from '../firewall/peers.js';
 import { encode } from '../protocol/codec.js';
@@ -69,8 +69,7 @@ export class WsSession<State extends object = object> implements Metered {
   #receivedAt = 0;
   #received = 0;
   #receivingSince = Infinity;
-  #badFrames: number;
-  #badFramesAt: number;
+  readonly #badFrames = new Tally();
   #held: Buffer[] | undefined;
   #heldBytes = 0;
   #releasing = false;
@@ -100,8 +99,6 @@ export class WsSession<State extends object = object> implements Metered {
     this.budget = new MessageBudget(options.limits, now);
     this.connectedAt = now;
     this.#pingAt = now + options.heartbeat.intervalMs;
-    this.#badFrames = options.limits.maxBadFrames;
-    this.#badFramesAt = now;
     if (!options.auth.anonymous) this.#authenticateBy = now + options.auth.timeoutMs;
     socket[SESSION] = this;
   }
@@ -380,12 +377,9 @@ export class WsSession<State extends object = object> implements Metered {
     return now >= this.#receivingSince + this.server.context.options.limits.messageTimeoutMs;
   }
 
-  /** @internal Takes one bad frame from the bucket. @returns false with the one that empties it */
+  /** @internal Counts a bad frame. @returns false with the one that is too many */
   takeBadFrame(now: number): boolean {
-    const size = this.server.context.options.limits.maxBadFrames;
-    this.#badFrames = Math.min(size, this.#badFrames + ((now - this.#badFramesAt) * size) / 60_000) - 1;
-    this.#badFramesAt = now;
-    return this.#badFrames >= 1;
+    return !this.#badFrames.add(this.server.context.options.limits.maxBadFrames, 60_000, now);
   }
 
   /** @internal */
