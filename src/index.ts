@@ -76,7 +76,7 @@ export type { Algorithm, JwtIssuerOptions, JwtOptions } from './authentication/j
 export type { Principal, PrincipalInit } from './authentication/principal.js';
 export { WsTickets } from './authentication/tickets.js';
 export type { Ticket, TicketBinding } from './authentication/tickets.js';
-export { WsClock } from './connection/clock.js';
+export { WsClock } from './base/clock.js';
 
 export { WsMonitor } from './monitoring/events.js';
 export type {

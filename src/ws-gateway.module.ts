@@ -10,7 +10,7 @@ import { Deadlines } from './authentication/deadlines.js';
 import { JwtAuthenticator } from './authentication/jwt-authenticator.js';
 import { Revocations } from './authentication/revocations.js';
 import { WsTickets } from './authentication/tickets.js';
-import { SystemClock, WsClock } from './connection/clock.js';
+import { SystemClock, WsClock } from './base/clock.js';
 import { endBanned } from './connection/banned.js';
 import { LoadGauge } from './firewall/load-gauge.js';
 import { WsFirewall } from './firewall/firewall.js';

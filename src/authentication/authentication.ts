@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { AuthenticationEvent, WsMonitor } from '../monitoring/events.js';
 import { GatewayError } from '../protocol/errors.js';
-import { isThenable } from '../thenable.js';
+import { isThenable } from '../base/thenable.js';
 import type { ResolvedOptions } from '../ws-gateway.options.js';
 import type { AuthenticationContext, Authenticator } from './authenticator.js';
 import { principalOfCertificate } from './certificate.js';

@@ -2,7 +2,7 @@ import type { KeyObject } from 'node:crypto';
 import type { JwtService } from '@nestjs/jwt';
 import { GatewayError } from '../protocol/errors.js';
 import { isJsonObject } from '../protocol/message.js';
-import { isThenable } from '../thenable.js';
+import { isThenable } from '../base/thenable.js';
 import { Authenticator } from './authenticator.js';
 import { namesIn } from './claims.js';
 import type { ClaimNames } from './claims.js';

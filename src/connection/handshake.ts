@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream';
 import type { Principal } from '../authentication/principal.js';
 import type { UpgradeTrace } from '../monitoring/tracing.js';
 import { GatewayError, specOf } from '../protocol/errors.js';
-import { isThenable } from '../thenable.js';
+import { isThenable } from '../base/thenable.js';
 import type { Client, WsFirewall } from '../firewall/firewall.js';
 import { admit, checkHandshake, refuseWhileDraining } from './admission.js';
 import { checkConnection } from './connection-guard.js';

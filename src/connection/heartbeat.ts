@@ -1,5 +1,5 @@
 import { GatewayError } from '../protocol/errors.js';
-import type { WsClock } from './clock.js';
+import type { WsClock } from '../base/clock.js';
 import type { PendingRequests } from './pending.js';
 import { failPending } from './receive.js';
 

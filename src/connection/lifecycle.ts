@@ -4,7 +4,7 @@ import { GatewayError } from '../protocol/errors.js';
 import { end, reportClosedByPeer, reportStray } from './failure.js';
 import { overBudget, receive } from './receive.js';
 import type { WsSession } from './session.js';
-import { isThenable } from '../thenable.js';
+import { isThenable } from '../base/thenable.js';
 
 /** A session begins, with the principal of its handshake. Its frames wait until every `handleConnection` has settled. */
 export function open(session: WsSession, request: IncomingMessage, principal: Principal | undefined): void {

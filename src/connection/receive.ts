@@ -13,7 +13,7 @@ import { InterceptedReply } from './router.js';
 import type { Route } from './router.js';
 import { done, reply } from './send.js';
 import type { WsSession } from './session.js';
-import { isThenable } from '../thenable.js';
+import { isThenable } from '../base/thenable.js';
 
 /** One text message, from its bytes to its reply. */
 export function receive(session: WsSession, bytes: Buffer): void {

@@ -10,7 +10,7 @@ import type { ResolvedOptions } from '../ws-gateway.options.js';
 import type { WsMonitor } from '../monitoring/events.js';
 import type { Tracing } from '../monitoring/tracing.js';
 import type { Traffic } from '../monitoring/traffic.js';
-import type { WsClock } from './clock.js';
+import type { WsClock } from '../base/clock.js';
 import type { ConnectionGuard } from './connection-guard.js';
 import type { PendingRequests } from './pending.js';
 import type { Revalidation } from './revalidation.js';

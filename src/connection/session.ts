@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { originOf } from '../authentication/principal.js';
 import type { Principal } from '../authentication/principal.js';
-import { MessageBudget, Tally } from '../firewall/budget.js';
+import { LeakyCounter } from '../base/token-bucket.js';
+import { MessageBudget } from '../firewall/budget.js';
 import type { Client, EventLimit, Metered } from '../firewall/firewall.js';
 import { SubjectPeer } from '../firewall/peers.js';
 import { encode } from '../protocol/codec.js';
@@ -69,7 +70,7 @@ export class WsSession<State extends object = object> implements Metered {
   #receivedAt = 0;
   #received = 0;
   #receivingSince = Infinity;
-  readonly #badFrames = new Tally();
+  readonly #badFrames = new LeakyCounter();
   #held: Buffer[] | undefined;
   #heldBytes = 0;
   #releasing = false;

@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream';
 import { Server as TlsServer } from 'node:tls';
 import { GatewayError } from '../protocol/errors.js';
 import type { UpgradeTrace } from '../monitoring/tracing.js';
-import { isThenable } from '../thenable.js';
+import { isThenable } from '../base/thenable.js';
 import { addressOf } from '../firewall/client-address.js';
 import { refuse, refuseRequest } from './failure.js';
 import { upgrade } from './handshake.js';

@@ -1,5 +1,5 @@
-import { SystemClock } from '../connection/clock.js';
-import type { WsClock } from '../connection/clock.js';
+import { SystemClock } from '../base/clock.js';
+import type { WsClock } from '../base/clock.js';
 import { OptionCheck } from '../option-check.js';
 import { domainOf, normaliseEmail } from './address.js';
 import { Budget } from './budget.js';

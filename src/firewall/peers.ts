@@ -1,4 +1,4 @@
-import { Tally, TokenBucket } from './budget.js';
+import { LeakyCounter, TokenBucket } from '../base/token-bucket.js';
 import type { ResolvedFirewall } from './options.js';
 
 /** What is known of an address, or of a subject: only as much as it takes to hold it to its limits. */
@@ -7,14 +7,14 @@ export interface Peer {
   users: number;
   /** When the last of them let go, in epoch milliseconds. */
   idleSince: number;
-  readonly violations: Tally;
+  readonly violations: LeakyCounter;
 }
 
 /** An address, or the /64 of one. */
 export class AddressPeer implements Peer {
   users = 0;
   idleSince: number;
-  readonly violations = new Tally();
+  readonly violations = new LeakyCounter();
   readonly handshakes: TokenBucket;
   readonly failures: TokenBucket;
 
@@ -33,7 +33,7 @@ export class AddressPeer implements Peer {
 export class SubjectPeer implements Peer {
   users = 0;
   idleSince: number;
-  readonly violations = new Tally();
+  readonly violations = new LeakyCounter();
   readonly messages: TokenBucket;
   #events: Map<string, TokenBucket> | undefined;
 

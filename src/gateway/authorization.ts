@@ -1,7 +1,7 @@
 import type { Type } from '@nestjs/common';
 import type { WsSession } from '../connection/session.js';
 import { GatewayError } from '../protocol/errors.js';
-import { isThenable } from '../thenable.js';
+import { isThenable } from '../base/thenable.js';
 
 /** A rule with dependencies: a class of this shape, which Nest makes. */
 export interface AuthorizationRule {

@@ -1,6 +1,6 @@
 import { getMetadataStorage, ValidationTypes } from 'class-validator';
 import type { ClassConstructor, TransformFnParams } from 'class-transformer';
-import { isThenable } from '../thenable.js';
+import { isThenable } from '../base/thenable.js';
 import { acceptsForSure } from './fast-predicates.js';
 import { PLAIN_TO_CLASS, transformerMetadata } from './transformer-metadata.js';
 import type { TransformerMetadata, TypeMetadata } from './transformer-metadata.js';

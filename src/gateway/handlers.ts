@@ -26,7 +26,7 @@ import { InterceptedReply } from '../connection/router.js';
 import type { ConnectionHooks, Route } from '../connection/router.js';
 import type { GatewayServer } from '../connection/server.js';
 import type { WsSession } from '../connection/session.js';
-import { isThenable } from '../thenable.js';
+import { isThenable } from '../base/thenable.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isEventName } from '../protocol/message.js';
 import type { InboundMessage } from '../protocol/message.js';

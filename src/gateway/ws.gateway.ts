@@ -5,7 +5,7 @@ import type { Principal } from '../authentication/principal.js';
 import { SessionEnd } from '../connection/describe.js';
 import { WsSession } from '../connection/session.js';
 import { GatewayError } from '../protocol/errors.js';
-import { isThenable } from '../thenable.js';
+import { isThenable } from '../base/thenable.js';
 import { CurrentSession, Public } from './decorators.js';
 import { AuthDto } from './dto/auth.dto.js';
 

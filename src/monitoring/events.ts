@@ -2,7 +2,7 @@ import type { TokenSource } from '../authentication/credentials.js';
 import type { BanTarget } from '../firewall/bans.js';
 import type { FirewallRule } from '../firewall/options.js';
 import type { ErrorCode } from '../protocol/errors.js';
-import { isThenable } from '../thenable.js';
+import { isThenable } from '../base/thenable.js';
 
 /** How serious an end is: a client's fault is a warning, ours an error, an operator's act information. */
 export type FailureLevel = 'debug' | 'info' | 'warn' | 'error';

@@ -1,6 +1,6 @@
 import type { OnApplicationBootstrap, OnApplicationShutdown, Provider } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
-import { WsClock } from '../connection/clock.js';
+import { WsClock } from '../base/clock.js';
 import { Fingerprints } from '../data-protection/fingerprint.js';
 import { FirewallLog } from '../firewall/log.js';
 import type { ResolvedOptions } from '../ws-gateway.options.js';

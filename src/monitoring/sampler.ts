@@ -1,4 +1,4 @@
-import type { WsClock } from '../connection/clock.js';
+import type { WsClock } from '../base/clock.js';
 
 /** Lines of one kind that may come at once, and how many more each second lets in. */
 const BURST = 100;

@@ -2,7 +2,7 @@ import type { Context, Span, Tracer } from '@opentelemetry/api';
 import { GatewayError, specOf } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
 import { isJsonObject } from '../protocol/message.js';
-import { isThenable } from '../thenable.js';
+import { isThenable } from '../base/thenable.js';
 
 type Api = typeof import('@opentelemetry/api');
 

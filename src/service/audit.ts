@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import type { WsClock } from '../connection/clock.js';
+import type { WsClock } from '../base/clock.js';
 import { AuditFile } from '../monitoring/audit/audit-file.js';
 import type { AuditFileOptions } from '../monitoring/audit/audit-file.js';
 import type { AuditSink } from '../monitoring/audit/audit-sink.js';

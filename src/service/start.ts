@@ -6,7 +6,7 @@ import { JwtService } from '@nestjs/jwt';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { CorsOptions } from '@nestjs/common/interfaces/external/cors-options.interface.js';
 import type { Logger } from 'pino';
-import { SystemClock } from '../connection/clock.js';
+import { SystemClock } from '../base/clock.js';
 import { isOriginAllowed } from '../firewall/origins.js';
 import type { AuditSink } from '../monitoring/audit/audit-sink.js';
 import { WsGatewayReload } from '../reload/ws-gateway-reload.js';

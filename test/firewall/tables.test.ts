@@ -1,7 +1,7 @@
 import { array, assert, integer, property } from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { BanTable } from '../../src/firewall/bans.js';
-import { Tally, TokenBucket } from '../../src/firewall/budget.js';
+import { LeakyCounter, TokenBucket } from '../../src/base/token-bucket.js';
 import { AddressPeer, PeerTable } from '../../src/firewall/peers.js';
 import { FIREWALL_DEFAULTS } from '../../src/firewall/options.js';
 
@@ -48,7 +48,7 @@ describe('a bucket', () => {
 });
 
 it('a tally is full with the last of so many within the time, and forgets as it passes', () => {
-  const tally = new Tally();
+  const tally = new LeakyCounter();
   const add = (now: number): boolean => tally.add(3, 3_000, now);
   expect([add(0), add(1), add(2), add(3)]).toEqual([false, false, true, false]);
   expect([add(5_000), add(7_000), add(9_000), add(11_000)]).toEqual([false, false, false, false]);

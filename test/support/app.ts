@@ -3,7 +3,7 @@ import { Test } from '@nestjs/testing';
 import { Global, Module } from '@nestjs/common';
 import type { DynamicModule, INestApplication, ModuleMetadata, Type } from '@nestjs/common';
 import type { AddressInfo } from 'node:net';
-import { WsClock } from '../../src/connection/clock.js';
+import { WsClock } from '../../src/base/clock.js';
 import { FailureSink } from '../../src/monitoring/log.js';
 import type { FailureRecord } from '../../src/monitoring/log.js';
 import { WsGatewayModule } from '../../src/index.js';
@@ -17,10 +17,21 @@ export const OVER_TLS = process.env.TEST_TLS === '1';
 /** A clock that stands still until it is moved. */
 export class ManualClock extends WsClock {
   #now = Date.now();
+  /** How far the time of day has been set from where it would be. */
+  #setBy = 0;
   readonly #tasks = new Map<() => void, { ms: number; next: number }>();
 
   now(): number {
+    return this.#now + this.#setBy;
+  }
+
+  monotonic(): number {
     return this.#now;
+  }
+
+  /** Sets the time of day, forward or back; no time passes. */
+  set(ms: number): void {
+    this.#setBy += ms;
   }
 
   every(ms: number, task: () => void): () => void {

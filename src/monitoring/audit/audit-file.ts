@@ -1,8 +1,8 @@
 import { open, rename, stat, unlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
-import { SystemClock } from '../../connection/clock.js';
-import type { WsClock } from '../../connection/clock.js';
+import { SystemClock } from '../../base/clock.js';
+import type { WsClock } from '../../base/clock.js';
 import type { AuditEntry } from './audit-event.js';
 import { AuditLock } from './audit-lock.js';
 import { auditHash, bodyOf, lineOf } from './audit-record.js';

@@ -1,4 +1,4 @@
-import type { WsClock } from '../../connection/clock.js';
+import type { WsClock } from '../../base/clock.js';
 import { withPrivacy } from '../privacy.js';
 import type { Privacy } from '../privacy.js';
 import { scrub } from '../scrub.js';
