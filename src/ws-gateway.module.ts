@@ -11,6 +11,7 @@ import { JwtAuthenticator } from './authentication/jwt-authenticator.js';
 import { Revocations } from './authentication/revocations.js';
 import { WsTickets } from './authentication/tickets.js';
 import { SystemClock, WsClock } from './base/clock.js';
+import { Doorkeeper } from './connection/doorkeeper.js';
 import { endBanned } from './connection/banned.js';
 import { LoadGauge } from './firewall/load-gauge.js';
 import { WsFirewall } from './firewall/firewall.js';
@@ -143,12 +144,23 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
     {
       provide: WsFirewall,
       inject: [OPTIONS, WsClock, WsSessions, WsMonitor],
-      useFactory: ({ auth, firewall, limits }: ResolvedOptions, clock: WsClock, sessions: WsSessions, monitor: WsMonitor) => {
+      useFactory: (
+        { auth, firewall, limits }: ResolvedOptions,
+        clock: WsClock,
+        sessions: WsSessions,
+        monitor: WsMonitor,
+      ) => {
         const made = new WsFirewall(firewall, limits, auth, () => clock.now());
         const endSessions = (notice: BanNotice): void => endBanned(sessions, notice, clock.now());
         made.subscribe((event) => monitor.emit(event), endSessions);
         return made;
       },
+    },
+    {
+      provide: Doorkeeper,
+      inject: [WsFirewall, Authentication, WsMonitor],
+      useFactory: (firewall: WsFirewall, authentication: Authentication, monitor: WsMonitor) =>
+        new Doorkeeper(firewall, authentication, monitor),
     },
     {
       provide: LoadGauge,
@@ -196,6 +208,7 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
     WsSessions,
     WsTickets,
     WsFirewall,
+    Doorkeeper,
     WsGuard,
     WsValidationPipe,
     WsExceptionFilter,

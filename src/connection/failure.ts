@@ -157,42 +157,73 @@ export function refuse(
   return failure;
 }
 
-/** Plain HTTP at a gateway's path, or at a port that has nothing but gateways. */
+/** What is known of a plain HTTP request that is refused. */
+export interface RefusedHttp {
+  /** `upgrade` at a gateway's path, where a WebSocket is what was meant; `http` at any other door. @default 'upgrade' */
+  readonly kind?: 'upgrade' | 'http';
+  /** The HTTP status, where it is not the catalogue's. */
+  readonly status?: number;
+  readonly route?: string;
+  readonly subject?: string;
+}
+
+/** Refuses a plain HTTP request: a JSON body as a refused upgrade has it, and one event. */
 export function refuseRequest(
   response: ServerResponse,
-  error: GatewayError,
+  thrown: unknown,
   monitor: WsMonitor,
   clientAddress: string,
+  { kind = 'upgrade', status: given, ...who }: RefusedHttp = {},
 ): void {
-  const failure = describe(error);
-  const status = specOf(failure.code).status ?? 500;
+  const failure = describe(thrown);
+  const status = given ?? specOf(failure.code).status ?? 500;
   const body = refusalBody(failure);
-  response.writeHead(status, refusalHeaders(failure, body));
-  response.end(response.req.method === 'HEAD' ? undefined : body);
-  reportRefusal(failure, status, monitor, clientAddress);
+  if (response.headersSent)
+    response.destroy(); // half an answer cannot be taken back
+  else {
+    const closes = kind === 'upgrade' || KEPT_OUT.has(status);
+    response.writeHead(status, refusalHeaders(failure, body, { status, closes }));
+    response.end(response.req.method === 'HEAD' ? undefined : body);
+  }
+  reportRefusal(failure, status, monitor, clientAddress, { kind, ...who });
 }
 
-function reportRefusal(failure: Failure, status: number, monitor: WsMonitor, clientAddress: string): void {
+/** HTTP statuses of peers that are kept out: each further request takes them a connection. */
+const KEPT_OUT: ReadonlySet<number> = new Set([401, 403, 429]);
+
+function reportRefusal(
+  failure: Failure,
+  status: number,
+  monitor: WsMonitor,
+  clientAddress: string,
+  who: { readonly kind: 'upgrade' | 'http'; readonly route?: string; readonly subject?: string } = { kind: 'upgrade' },
+): void {
   const address = clientAddress !== '' && { clientAddress };
-  monitor.emit({ kind: 'upgrade', ...logged(failure), level: levelOf(failure.code), status, ...address });
+  monitor.emit({ ...who, ...logged(failure), level: levelOf(failure.code), status, ...address });
 }
 
-function refusalBody({ code, message }: Failure): string {
-  return JSON.stringify({ code, message });
+function refusalBody({ code, message, incidentId }: Failure): string {
+  return JSON.stringify({ code, message, ...(incidentId !== undefined && { incidentId }) });
 }
 
 /** Seconds after which a refused client may try again, where the failure does not say. */
 const DEFAULT_RETRY_AFTER_SECONDS = 5;
 
-function refusalHeaders({ code, retryAfterMs }: Failure, body: string): Record<string, string> {
-  const { status } = specOf(code);
+function refusalHeaders(
+  { code, retryAfterMs }: Failure,
+  body: string,
+  { status, closes }: { readonly status: number; readonly closes: boolean } = {
+    status: specOf(code).status ?? 500,
+    closes: true,
+  },
+): Record<string, string> {
   const upgrade = code === 'UPGRADE_REQUIRED';
   const retry = status === 429 || status === 503 || code === 'BANNED';
   const seconds = retryAfterMs === undefined ? DEFAULT_RETRY_AFTER_SECONDS : Math.ceil(retryAfterMs / 1000);
   return {
     'Content-Type': 'application/json; charset=utf-8',
     'Content-Length': String(Buffer.byteLength(body)),
-    Connection: upgrade ? 'close, upgrade' : 'close',
+    ...(closes && { Connection: upgrade ? 'close, upgrade' : 'close' }),
     ...(upgrade && { Upgrade: 'websocket' }),
     ...(retry && { 'Retry-After': String(seconds) }),
     ...(code === 'BAD_UPGRADE' && { 'Sec-WebSocket-Version': '13' }), // RFC 6455 §4.4

@@ -17,6 +17,7 @@ export class AddressPeer implements Peer {
   readonly violations = new LeakyCounter();
   readonly handshakes: TokenBucket;
   readonly failures: TokenBucket;
+  #probes: TokenBucket | undefined;
 
   constructor(
     readonly key: string,
@@ -26,6 +27,12 @@ export class AddressPeer implements Peer {
     this.idleSince = now;
     this.handshakes = new TokenBucket(handshakeBurstPerAddress, now);
     this.failures = new TokenBucket(failedAuthenticationsPerMinutePerAddress, now);
+  }
+
+  /** Charges for a probe, which few addresses send. @returns 0, or the milliseconds until there can be one */
+  probe(perSecond: number, burst: number, now: number): number {
+    this.#probes ??= new TokenBucket(burst, now);
+    return this.#probes.take(1, perSecond, burst, now);
   }
 }
 
