@@ -13,6 +13,7 @@ export class FirewallLog {
   ) {}
 
   readonly listener = (event: FirewallEvent): void => {
+    if (event.kind === 'proxy') return this.#log.warn(this.#disbelief(event.clientAddress));
     const line = this.#lineOf(event);
     if (line === undefined) return;
     const suppressed = this.sampler.take(`firewall ${event.kind}`);
@@ -20,7 +21,15 @@ export class FirewallLog {
     this.#log[event.kind === 'ban' ? 'warn' : 'log'](suppressed === 0 ? line : `${line}, suppressed=${suppressed}`);
   };
 
-  #lineOf(event: FirewallEvent): string | undefined {
+  #disbelief(peer: string): string {
+    const where = peer === '' ? 'a Unix domain socket' : this.show('address', peer);
+    return (
+      `A header of a proxy came from ${where}, which firewall.trustProxy does not name: it is not believed, and all clients ` +
+      'behind that address count as one. If it is your proxy, set firewall.trustProxy (the service: TRUST_PROXY)'
+    );
+  }
+
+  #lineOf(event: Exclude<FirewallEvent, { kind: 'proxy' }>): string | undefined {
     if (event.kind === 'ban') return this.#ban(event);
     if (event.enforced) return undefined;
     const address = this.show('address', event.clientAddress ?? '');
