@@ -82,14 +82,22 @@ export class WsSessions {
     private readonly monitor: WsMonitor,
   ) {}
 
-  /** The sessions that match and have not ended, oldest first. */
+  /**
+   * The sessions that match and have not ended, oldest first.
+   *
+   * @throws TypeError for a filter with an unknown member
+   */
   find(filter: SessionFilter = {}): WsSession[] {
     return [...this.#candidates(filter)]
       .filter((session) => session.isLive && matches(session, filter))
       .toSorted(bySequence);
   }
 
-  /** How many match and have not ended. */
+  /**
+   * How many match and have not ended.
+   *
+   * @throws TypeError for a filter with an unknown member
+   */
   count(filter: SessionFilter = {}): number {
     let count = 0;
     for (const session of this.#candidates(filter)) if (session.isLive && matches(session, filter)) count++;
@@ -99,7 +107,7 @@ export class WsSessions {
   /**
    * The sessions that match and have not ended, page by page. One that comes or goes meanwhile moves no other to another page.
    *
-   * @throws TypeError for a limit or a cursor that cannot be
+   * @throws TypeError for a limit or a cursor that cannot be, and for an unknown member
    */
   list({ limit = PAGE, cursor, ...filter }: SessionQuery = {}): SessionPage {
     if (!Number.isInteger(limit) || limit < 1 || limit > MAX_PAGE) throw new TypeError(`limit is 1 to ${MAX_PAGE}`);
@@ -150,7 +158,7 @@ export class WsSessions {
    * Pushes an event to every session that matches and may be written to: it is encoded once, and the same bytes go to all.
    *
    * @returns how many it was sent to
-   * @throws TypeError when `data` cannot be serialised; nothing has been sent then
+   * @throws TypeError when `data` cannot be serialised, and for a filter with an unknown member; nothing has been sent then
    */
   broadcast(event: string, data: unknown, filter: SessionFilter = {}): number {
     const text = encode(event, data);
@@ -166,7 +174,9 @@ export class WsSessions {
 
   /** Those that a filter can be about, as cheap as they are to be had. */
   #candidates(filter: SessionFilter): Iterable<WsSession> {
-    const { sessionId, subject } = filter;
+    const { sessionId, subject, clientAddress: _, ...unknown } = filter;
+    const [name] = Object.keys(unknown);
+    if (name !== undefined) throw new TypeError(`A filter has sessionId, subject and clientAddress, not ${name}`);
     for (const value of Object.values(filter)) if (value === undefined) return [];
     if (sessionId !== undefined) {
       const session = this.#sessions.get(sessionId);
