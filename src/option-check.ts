@@ -1,6 +1,7 @@
 import type { Type } from '@nestjs/common';
 import type { ClaimNames } from './authentication/claims.js';
 import { isRange } from './firewall/address-list.js';
+import { isOriginPattern } from './firewall/origins.js';
 
 /** Collects problems instead of throwing at the first. A getter returns its fallback where there was one. */
 export class OptionCheck {
@@ -149,21 +150,12 @@ export class OptionCheck {
       if (!isOriginPattern(origin)) {
         this.problem(
           at,
-          `must hold origins as "https://app.example.com" or "https://*.example.com", got ${show(origin)}`,
+          `must hold origins as "https://app.example.com", "https://*.example.com" or "capacitor://localhost", or "*" for every one, got ${show(origin)}`,
         );
       }
     }
     return value as string[];
   }
-}
-
-function isOriginPattern(value: unknown): boolean {
-  if (typeof value !== 'string') return false;
-  const wildcard = value.replace('://*.', '://wildcard.');
-  if (!URL.canParse(wildcard)) return false;
-  const { protocol, pathname, search, hash, username } = new URL(wildcard);
-  if (!['http:', 'https:'].includes(protocol) || !URL.canParse(value.replace('://*.', '://'))) return false;
-  return pathname === '/' && search + hash + username === '' && !wildcard.includes('*');
 }
 
 /** What stands where an object belongs, without its content: that may be a secret in the wrong place. */

@@ -143,8 +143,8 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
     {
       provide: WsFirewall,
       inject: [OPTIONS, WsClock, WsSessions, WsMonitor],
-      useFactory: ({ firewall, limits }: ResolvedOptions, clock: WsClock, sessions: WsSessions, monitor: WsMonitor) => {
-        const made = new WsFirewall(firewall, limits, () => clock.now());
+      useFactory: ({ auth, firewall, limits }: ResolvedOptions, clock: WsClock, sessions: WsSessions, monitor: WsMonitor) => {
+        const made = new WsFirewall(firewall, limits, auth, () => clock.now());
         const endSessions = (notice: BanNotice): void => endBanned(sessions, notice, clock.now());
         made.subscribe((event) => monitor.emit(event), endSessions);
         return made;

@@ -12,7 +12,7 @@ import { resolveKeyRing } from './data-protection/key-ring.js';
 import type { KeyRing } from './data-protection/key-ring.js';
 import { EMAIL_DEFAULTS, resolveEmailOptions } from './email/options.js';
 import type { EmailOptions, ResolvedEmailOptions } from './email/options.js';
-import { FIREWALL_DEFAULTS, resolveFirewall } from './firewall/options.js';
+import { checkOrigins, FIREWALL_DEFAULTS, resolveFirewall } from './firewall/options.js';
 import type { FirewallOptions, ResolvedFirewall } from './firewall/options.js';
 import { OBSERVED_DEFAULTS, resolveObserved } from './monitoring/options.js';
 import type { ObservedOptions, ResolvedObserved } from './monitoring/options.js';
@@ -257,7 +257,7 @@ export function resolveOptions(options: unknown, needsKeys = true): ResolvedOpti
 
   const resolved: Omit<ResolvedOptions, keyof ResolvedObserved> = {
     path: check.path(root.path, 'path', DEFAULTS.path),
-    auth: resolveAuth(check, root.auth, firewall.origins, needsKeys),
+    auth: resolveAuth(check, root.auth, firewall, needsKeys),
     firewall,
     limits: {
       maxMessageBytes: limit('maxMessageBytes', 1, 16_777_216),
@@ -317,7 +317,7 @@ export function resolveOptions(options: unknown, needsKeys = true): ResolvedOpti
 function resolveAuth(
   check: OptionCheck,
   value: unknown,
-  origins: readonly string[] | undefined,
+  firewall: ResolvedFirewall,
   needsKeys: boolean,
 ): ResolvedOptions['auth'] {
   const { jwt: _, ...defaults } = DEFAULTS.auth;
@@ -332,9 +332,10 @@ function resolveAuth(
   if (sources.includes('cookie')) {
     if (auth.cookie === undefined) check.problem(`${at}.cookie`, 'must name the cookie that holds the token');
     // A browser sends the cookie for any page that asks, so which pages may has to be known.
-    if (origins === undefined || origins.length === 0)
+    if (firewall.origins === undefined || firewall.origins.length === 0)
       check.problem('firewall.origins', 'must list the origins that may connect, since auth.sources has "cookie"');
   }
+  checkOrigins(check, firewall, sources);
   const needsTokens = needsKeys && sources.some((source) => source !== 'certificate');
   return {
     issuers: needsTokens || auth.jwt !== undefined ? resolveIssuers(check, auth.jwt, `${at}.jwt`) : [],

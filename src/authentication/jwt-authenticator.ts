@@ -2,13 +2,14 @@ import type { KeyObject } from 'node:crypto';
 import type { JwtService } from '@nestjs/jwt';
 import { GatewayError } from '../protocol/errors.js';
 import { isJsonObject } from '../protocol/message.js';
+import { contain } from '../base/contain.js';
 import { isThenable } from '../base/thenable.js';
 import { Authenticator } from './authenticator.js';
 import { namesIn } from './claims.js';
 import type { ClaimNames } from './claims.js';
 import { PublishedKeys } from './jwks.js';
 import { fits } from './jwt-options.js';
-import type { Algorithm, FixedKeys, ResolvedIssuer } from './jwt-options.js';
+import type { Algorithm, AllowedNames, FixedKeys, ResolvedIssuer } from './jwt-options.js';
 import { principalOf } from './principal.js';
 import type { Origin, Principal } from './principal.js';
 import { digestOf, invalid } from './token.js';
@@ -164,26 +165,30 @@ export class JwtAuthenticator extends Authenticator {
       throw invalid(OWN_WORDS.has(reason.name) ? reason.message : 'malformed');
     }
     const origin = { digest: digestOf(signedPartOf(token)), toleranceMs: clockToleranceSec * 1000 };
-    const principal = this.#principalOf(verified, origin);
+    const principal = this.#principalOf(verified, issuer, origin);
     if (token.length <= MAX_REMEMBERED_BYTES) this.#remember(digest, principal);
     return principal;
   }
 
   /** What jsonwebtoken leaves open. */
-  #principalOf({ header, payload }: { header?: unknown; payload?: unknown }, origin: Origin): Principal {
+  #principalOf(
+    { header, payload }: { header?: unknown; payload?: unknown },
+    issuer: Issuer,
+    origin: Origin,
+  ): Principal {
     if (isJsonObject(header) && 'crit' in header) throw invalid('critical header parameters are not understood'); // RFC 7515 §4.1.11
     if (!isJsonObject(payload)) throw invalid('payload is no object');
-    const { sub, exp, iat } = payload;
-    if (typeof sub !== 'string' || sub === '') throw invalid('sub is missing');
+    const { exp, iat } = payload;
+    const subject = subjectOf(payload, issuer);
     if (typeof exp !== 'number') throw invalid('exp is missing');
     if (!(exp <= LATEST_EXP)) throw invalid('exp is no time in seconds');
     const latestIssue = this.now() + origin.toleranceMs;
     if (iat !== undefined && (typeof iat !== 'number' || iat * 1000 > latestIssue))
       throw invalid('iat is in the future');
     const { claims } = this.#judges;
-    const roles = namesIn(payload, claims.roles);
-    const scopes = namesIn(payload, claims.scopes);
-    return principalOf({ subject: sub, roles, scopes, claims: payload, expiresAt: exp * 1000 }, origin);
+    const roles = allowed(namesIn(payload, claims.roles), issuer.roles);
+    const scopes = allowed(namesIn(payload, claims.scopes), issuer.scopes);
+    return principalOf({ subject, roles, scopes, claims: payload, expiresAt: exp * 1000 }, origin);
   }
 
   #remember(digest: string, principal: Principal): void {
@@ -215,6 +220,29 @@ function judgesOf(
     published: issuers.flatMap(({ keys }) => (keys instanceof PublishedKeys ? [keys] : [])),
     claims: { roles: claims.roles, scopes: claims.scopes },
   };
+}
+
+/** @throws GatewayError TOKEN_INVALID; TypeError when the application's function returns no name */
+function subjectOf(claims: Record<string, unknown>, { subject, subjectPrefix }: Issuer): string {
+  if (subject !== undefined) {
+    const name: unknown = subject(claims);
+    if (typeof name === 'string' && name !== '') return subjectPrefix + name;
+    contain(
+      () => name, // a promise that rejects later must not end the process
+      () => undefined,
+    );
+    throw new TypeError('A function of auth.jwt.subject must return a string that is not empty');
+  }
+  const { sub } = claims;
+  if (sub === undefined) throw invalid('sub is missing');
+  // RFC 7519 §4.1.2 wants a string; many sign the number that their database has, as Nest's documentation does.
+  if (Number.isSafeInteger(sub)) return subjectPrefix + String(sub);
+  if (typeof sub !== 'string' || sub === '') throw invalid('sub is neither a string nor a whole number that is exact');
+  return subjectPrefix + sub;
+}
+
+function allowed(names: readonly string[], allowedNames: AllowedNames): readonly string[] {
+  return allowedNames === 'all' ? names : names.filter((name) => allowedNames.includes(name));
 }
 
 function keyOf(

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { parseCookie } from 'cookie';
 import type { FirewallEvent } from '../monitoring/events.js';
 import { GatewayError } from '../protocol/errors.js';
 import { AddressList, isRange } from './address-list.js';
@@ -38,6 +39,13 @@ export interface EventLimit {
 /** The limits of messages that the firewall holds sessions to. */
 export interface FirewallLimits extends MessageLimits {
   readonly messagesPerSecondPerSubject: number;
+}
+
+/** Where tokens are looked for. */
+export interface BrowserCredentials {
+  readonly sources: readonly string[];
+  /** Name of the cookie that holds one. */
+  readonly cookie: string | undefined;
 }
 
 /** A ban that has been made. */
@@ -83,6 +91,7 @@ export class WsFirewall {
   constructor(
     private readonly options: ResolvedFirewall,
     private readonly limits: FirewallLimits,
+    private readonly credentials: BrowserCredentials,
     private readonly now: () => number,
   ) {
     this.#addresses = new PeerTable((key) => new AddressPeer(key, options, now()));
@@ -205,14 +214,19 @@ export class WsFirewall {
   /** @internal @throws GatewayError ORIGIN_FORBIDDEN */
   checkOrigin(client: Client, { headers }: IncomingMessage): void {
     if (this.#allowsOrigin(headers)) return;
-    this.#violated('origins', client, () => new GatewayError('ORIGIN_FORBIDDEN'));
+    this.#violated('origins', client, () => new GatewayError('ORIGIN_FORBIDDEN', { cause: encounterOf(headers) }));
   }
 
   #allowsOrigin({ origin, host, cookie }: IncomingMessage['headers']): boolean {
     const { origins, allowMissingOrigin, allowNullOrigin } = this.options;
-    if (origin === 'null' && allowNullOrigin) return true;
-    if (origin !== undefined) return isOriginAllowed(origin, host ?? '', origins);
-    return allowMissingOrigin === 'without-cookies' ? cookie === undefined : allowMissingOrigin;
+    if (origin === undefined) return allowMissingOrigin && !this.#hasTokenIn(cookie);
+    return (origin === 'null' && allowNullOrigin) || isOriginAllowed(origin, host ?? '', origins);
+  }
+
+  /** A browser sends the cookie for whichever page asks, so who asks has to be known (RFC 6455 §10.2). */
+  #hasTokenIn(header: string | undefined): boolean {
+    const { sources, cookie = '' } = this.credentials;
+    return header !== undefined && sources.includes('cookie') && parseCookie(header)[cookie] !== undefined;
   }
 
   /** @internal The connection counts from now on. */
@@ -372,6 +386,20 @@ function canonical(target: BanTarget): Target {
   const normal = typeof address === 'string' ? normalised(address.replace(/\/64$/, '')) : undefined;
   if (normal !== undefined && subject === undefined) return addressTarget(countedAs(normal));
   throw new TypeError('A target is { address } or { subject }');
+}
+
+/** Longest header that is quoted in the log, in characters. */
+const MAX_QUOTED = 120;
+
+/** For the log: which Origin met which Host. */
+function encounterOf({ origin, host }: IncomingMessage['headers']): string {
+  return `${origin === undefined ? 'no Origin' : `Origin ${quoted(origin)}`} met Host ${quoted(host ?? '')}`;
+}
+
+/** What a stranger wrote, in printable ASCII and cut. */
+function quoted(header: string): string {
+  const text = header.slice(0, MAX_QUOTED).replace(/[^!#-~]/g, '?');
+  return `"${text}${header.length > MAX_QUOTED ? '…' : ''}"`;
 }
 
 function banned(forMs: number): GatewayError {

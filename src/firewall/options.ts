@@ -7,17 +7,21 @@ export type FirewallRule = (typeof RULES)[number];
 
 export interface FirewallOptions {
   /**
-   * Origins that may connect, as `https://app.example.com` or `https://*.example.com` (any one or more labels).
-   * Unset: an Origin is refused unless it is the server's own host.
+   * Origins that may connect, as `https://app.example.com`, `https://*.example.com` (any one or more labels), or of apps and
+   * extensions `capacitor://localhost`, `chrome-extension://<id>`; `*` is every one. Unset: an Origin is refused unless it is the
+   * server's own host.
    */
   origins?: readonly string[];
-  /** True lets pages with the opaque Origin `null` connect: sandboxed frames, local files. @default false */
+  /**
+   * True lets pages with the opaque Origin `null` connect: sandboxed frames, local files. Any page can have that Origin, so not
+   * where a browser authenticates by itself, with a cookie or a certificate. @default false
+   */
   allowNullOrigin?: boolean;
   /**
-   * May a request without an Origin connect? Browsers always send one. `without-cookies` lets those in that send no cookie either.
-   * @default 'without-cookies'
+   * May a request without an Origin connect? Browsers always send one; services and apps send none. One with the cookie that is
+   * a source of tokens may not in any case. @default true
    */
-  allowMissingOrigin?: boolean | 'without-cookies';
+  allowMissingOrigin?: boolean;
   /** When not empty, the only addresses that may connect: addresses and CIDR ranges. @default [] */
   allow?: readonly string[];
   /** Addresses and CIDR ranges that may not connect, also when `allow` has them. @default [] */
@@ -57,7 +61,7 @@ export interface FirewallOptions {
 
 export const FIREWALL_DEFAULTS = Object.freeze({
   allowNullOrigin: false,
-  allowMissingOrigin: 'without-cookies',
+  allowMissingOrigin: true,
   allow: Object.freeze([] as string[]),
   deny: Object.freeze([] as string[]),
   exempt: Object.freeze([] as string[]),
@@ -75,7 +79,7 @@ export const FIREWALL_DEFAULTS = Object.freeze({
 export interface ResolvedFirewall {
   readonly origins: readonly string[] | undefined;
   readonly allowNullOrigin: boolean;
-  readonly allowMissingOrigin: boolean | 'without-cookies';
+  readonly allowMissingOrigin: boolean;
   readonly allow: readonly string[];
   readonly deny: readonly string[];
   readonly exempt: readonly string[];
@@ -103,16 +107,13 @@ export function resolveFirewall(check: OptionCheck, value: unknown): ResolvedFir
   const count = (
     name: Extract<keyof ResolvedFirewall, `max${string}` | `handshake${string}` | `failed${string}`>,
   ): number => check.count(given[name], `${at}.${name}`, 1, 10_000_000, FIREWALL_DEFAULTS[name]);
+  const flag = (name: 'allowNullOrigin' | 'allowMissingOrigin'): boolean =>
+    check.boolean(given[name], `${at}.${name}`, FIREWALL_DEFAULTS[name]);
   const ranges = (name: 'allow' | 'deny' | 'exempt'): readonly string[] => check.ranges(given[name], `${at}.${name}`);
   return {
     origins: check.origins(given.origins, `${at}.origins`),
-    allowNullOrigin: check.boolean(given.allowNullOrigin, `${at}.allowNullOrigin`, FIREWALL_DEFAULTS.allowNullOrigin),
-    allowMissingOrigin: check.oneOf(
-      given.allowMissingOrigin,
-      `${at}.allowMissingOrigin`,
-      [true, false, 'without-cookies'] as const,
-      FIREWALL_DEFAULTS.allowMissingOrigin,
-    ),
+    allowNullOrigin: flag('allowNullOrigin'),
+    allowMissingOrigin: flag('allowMissingOrigin'),
     allow: ranges('allow'),
     deny: ranges('deny'),
     exempt: ranges('exempt'),
@@ -135,6 +136,26 @@ export function resolveFirewall(check: OptionCheck, value: unknown): ResolvedFir
     },
     dryRun: resolveDryRun(check, given.dryRun, `${at}.dryRun`),
   };
+}
+
+/** Sources of tokens that a browser brings by itself, whichever page asks. */
+const BROUGHT_BY_BROWSERS = ['cookie', 'certificate'] as const;
+
+/** With a token that a browser brings by itself, the Origin alone says that it is not another page that acts as the user. */
+export function checkOrigins(
+  check: OptionCheck,
+  { origins, allowNullOrigin, dryRun }: ResolvedFirewall,
+  sources: readonly string[],
+): void {
+  const source = BROUGHT_BY_BROWSERS.find((name) => sources.includes(name));
+  if (source === undefined) return;
+  const why = `since auth.sources has "${source}", which a browser sends for any page`;
+  if (allowNullOrigin)
+    check.problem('firewall.allowNullOrigin', `must be false, ${why}: any page can have that Origin`);
+  if (dryRun.includes('origins')) {
+    check.problem('firewall.dryRun', `must not have "origins", as true has, ${why}: list the other rules`);
+  }
+  if (origins?.includes('*')) check.problem('firewall.origins', `must not have "*", ${why}: list your own`);
 }
 
 function resolveTrustProxy(check: OptionCheck, value: unknown, at: string): false | number | readonly string[] {

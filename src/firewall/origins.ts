@@ -1,29 +1,57 @@
+/** In a list of origins: every one, the opaque `null` included. */
+const ANY = '*';
+
+/** Schemes that URLs have and an Origin never does, and `file`, which has no host. */
+const NO_ORIGINS: ReadonlySet<string> = new Set(['ws:', 'wss:', 'ftp:', 'file:']);
+
 /**
  * Origins are compared after parsing (RFC 6454): as text, `https://app.example.com.evil.test` would share a prefix.
  *
  * @param host the Host of the request
- * @param allowed exact origins and `https://*.example.com`; undefined means the server's own host and nothing else
+ * @param allowed exact origins, `https://*.example.com` and `*`; undefined means the server's own host and nothing else
  */
 export function isOriginAllowed(origin: string, host: string, allowed: readonly string[] | undefined): boolean {
-  if (allowed === undefined && (origin === `https://${host}` || origin === `http://${host}`)) return true; // the usual case
+  if (allowed === undefined) return isOwn(origin, host);
+  if (allowed.includes(origin) || allowed.includes(ANY)) return true; // the usual case
   const url = parse(origin);
   if (url === undefined) return false; // "null", too: an opaque origin is nobody's
-  if (url.protocol !== 'http:' && url.protocol !== 'https:') return false;
-  if (allowed === undefined) return url.host === ownHost(url.protocol, host);
   return allowed.some((pattern) => matches(url, pattern));
 }
 
-/** The Host header with the default port of the origin's scheme taken off, as URL does for the origin. */
-function ownHost(protocol: string, host: string): string | undefined {
-  return parse(`${protocol}//${host}`)?.host;
+/** True for what `firewall.origins` can hold. */
+export function isOriginPattern(value: unknown): boolean {
+  if (typeof value !== 'string') return false;
+  if (value === ANY) return true;
+  const url = parse(value.replace(/^(https?:\/\/)\*\./i, '$1wildcard.'));
+  return url !== undefined && !url.host.includes('*');
 }
 
+function isOwn(origin: string, host: string): boolean {
+  if (origin === `https://${host}` || origin === `http://${host}`) return true; // the usual case
+  const url = parse(origin);
+  if (url === undefined || !isWeb(url)) return false;
+  // The Host header with the default port of the origin's scheme taken off, as URL does for the origin.
+  return url.host === parse(`${url.protocol}//${host}`)?.host;
+}
+
+/** An origin; undefined for text that has no scheme and host, or has more than these and a port. */
 function parse(text: string): URL | undefined {
-  return URL.canParse(text) ? new URL(text) : undefined;
+  if (!URL.canParse(text)) return undefined;
+  const url = new URL(text);
+  const { protocol, host, pathname, search, hash, username, password } = url;
+  const hasMore = (pathname !== '' && pathname !== '/') || search + hash + username + password !== '';
+  return host === '' || hasMore || NO_ORIGINS.has(protocol) ? undefined : url;
+}
+
+function isWeb({ protocol }: URL): boolean {
+  return protocol === 'https:' || protocol === 'http:';
 }
 
 function matches(url: URL, pattern: string): boolean {
-  if (!pattern.includes('://*.')) return url.origin === new URL(pattern).origin;
-  const base = new URL(pattern.replace('://*.', '://'));
-  return url.protocol === base.protocol && url.port === base.port && url.hostname.endsWith(`.${base.hostname}`);
+  const isWildcard = pattern.includes('://*.');
+  const base = parse(pattern.replace('://*.', '://'));
+  if (base === undefined || url.protocol !== base.protocol) return false;
+  if (isWildcard) return url.port === base.port && url.hostname.endsWith(`.${base.hostname}`);
+  // URL lowers the case of hosts for the web's own schemes only.
+  return url.host.toLowerCase() === base.host.toLowerCase();
 }

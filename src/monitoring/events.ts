@@ -86,6 +86,8 @@ export interface RevocationEvent {
   readonly sessionId?: string;
   readonly subject?: string;
   readonly tokenId?: string;
+  /** Whose token id it is. */
+  readonly issuer?: string;
   /** Epoch seconds. */
   readonly issuedBefore?: number;
   /** How many sessions were ended. */

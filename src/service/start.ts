@@ -6,7 +6,7 @@ import { JwtService } from '@nestjs/jwt';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { CorsOptions } from '@nestjs/common/interfaces/external/cors-options.interface.js';
 import type { Logger } from 'pino';
-import { SystemClock } from '../base/clock.js';
+import { SystemClock, WsClock } from '../base/clock.js';
 import { isOriginAllowed } from '../firewall/origins.js';
 import type { AuditSink } from '../monitoring/audit/audit-sink.js';
 import { WsGatewayReload } from '../reload/ws-gateway-reload.js';
@@ -18,6 +18,7 @@ import { exposureWarning, isBehindProxy, isPublic } from './exposure.js';
 import { createLog, PinoLogger, PinoSink } from './logging.js';
 import { ServiceReload } from './reload.js';
 import { ServiceModule } from './service.module.js';
+import { onStopSignals } from './stop-signals.js';
 import { tlsOptions } from './tls.js';
 
 /** Largest body of an HTTP request. */
@@ -95,7 +96,7 @@ async function createApp(
   return app;
 }
 
-/** SIGTERM and SIGINT drain; a second one does not wait. Returns what they do. */
+/** SIGTERM and SIGINT drain; a later one ends the process at once. Returns what they do. */
 function drainOnSignals(
   app: NestExpressApplication,
   { options }: WsGatewayReload,
@@ -106,23 +107,27 @@ function drainOnSignals(
     await app.close();
     await closeLogs();
   };
-  let stopping = false;
-  const onSignal = (signal: string): void => {
-    if (stopping) process.exit(1);
-    stopping = true;
-    const { drainMs } = options.shutdown;
-    pino.info({ signal, drainMs }, 'Draining');
-    // The drain keeps within its time by itself; this is for an HTTP request that never ends.
-    setTimeout(() => process.exit(0), drainMs).unref();
-    stop().then(
+  const exitAfter = (ending: Promise<void>): void =>
+    void ending.then(
       () => process.exit(0),
       (error: unknown) => {
         pino.fatal({ err: error }, 'The shutdown failed');
         process.exit(1);
       },
     );
-  };
-  process.on('SIGTERM', onSignal).on('SIGINT', onSignal);
+  onStopSignals(app.get(WsClock), {
+    begin(signal) {
+      const { drainMs } = options.shutdown;
+      pino.info({ signal, drainMs }, 'Draining; another signal ends the process at once');
+      // The drain keeps within its time by itself; this is for an HTTP request that never ends.
+      setTimeout(() => exitAfter(closeLogs()), drainMs).unref();
+      exitAfter(stop());
+    },
+    hurry(signal) {
+      pino.warn({ signal }, 'Ended before the drain was over');
+      process.exit(1);
+    },
+  });
   return stop;
 }
 

@@ -42,6 +42,12 @@ const refused = (
   from = '127.0.0.1',
   headers: Record<string, string> = {},
 ): ReturnType<typeof refusal> => refusal(`${url}/ws`, { localAddress: from, headers });
+/** `in`, or what the handshake was refused with. */
+const outcomeOf = (test: TestApp, headers: Record<string, string>): Promise<string> =>
+  refused(test, '127.0.0.1', headers).then(
+    ({ status, body }) => `${status} ${body.code}`,
+    (error: Error) => (error.message === 'The handshake was accepted' ? 'in' : Promise.reject(error)),
+  );
 const ask = async (client: Client, event = 'free', id: number | string = 1): Promise<unknown> => {
   const { data } = await client.ask({ event, id });
   return typeof data === 'object' && data !== null ? (data as { code: string }).code : data;
@@ -130,26 +136,59 @@ describe('connections', () => {
 });
 
 describe('an origin', () => {
+  const listed = { origins: ['https://app.example.com', 'capacitor://localhost', 'chrome-extension://abcdefgh'] };
   it.each([
-    [{}, { cookie: 'a=b' }, '403 ORIGIN_FORBIDDEN'],
     [{}, {}, 'in'],
+    [{}, { cookie: 'AWSALB=x; session_affinity=y' }, 'in'],
     [{ allowMissingOrigin: true }, { cookie: 'a=b' }, 'in'],
     [{ allowMissingOrigin: false }, {}, '403 ORIGIN_FORBIDDEN'],
     [{}, { origin: 'null' }, '403 ORIGIN_FORBIDDEN'],
     [{ allowNullOrigin: true }, { origin: 'null' }, 'in'],
     [{ origins: ['https://*.example.com'] }, { origin: 'https://a.example.com' }, 'in'],
     [{ origins: ['https://*.example.com'] }, { origin: 'https://example.com.evil.test' }, '403 ORIGIN_FORBIDDEN'],
+    [listed, { origin: 'capacitor://localhost' }, 'in'],
+    [listed, { origin: 'chrome-extension://abcdefgh' }, 'in'],
+    [listed, { origin: 'chrome-extension://hgfedcba' }, '403 ORIGIN_FORBIDDEN'],
+    [{ origins: ['*'] }, { origin: 'https://anybody.test' }, 'in'],
+    [{ origins: ['*'] }, { origin: 'null' }, 'in'],
   ] as [FirewallOptions, Record<string, string>, string][])(
     'with %j and %j: %s',
     async (firewall, headers, outcome) => {
       const test = await start(firewall);
-      const told = await refused(test, '127.0.0.1', headers).then(
-        ({ status, body }) => `${status} ${body.code}`,
-        () => 'in', // the handshake was accepted
-      );
-      expect(told).toBe(outcome);
+      expect(await outcomeOf(test, headers)).toBe(outcome);
     },
   );
+
+  it.each([
+    [{ cookie: 'AWSALB=x' }, 'in'],
+    [{ cookie: `AWSALB=x; sid=${token()}` }, '403 ORIGIN_FORBIDDEN'],
+    [{ cookie: `sid=${token()}`, authorization: `Bearer ${token()}` }, '403 ORIGIN_FORBIDDEN'],
+    [{ cookie: `sid=${token()}`, origin: 'https://app.example.com' }, 'in'],
+  ] as [Record<string, string>, string][])(
+    'where the cookie is a source, is needed beside that cookie and no other: %j, %s',
+    async (headers, outcome) => {
+      const test = await start(listed, {}, { sources: ['header', 'cookie', 'message'], cookie: 'sid' });
+      expect(await outcomeOf(test, headers)).toBe(outcome);
+    },
+  );
+
+  it('that is refused stands in the log with the Host that it met, short and in plain characters', async () => {
+    const test = await start();
+    const { port, log } = test;
+    await refused(test, '127.0.0.1', { origin: 'https://evil.test' });
+    expect(log.lines.at(-1)).toMatchObject({
+      code: 'ORIGIN_FORBIDDEN',
+      reason: `Origin "https://evil.test" met Host "127.0.0.1:${port}"`,
+    });
+    await refused(test, '127.0.0.1', { origin: `https://\x9b"${'x'.repeat(1_000)}.test` });
+    const { reason = '' } = log.lines.at(-1) ?? {};
+    expect(reason).toMatch(/^Origin "https:\/\/\?\?x{100,}…" met Host "/);
+    expect(reason.length).toBeLessThan(300);
+    await start({ allowMissingOrigin: false }).then(async (other) => {
+      await refused(other);
+      expect(other.log.lines.at(-1)?.reason).toBe(`no Origin met Host "127.0.0.1:${other.port}"`);
+    });
+  });
 });
 
 describe('the budget of messages', () => {
@@ -425,7 +464,7 @@ describe('a dry run', () => {
   });
 });
 
-it.each([
+it.each<[object, string]>([
   [{ trustProxy: true }, 'firewall.trustProxy must be'],
   [{ trustProxy: ['x'] }, 'firewall.trustProxy must be'],
   [{ trustProxy: -1 }, 'firewall.trustProxy must be'],
@@ -435,7 +474,39 @@ it.each([
   [{ ban: { forMs: [] } }, 'firewall.ban.forMs must be'],
   [{ ban: { violations: 0 } }, 'firewall.ban.violations must be'],
   [{ dryRun: ['nonsense'] }, 'firewall.dryRun must be'],
-  [{ allowMissingOrigin: 'maybe' }, 'firewall.allowMissingOrigin must be'],
+  [{ allowMissingOrigin: 'without-cookies' }, 'firewall.allowMissingOrigin must be true or false'],
 ])('the options %j stop the start', (firewall, problem) => {
   expect(() => resolveOptions({ auth: { jwt: { secret: SECRET } }, firewall })).toThrow(problem);
+});
+
+it.each([
+  'app.example.com',
+  'capacitor://',
+  'wss://a.test',
+  'file:///',
+  'app://*',
+  'app://a/b',
+  'https://*',
+  '*.a.test',
+])('the origin %j stops the start', (origin) => {
+  expect(() => resolveOptions({ auth: { jwt: { secret: SECRET } }, firewall: { origins: [origin] } })).toThrow(
+    'firewall.origins must hold',
+  );
+});
+
+describe('where a browser authenticates by itself, any page must not be the user', () => {
+  const origins = ['https://app.example.com'];
+  it.each([
+    [{ origins, allowNullOrigin: true }, 'firewall.allowNullOrigin must be false'],
+    [{ origins, dryRun: true }, 'firewall.dryRun must not have "origins"'],
+    [{ origins, dryRun: ['lists', 'origins'] }, 'firewall.dryRun must not have "origins"'],
+    [{ origins: ['*'] }, 'firewall.origins must not have "*"'],
+    [{ origins: [...origins, '*'] }, 'firewall.origins must not have "*"'],
+  ] as const)('%j stops the start', (firewall, problem) => {
+    const jwt = { secret: SECRET };
+    for (const auth of [{ sources: ['cookie'], cookie: 'sid' }, { sources: ['header', 'certificate'] }]) {
+      expect(() => resolveOptions({ auth: { jwt, ...auth }, firewall })).toThrow(problem);
+    }
+    expect(() => resolveOptions({ auth: { jwt }, firewall })).not.toThrow();
+  });
 });

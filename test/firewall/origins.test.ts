@@ -32,8 +32,35 @@ describe('isOriginAllowed', () => {
     'file://',
     'chrome-extension://abc',
     'https://ws.test',
+    'capacitor://localhost',
   ])('refuses %s', (origin) => {
     expect(isOriginAllowed(origin, 'ws.test', allowed)).toBe(false);
+  });
+
+  describe('of an app or an extension', () => {
+    const apps = ['capacitor://localhost', 'tauri://localhost', 'chrome-extension://abcdef', 'moz-extension://1-2-3'];
+
+    it.each([...apps, 'CAPACITOR://LocalHost'])('accepts %s', (origin) => {
+      expect(isOriginAllowed(origin, 'ws.test', apps)).toBe(true);
+    });
+
+    it.each([
+      'capacitor://localhost.evil.test',
+      'capacitor://localhost:1',
+      'ionic://localhost',
+      'http://localhost',
+      'chrome-extension://abcdefg',
+      'chrome-extension://',
+      'moz-extension://1-2-3/page.html',
+      'capacitor:localhost',
+    ])('refuses %s', (origin) => {
+      expect(isOriginAllowed(origin, 'ws.test', apps)).toBe(false);
+    });
+  });
+
+  it('with "*" in the list accepts whatever there is', () => {
+    for (const origin of ['https://anybody.test', 'null', 'capacitor://localhost', 'file://'])
+      expect(isOriginAllowed(origin, 'ws.test', ['*'])).toBe(true);
   });
 
   it('without a list accepts the server itself and nobody else', () => {
