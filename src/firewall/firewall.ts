@@ -7,7 +7,7 @@ import { AddressList, isRange } from './address-list.js';
 import { BanTable } from './bans.js';
 import type { Ban, BanTarget } from './bans.js';
 import type { MessageBudget, MessageLimits } from './budget.js';
-import { ClientAddresses, countedAs, normalised } from './client-address.js';
+import { addressOf, ClientAddresses, countedAs, normalised } from './client-address.js';
 import { MAX_BAN_MS } from './options.js';
 import type { FirewallRule, ResolvedFirewall } from './options.js';
 import { isOriginAllowed } from './origins.js';
@@ -81,6 +81,7 @@ export class WsFirewall {
   #lists: Readonly<Record<keyof AddressLists, AddressList>>;
   #connections = 0;
   #sweepAt = 0;
+  #hasWarnedOfProxy = false;
   #onEvent: (event: FirewallEvent) => void = () => undefined;
   #onBan: (notice: BanNotice) => void = () => undefined;
 
@@ -96,7 +97,7 @@ export class WsFirewall {
   ) {
     this.#addresses = new PeerTable((key) => new AddressPeer(key, options, now()));
     this.#subjects = new PeerTable((key) => new SubjectPeer(key, subjectBurst(limits), now()));
-    this.#clients = new ClientAddresses(options);
+    this.#clients = this.#makeClients();
     this.#lists = listsOf(options);
   }
 
@@ -151,7 +152,15 @@ export class WsFirewall {
 
   /** @internal Other proxies are trusted from now on. */
   applyProxies(): void {
-    this.#clients = new ClientAddresses(this.options);
+    this.#clients = this.#makeClients();
+  }
+
+  #makeClients(): ClientAddresses {
+    return new ClientAddresses(this.options, (clientAddress) => {
+      if (this.#hasWarnedOfProxy) return;
+      this.#hasWarnedOfProxy = true;
+      this.#onEvent({ kind: 'proxy', clientAddress });
+    });
   }
 
   /** @internal How many entries the firewall has in all its tables. */
@@ -174,6 +183,15 @@ export class WsFirewall {
   checkCapacity(): void {
     if (this.#connections < this.options.maxConnections) return;
     this.#enforce('connections', '', () => new GatewayError('OVERLOADED', { retryAfterMs: 5_000 }));
+  }
+
+  /** @internal The client's address, for logs and records: of one whose headers disagree, the peer's. */
+  addressOf(request: IncomingMessage): string {
+    try {
+      return this.#clients.of(request, request.socket);
+    } catch {
+      return addressOf(request.socket);
+    }
   }
 
   /** @internal @throws GatewayError BAD_UPGRADE when headers of proxies disagree */

@@ -14,6 +14,7 @@ export class FirewallLog {
   ) {}
 
   readonly listener = (event: FirewallEvent): void => {
+    if (event.kind === 'proxy') return this.#log.warn(visible(this.#disbelief(event.clientAddress)));
     const text = this.#lineOf(event);
     if (text === undefined) return;
     const line = visible(text); // a subject is whatever its token says, and a reason what an administrator wrote
@@ -22,7 +23,15 @@ export class FirewallLog {
     this.#log[event.kind === 'ban' ? 'warn' : 'log'](suppressed === 0 ? line : `${line}, suppressed=${suppressed}`);
   };
 
-  #lineOf(event: FirewallEvent): string | undefined {
+  #disbelief(peer: string): string {
+    const where = peer === '' ? 'a Unix domain socket' : this.show('address', peer);
+    return (
+      `A header of a proxy came from ${where}, which firewall.trustProxy does not name: it is not believed, and all clients ` +
+      'behind that address count as one. If it is your proxy, set firewall.trustProxy (the service: TRUST_PROXY)'
+    );
+  }
+
+  #lineOf(event: Exclude<FirewallEvent, { kind: 'proxy' }>): string | undefined {
     if (event.kind === 'ban') return this.#ban(event);
     if (event.enforced) return undefined;
     const address = this.show('address', event.clientAddress ?? '');

@@ -76,7 +76,7 @@ export function monitoringProviders(options: symbol, source: symbol): Provider[]
         const monitor = new WsMonitor();
         const sampler = new Sampler(clock);
         monitor.subscribe(new FailureLog(sink, show, sampler).listener);
-        monitor.on(['ban', 'budget', 'admission'], new FirewallLog(show, sampler).listener);
+        monitor.on(['ban', 'budget', 'admission', 'proxy'], new FirewallLog(show, sampler).listener);
         return monitor;
       },
     },

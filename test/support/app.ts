@@ -89,6 +89,8 @@ export interface TestAppOptions extends Pick<ModuleMetadata, 'providers' | 'impo
   fastify?: boolean;
   /** Options of the HTTPS server. @default those of a server of this machine in the runs over TLS */
   https?: object;
+  /** Path of a Unix domain socket to listen on, instead of a port. */
+  socketPath?: string;
   before?: (app: INestApplication) => void;
 }
 
@@ -131,8 +133,12 @@ export async function startApp(setup: TestAppOptions = {}): Promise<TestApp> {
     ? module.createNestApplication(new FastifyAdapter((https && { https }) as object), { logger: false }) // because its types want one or the other
     : module.createNestApplication({ logger: false, ...(https !== undefined && { httpsOptions: https }) });
   setup.before?.(app);
-  await app.listen(0, '127.0.0.1');
   running.set(app, clock);
+  if (setup.socketPath !== undefined) {
+    await app.listen(setup.socketPath);
+    return { app, clock, log, port: 0, url: `ws+unix:${setup.socketPath}:` };
+  }
+  await app.listen(0, '127.0.0.1');
   const { port } = app.getHttpServer().address() as AddressInfo;
   return { app, clock, log, port, url: `${https === undefined ? 'ws' : 'wss'}://127.0.0.1:${port}` };
 }
