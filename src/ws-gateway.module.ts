@@ -80,19 +80,19 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
     {
       provide: WsTickets,
       inject: [OPTIONS, WsClock],
-      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new WsTickets(auth, clock),
+      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new WsTickets(auth, () => clock.now()),
     },
     {
       provide: Deadlines,
       inject: [OPTIONS, WsClock],
-      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new Deadlines(auth, () => clock.monotonic()),
+      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new Deadlines(auth, () => clock.now()),
     },
     {
       provide: JwtAuthenticator,
       inject: [OPTIONS, WsClock],
       // A service of our own: one that the application configured for its HTTP routes has other keys and defaults.
       useFactory: ({ auth }: ResolvedOptions, clock: WsClock) =>
-        new JwtAuthenticator(auth.issuers, auth.claims, clock, new JwtService({})),
+        new JwtAuthenticator(auth.issuers, auth.claims, () => clock.now(), new JwtService({})),
     },
     {
       provide: Authentication,
@@ -143,14 +143,9 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
     {
       provide: WsFirewall,
       inject: [OPTIONS, WsClock, WsSessions, WsMonitor],
-      useFactory: (
-        { auth, firewall, limits }: ResolvedOptions,
-        clock: WsClock,
-        sessions: WsSessions,
-        monitor: WsMonitor,
-      ) => {
-        const made = new WsFirewall(firewall, limits, auth, clock);
-        const endSessions = (notice: BanNotice): void => endBanned(sessions, notice);
+      useFactory: ({ auth, firewall, limits }: ResolvedOptions, clock: WsClock, sessions: WsSessions, monitor: WsMonitor) => {
+        const made = new WsFirewall(firewall, limits, auth, () => clock.now());
+        const endSessions = (notice: BanNotice): void => endBanned(sessions, notice, clock.now());
         made.subscribe((event) => monitor.emit(event), endSessions);
         return made;
       },
@@ -175,7 +170,7 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
         tracing: Tracing | undefined,
       ): ConnectionContext => {
         const { revalidate, revalidateEveryMs } = options.auth;
-        const revalidation = new Revalidation(revalidate, revalidateEveryMs, () => clock.monotonic());
+        const revalidation = new Revalidation(revalidate, revalidateEveryMs, () => clock.now());
         const pending = new PendingRequests();
         const traffic = new Traffic(options.monitoring.metrics);
         const shared = { options, clock, monitor, sessions, authentication, deadlines, firewall };

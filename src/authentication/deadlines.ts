@@ -14,7 +14,7 @@ export class Deadlines {
 
   /**
    * @param options read anew for each answer
-   * @param now in monotonic milliseconds
+   * @param now in epoch milliseconds
    */
   constructor(
     private readonly options: { readonly timeoutMs: number },

@@ -44,9 +44,8 @@ export class Endpoint {
 
   add(server: GatewayServer): void {
     this.#servers.set(server.pathname, server);
-    server.on('wsClientError', (error: Error, socket: Duplex, request: IncomingMessage) => {
-      const clientAddress = this.context.firewall.addressOf(request);
-      this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: error.message }), clientAddress);
+    server.on('wsClientError', (error: Error, socket: Duplex) => {
+      this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: error.message }));
     });
   }
 
@@ -70,13 +69,10 @@ export class Endpoint {
     // Node takes its own listener off with the upgrade, and an error without a listener ends the process.
     socket.on('error', destroyThis);
     // Its answer would be written into our frames. Nobody pipelines an upgrade behind a request but to see this happen.
-    const clientAddress = this.context.firewall.addressOf(request); // now, since a destroyed socket has none
-    if (owesResponse(socket)) {
-      return this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: 'Pipelined' }), clientAddress);
-    }
+    if (owesResponse(socket)) return this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: 'Pipelined' }));
     if (server === undefined && !isWebSocket(request)) return serveAsPlainHttp(this.http, request, socket, head);
     const trace = this.context.tracing?.upgrade(server?.pathname ?? '', request.headers.traceparent);
-    const refused = (error: unknown): void => this.#refuse(socket, error, clientAddress, trace);
+    const refused = (error: unknown): void => this.#refuse(socket, error, trace);
     try {
       if (server === undefined) throw new GatewayError('NOT_FOUND', { message: 'No gateway at this path' });
       const waiting = upgrade({ server, request, socket, head, lingering: this.lingering, trace });
@@ -91,14 +87,15 @@ export class Endpoint {
     if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && !owesResponse(socket)) {
       return void socket.end(REQUEST_TIMEOUT, () => socket.destroy());
     }
-    this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: 'Not an HTTP request' }), addressOf(socket));
+    this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: 'Not an HTTP request' }));
   };
 
   #refuseRequest(response: ServerResponse, error: GatewayError): void {
-    refuseRequest(response, error, this.context.monitor, this.context.firewall.addressOf(response.req));
+    refuseRequest(response, error, this.context.monitor, addressOf(response.req.socket));
   }
 
-  #refuse(socket: Duplex, error: unknown, clientAddress: string, trace?: UpgradeTrace): void {
+  #refuse(socket: Duplex, error: unknown, trace?: UpgradeTrace): void {
+    const clientAddress = addressOf(socket); // a destroyed socket has none
     if (owesResponse(socket)) socket.destroy(); // our answer would be written into the one that is under way
     const failure = refuse(socket, error, this.context.monitor, this.lingering, clientAddress);
     trace?.refused(failure);

@@ -35,10 +35,10 @@ export class Monitoring implements OnApplicationBootstrap, OnApplicationShutdown
     private readonly audit: AuditLog | undefined,
     private readonly unsubscribeAudit: () => void,
     health: WsHealth,
-    sinks: readonly (AuditSink | FailureSink | undefined)[],
+    sink: AuditSink | undefined,
   ) {
     health.add(() => (this.#started ? undefined : 'starting'));
-    for (const sink of sinks) health.addWarning(() => sink?.problem);
+    health.addWarning(() => sink?.problem);
   }
 
   onApplicationBootstrap(): void {
@@ -76,7 +76,7 @@ export function monitoringProviders(options: symbol, source: symbol): Provider[]
         const monitor = new WsMonitor();
         const sampler = new Sampler(clock);
         monitor.subscribe(new FailureLog(sink, show, sampler).listener);
-        monitor.on(['ban', 'budget', 'admission', 'proxy'], new FirewallLog(show, sampler).listener);
+        monitor.on(['ban', 'budget', 'admission'], new FirewallLog(show, sampler).listener);
         return monitor;
       },
     },
@@ -107,7 +107,6 @@ export function monitoringProviders(options: symbol, source: symbol): Provider[]
         PRIVACY,
         WsClock,
         { token: AuditSink, optional: true },
-        { token: FailureSink, optional: true },
       ],
       useFactory: (
         modules: ModulesContainer,
@@ -117,11 +116,10 @@ export function monitoringProviders(options: symbol, source: symbol): Provider[]
         show: Privacy,
         clock: WsClock,
         sink: AuditSink | undefined,
-        failures: FailureSink | undefined,
       ) => {
         const audit = sink === undefined ? undefined : new AuditLog(sink, show, clock);
         const unsubscribe = audit === undefined ? () => undefined : monitor.on(AUDITED_KINDS, audit.listener);
-        return new Monitoring(modules, monitor, metrics, audit, unsubscribe, health, [sink, failures]);
+        return new Monitoring(modules, monitor, metrics, audit, unsubscribe, health, sink);
       },
     },
   ];

@@ -14,46 +14,42 @@ import { SECRET } from './tokens.js';
 /** True in the runs over TLS: what `npm test` runs as `wss`. */
 export const OVER_TLS = process.env.TEST_TLS === '1';
 
-/**
- * A clock that stands still until it is moved. Its two times have nothing to do with each other, so that a duration that takes
- * one of each is off by decades.
- */
+/** A clock that stands still until it is moved. */
 export class ManualClock extends WsClock {
-  #timeOfDay = Date.now();
-  #monotonic = 1_000;
+  #now = Date.now();
+  /** How far the time of day has been set from where it would be. */
+  #setBy = 0;
   readonly #tasks = new Map<() => void, { ms: number; next: number }>();
 
   now(): number {
-    return this.#timeOfDay;
+    return this.#now + this.#setBy;
   }
 
   monotonic(): number {
-    return this.#monotonic;
+    return this.#now;
   }
 
   /** Sets the time of day, forward or back; no time passes. */
   set(ms: number): void {
-    this.#timeOfDay += ms;
+    this.#setBy += ms;
   }
 
   every(ms: number, task: () => void): () => void {
-    this.#tasks.set(task, { ms, next: this.#monotonic + ms });
+    this.#tasks.set(task, { ms, next: this.#now + ms });
     return () => this.#tasks.delete(task);
   }
 
   /** Moves without running anything, as between two sweeps. */
   jump(ms: number): void {
-    this.#timeOfDay += ms;
-    this.#monotonic += ms;
+    this.#now += ms;
   }
 
   advance(ms: number): void {
-    const end = this.#monotonic + ms;
-    while (this.#monotonic < end) {
-      const next = Math.min(end, ...[...this.#tasks.values()].map((timer) => timer.next));
-      this.jump(Math.max(0, next - this.#monotonic));
+    const end = this.#now + ms;
+    while (this.#now < end) {
+      this.#now = Math.min(end, ...[...this.#tasks.values()].map(({ next }) => next));
       for (const [task, timer] of this.#tasks) {
-        if (timer.next > this.#monotonic) continue;
+        if (timer.next > this.#now) continue;
         timer.next += timer.ms;
         task();
       }
@@ -93,8 +89,6 @@ export interface TestAppOptions extends Pick<ModuleMetadata, 'providers' | 'impo
   fastify?: boolean;
   /** Options of the HTTPS server. @default those of a server of this machine in the runs over TLS */
   https?: object;
-  /** Path of a Unix domain socket to listen on, instead of a port. */
-  socketPath?: string;
   before?: (app: INestApplication) => void;
 }
 
@@ -137,12 +131,8 @@ export async function startApp(setup: TestAppOptions = {}): Promise<TestApp> {
     ? module.createNestApplication(new FastifyAdapter((https && { https }) as object), { logger: false }) // because its types want one or the other
     : module.createNestApplication({ logger: false, ...(https !== undefined && { httpsOptions: https }) });
   setup.before?.(app);
-  running.set(app, clock);
-  if (setup.socketPath !== undefined) {
-    await app.listen(setup.socketPath);
-    return { app, clock, log, port: 0, url: `ws+unix:${setup.socketPath}:` };
-  }
   await app.listen(0, '127.0.0.1');
+  running.set(app, clock);
   const { port } = app.getHttpServer().address() as AddressInfo;
   return { app, clock, log, port, url: `${https === undefined ? 'ws' : 'wss'}://127.0.0.1:${port}` };
 }
