@@ -2,7 +2,6 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Authentication } from '../authentication/authentication.js';
 import { bearerOf } from '../authentication/credentials.js';
 import type { Principal } from '../authentication/principal.js';
-import { addressOf } from '../firewall/client-address.js';
 import type { Client, WsFirewall } from '../firewall/firewall.js';
 import type { WsMonitor } from '../monitoring/events.js';
 import { GatewayError } from '../protocol/errors.js';
@@ -105,7 +104,7 @@ export class Doorkeeper {
   /** The address that a request came from, also of one that was not let in. */
   addressOf(request: HttpRequest): string {
     const raw = rawOf(request);
-    return this.#visitors.get(raw)?.client.address ?? addressOf(raw.socket);
+    return this.#visitors.get(raw)?.client.address ?? this.firewall.addressOf(raw);
   }
 
   /** Answers a request that was refused or has failed, with `{"code","message"}`, and tells of it once. */

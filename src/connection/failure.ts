@@ -40,7 +40,7 @@ export function fail(session: WsSession, thrown: unknown, request: Answerable | 
   }
   if (wasLive && failure.fatal) return endWith(session, failure, { request });
   if (wasLive && (failure.code === 'BAD_FRAME' || failure.code === 'UNKNOWN_EVENT')) {
-    if (!session.takeBadFrame(session.server.context.clock.now())) {
+    if (!session.takeBadFrame(session.server.context.clock.monotonic())) {
       return end(session, new GatewayError('BAD_FRAME'), { request });
     }
   }
@@ -135,6 +135,14 @@ export function reportClosedByPeer(session: WsSession, closeCode: number): void 
 /** Something of the application's threw when nobody waited for it: there is nobody to tell but the log. */
 export function reportStray(session: WsSession, thrown: unknown, event: string): void {
   report(session, 'request', describe(thrown), 'error', { request: { id: undefined, event } });
+}
+
+/** A bad credential that counts as absent: the peer is told nothing, and goes on without it. */
+export function reportSetAside(thrown: unknown, source: string, monitor: WsMonitor, clientAddress: string): void {
+  const failure = describe(thrown);
+  const because = failure.reason === undefined ? '' : `: ${failure.reason}`;
+  const reason = `the ${source} counts as absent${because}`;
+  monitor.emit({ kind: 'request', ...logged(failure), reason, level: 'info', clientAddress });
 }
 
 /** Refuses an upgrade: an HTTP answer with a JSON body, and one event. */
@@ -263,7 +271,8 @@ function report(
 ): void {
   const { context } = session.server;
   const { closeCode, request } = details;
-  const durationMs = kind === 'connection' ? context.clock.now() - session.connectedAt : request?.durationMs;
+  const lifeMs = (): number => Math.round(context.clock.monotonic() - session.openedAt);
+  const durationMs = kind === 'connection' ? lifeMs() : request?.durationMs;
   context.monitor.emit({
     kind,
     ...logged(failure),

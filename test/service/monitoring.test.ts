@@ -95,7 +95,8 @@ describe('the audit', () => {
       ['revoked', undefined, 'ada', undefined, undefined],
       ['revoked', 'SESSION_REVOKED', 'ada', undefined, undefined],
       ['admin', undefined, 'ada', 'operator', 'sessions.revoke'],
-      ['denied', 'FORBIDDEN', undefined, 'mallory', 'ws-gateway:admin'],
+      ['refused', 'SESSION_REVOKED', undefined, undefined, undefined],
+      ['denied', 'FORBIDDEN', 'mallory', undefined, undefined],
       ['admin', undefined, 'eve', 'operator', 'sessions.list'],
       ['ended', 'SHUTTING_DOWN', 'eve', undefined, undefined],
       ['stopped', undefined, undefined, undefined, undefined],
@@ -104,6 +105,30 @@ describe('the audit', () => {
     expect(await verify.exited).toBe(0);
     const head = /head: (\w{64})/.exec(verify.output())?.[1] ?? 'none';
     expect(service.output()).toContain(`"auditHead":"${head}"`);
+  });
+
+  it('has the address of the client, not of the proxy that is trusted', async () => {
+    const path = auditPath();
+    const service = await startService({ ...environment, TRUST_PROXY: '127.0.0.1', AUDIT_LOG_FILE: path });
+    const behind = { 'x-forwarded-for': '203.0.113.9' };
+    await refusal(service.url, { headers: behind, origin: 'https://elsewhere.example' });
+    await refusal(service.url.replace('/ws', '/nowhere'), { headers: behind });
+    await (
+      await Client.connect(service.url, { headers: behind, token: 'bad' })
+    ).closed;
+    for (const bearer of [operator, token({ sub: 'mallory' })]) {
+      const headers = { ...behind, authorization: `Bearer ${bearer}` };
+      await fetch(`${service.http}/admin/sessions`, { headers });
+    }
+    await stop(service);
+    const seen = recordsOf(path).filter(({ type }) => type !== 'started' && type !== 'stopped');
+    expect(seen.map(({ type, clientAddress }) => [type, clientAddress])).toEqual([
+      ['refused', '203.0.113.9'],
+      ['refused', '203.0.113.9'],
+      ['refused', '203.0.113.9'],
+      ['admin', '203.0.113.9'],
+      ['denied', '203.0.113.9'],
+    ]);
   });
 
   it('stops the start with one line when its file is in use', async () => {
@@ -242,6 +267,7 @@ describe('/readyz', () => {
     await deaf.ask({ event: 'ping' });
     deaf.socket.pause(); // holds the drain open
     service.process.kill('SIGTERM');
+    await expect.poll(service.output).toContain('Draining');
     await refusal(service.url);
     const answer = await get(service, '/readyz');
     expect(answer.status).toBe(503);
