@@ -1,5 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import type { JwtService } from '@nestjs/jwt';
+import type { WsClock } from '../base/clock.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isJsonObject } from '../protocol/message.js';
 import { contain } from '../base/contain.js';
@@ -52,11 +53,11 @@ export class JwtAuthenticator extends Authenticator {
   readonly #verified = new Map<string, Principal>();
   #judges: Judges;
 
-  /** @param now in epoch milliseconds */
+  /** @param clock the time of day for what tokens say, and monotonic for the age of published keys */
   constructor(
     issuers: readonly ResolvedIssuer[],
     claims: ClaimOptions,
-    private readonly now: () => number,
+    private readonly clock: Pick<WsClock, 'now' | 'monotonic'>,
     private readonly jwt: JwtService,
   ) {
     super();
@@ -90,7 +91,11 @@ export class JwtAuthenticator extends Authenticator {
   }
 
   #publishedKeys(uri: URL): PublishedKeys {
-    return new PublishedKeys(uri, this.now, () => this.#verified.clear());
+    return new PublishedKeys(
+      uri,
+      () => this.clock.monotonic(),
+      () => this.#verified.clear(),
+    );
   }
 
   /** An issuer whose keys have never been there: its tokens cannot be told from forged ones. */
@@ -108,9 +113,8 @@ export class JwtAuthenticator extends Authenticator {
   override authenticate(token: string): Principal | Promise<Principal> {
     const digest = digestOf(token);
     const known = this.#verified.get(digest);
-    const now = this.now();
-    if (known !== undefined && known.expiresAt > now) {
-      for (const keys of this.#judges.published) keys.refresh(now);
+    if (known !== undefined && known.expiresAt > this.clock.now()) {
+      for (const keys of this.#judges.published) keys.refresh();
       return known;
     }
     return withoutStacks(() => {
@@ -146,14 +150,13 @@ export class JwtAuthenticator extends Authenticator {
   #verify(token: string, digest: string, issuer: Issuer, key: KeyObject | undefined): Principal {
     if (key === undefined) throw invalid('no key has this kid');
     const { algorithms, audience, clockToleranceSec } = issuer;
-    const now = this.now();
     let verified: { header?: unknown; payload?: unknown };
     try {
       verified = this.jwt.verify(token, {
         secret: key as unknown as string, // because the option is a string in its types, and a KeyObject costs a thirtieth
         algorithms: [...algorithms],
         clockTolerance: clockToleranceSec,
-        clockTimestamp: Math.floor(now / 1000),
+        clockTimestamp: Math.floor(this.clock.now() / 1000),
         complete: true,
         ...(issuer.issuer !== undefined && { issuer: issuer.issuer as [string, ...string[]] }), // because the options refuse an empty list
         ...(audience !== undefined && { audience: audience as [string, ...string[]] }),
@@ -182,7 +185,7 @@ export class JwtAuthenticator extends Authenticator {
     const subject = subjectOf(payload, issuer);
     if (typeof exp !== 'number') throw invalid('exp is missing');
     if (!(exp <= LATEST_EXP)) throw invalid('exp is no time in seconds');
-    const latestIssue = this.now() + origin.toleranceMs;
+    const latestIssue = this.clock.now() + origin.toleranceMs;
     if (iat !== undefined && (typeof iat !== 'number' || iat * 1000 > latestIssue))
       throw invalid('iat is in the future');
     const { claims } = this.#judges;

@@ -82,13 +82,13 @@ export class Revocations {
   }
 
   /** Forgets what has expired. */
-  sweep(now: number): void {
+  sweep(now: number, timeOfDay: number): void {
     if (now < this.#sweepAt) return;
     this.#sweepAt = now + SWEEP_MS;
-    for (const [key, until] of this.#tokens) if (now >= until) this.#tokens.delete(key);
-    for (const [key, until] of this.#tokenIds) if (now >= until) this.#tokenIds.delete(key);
-    for (const [key, { until }] of this.#subjects) if (now >= until) this.#subjects.delete(key);
-    if (now >= this.#everyone.until) this.#everyone = { issuedBefore: -Infinity, until: -Infinity };
+    for (const [key, until] of this.#tokens) if (timeOfDay >= until) this.#tokens.delete(key);
+    for (const [key, until] of this.#tokenIds) if (timeOfDay >= until) this.#tokenIds.delete(key);
+    for (const [key, { until }] of this.#subjects) if (timeOfDay >= until) this.#subjects.delete(key);
+    if (timeOfDay >= this.#everyone.until) this.#everyone = { issuedBefore: -Infinity, until: -Infinity };
   }
 
   #keptUntil(now: number): number {

@@ -19,6 +19,7 @@ export class PendingRequest {
     readonly id: MessageId | undefined,
     /** True for a token without an envelope: there is no request to answer with an exception. */
     readonly bare: boolean,
+    /** In monotonic milliseconds. */
     readonly startedAt: number,
     /** See {@link beginning}. */
     readonly measuredFrom: number,

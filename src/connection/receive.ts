@@ -108,7 +108,7 @@ function follow(
   trace: MessageTrace | undefined,
 ): void {
   const { clock, pending } = session.server.context;
-  const request = new PendingRequest(session, route, message.id, bare, clock.now(), measuredFrom, trace);
+  const request = new PendingRequest(session, route, message.id, bare, clock.monotonic(), measuredFrom, trace);
   pending.add(request);
   session.began(request);
   if (isObservable(result)) return stream(request, result);
@@ -185,7 +185,7 @@ function begin(request: PendingRequest): void {
 export function failPending(request: PendingRequest, error: unknown): void {
   if (request.settled) return;
   const { session } = request;
-  const durationMs = session.server.context.clock.now() - request.startedAt;
+  const durationMs = Math.round(session.server.context.clock.monotonic() - request.startedAt);
   const answerable = { id: request.id, event: request.route.event, durationMs, trace: request.trace };
   settle(request, () => fail(session, error, request.bare ? undefined : answerable));
 }

@@ -74,11 +74,11 @@ export class WsSessions {
   /** @internal True from the first word of a shutdown: no upgrade is accepted any more. */
   refusesNew = false;
 
-  /** @param now in epoch milliseconds */
+  /** @param timeOfDay in epoch milliseconds */
   constructor(
     private readonly limits: SessionLimits,
     private readonly revocations: Revocations,
-    private readonly now: () => number,
+    private readonly timeOfDay: () => number,
     private readonly monitor: WsMonitor,
   ) {}
 
@@ -134,7 +134,7 @@ export class WsSessions {
    */
   revoke(filter: RevocationFilter): number {
     const { sessionId, subject, tokenId } = filter;
-    const now = this.now();
+    const now = this.timeOfDay();
     checkRevocation(filter, now);
     const issuedBefore = filter.issuedBefore ?? (subject === undefined ? undefined : Math.floor(now / 1000) + 1);
     // Member by member: here one that is undefined is one that is left out.
@@ -251,10 +251,10 @@ export class WsSessions {
   }
 
   /** @internal */
-  sweep(now: number): void {
+  sweep(now: number, timeOfDay: number): void {
     for (const session of this.#opening) if (session.sweepOpening(now)) this.#opening.delete(session);
     for (const session of this.#sessions.values()) {
-      session.sweep(now);
+      session.sweep(now, timeOfDay);
     }
   }
 
