@@ -262,9 +262,14 @@ export class WsFirewall {
     this.#addresses.release(peer, this.clock.monotonic());
   }
 
-  /** @internal @throws GatewayError BANNED */
-  checkSubject(client: Client, subject: string): void {
-    if (client.isExempt) return;
+  /**
+   * @internal
+   *
+   * @param isFirst false where the same question is asked again, of which a dry run does not tell twice
+   * @throws GatewayError BANNED
+   */
+  checkSubject(client: Client, subject: string, isFirst = true): void {
+    if (client.isExempt || (!isFirst && this.options.dryRun.includes('bans'))) return;
     const leftMs = this.#bans.leftMs(subjectKey(subject), this.clock.monotonic());
     if (leftMs > 0) this.#enforce('bans', client.address, () => banned(leftMs));
   }

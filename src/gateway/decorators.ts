@@ -67,7 +67,7 @@ export const RateLimit = ({ limit, perMs, cost = 1 }: RateLimitOptions): CustomD
   return SetMetadata(RATE_LIMIT_METADATA, { limit, perMs, cost });
 };
 
-/** Asks before an upgrade at the gateway's path, with the request: classes, which may have dependencies, or objects. */
+/** Asks before an upgrade at the gateway's path, and when a session there signs in: classes, which may have dependencies, or objects. */
 export const UseConnectionGuard = (
   ...guards: [Type<ConnectionGuard> | ConnectionGuard, ...(Type<ConnectionGuard> | ConnectionGuard)[]]
 ): ClassDecorator => adding(CONNECTION_GUARDS_METADATA, guards);
