@@ -13,6 +13,8 @@ export interface Peer {
 /** An address, or the /64 of one. */
 export class AddressPeer implements Peer {
   users = 0;
+  /** Bytes of its messages that wait for their turn or their handler. */
+  handling = 0;
   idleSince: number;
   readonly violations = new LeakyCounter();
   readonly handshakes: TokenBucket;
