@@ -72,7 +72,7 @@ export type { CertificateOptions, CertificateSubject } from './authentication/ce
 export type { ClaimNames } from './authentication/claims.js';
 export type { TokenSource } from './authentication/credentials.js';
 export { JwtAuthenticator } from './authentication/jwt-authenticator.js';
-export type { Algorithm, JwtIssuerOptions, JwtOptions } from './authentication/jwt-options.js';
+export type { Algorithm, AllowedNames, JwtIssuerOptions, JwtOptions, SubjectOf } from './authentication/jwt-options.js';
 export type { Principal, PrincipalInit } from './authentication/principal.js';
 export { WsTickets } from './authentication/tickets.js';
 export type { Ticket, TicketBinding } from './authentication/tickets.js';

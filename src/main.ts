@@ -71,9 +71,9 @@ function version(): string {
 /** One message for whoever started it: a mistake of theirs without a stack, anything else with one. */
 function explain(error: unknown): string {
   const { name, code, message, stack } = error as NodeJS.ErrnoException;
-  const optional = /'(@nestjs\/platform-express|pino|pino-pretty|rotating-file-stream)'/;
+  const optional = /'(@nestjs\/platform-express|pino|pino-pretty)'/;
   if (code === 'ERR_MODULE_NOT_FOUND' && optional.test(message)) {
-    return `${message}\nThe service needs what the module alone does not: npm install @nestjs/platform-express pino pino-pretty rotating-file-stream`;
+    return `${message}\nThe service needs what the module alone does not: npm install @nestjs/platform-express pino pino-pretty`;
   }
   if (code?.startsWith('ERR_PARSE_ARGS') || error instanceof UsageError) return `${message}\n\n${HELP}`;
   return name === 'ConfigurationError' ? message : (stack ?? message);

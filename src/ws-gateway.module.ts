@@ -91,19 +91,19 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
     {
       provide: WsTickets,
       inject: [OPTIONS, WsClock],
-      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new WsTickets(auth, () => clock.now()),
+      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new WsTickets(auth, clock),
     },
     {
       provide: Deadlines,
       inject: [OPTIONS, WsClock],
-      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new Deadlines(auth, () => clock.now()),
+      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new Deadlines(auth, () => clock.monotonic()),
     },
     {
       provide: JwtAuthenticator,
       inject: [OPTIONS, WsClock],
       // A service of our own: one that the application configured for its HTTP routes has other keys and defaults.
       useFactory: ({ auth }: ResolvedOptions, clock: WsClock) =>
-        new JwtAuthenticator(auth.issuers, auth.claims, () => clock.now(), new JwtService({})),
+        new JwtAuthenticator(auth.issuers, auth.claims, clock, new JwtService({})),
     },
     {
       provide: Authentication,
@@ -160,8 +160,8 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
         sessions: WsSessions,
         monitor: WsMonitor,
       ) => {
-        const made = new WsFirewall(firewall, limits, auth, () => clock.now());
-        const endSessions = (notice: BanNotice): void => endBanned(sessions, notice, clock.now());
+        const made = new WsFirewall(firewall, limits, auth, clock);
+        const endSessions = (notice: BanNotice): void => endBanned(sessions, notice);
         made.subscribe((event) => monitor.emit(event), endSessions);
         return made;
       },
@@ -198,7 +198,7 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
         tracing: Tracing | undefined,
       ): ConnectionContext => {
         const { revalidate, revalidateEveryMs } = options.auth;
-        const revalidation = new Revalidation(revalidate, revalidateEveryMs, () => clock.now());
+        const revalidation = new Revalidation(revalidate, revalidateEveryMs, () => clock.monotonic());
         const pending = new PendingRequests();
         const traffic = new Traffic(options.monitoring.metrics);
         const shared = { options, clock, monitor, sessions, authentication, deadlines, firewall };

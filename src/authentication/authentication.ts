@@ -29,7 +29,7 @@ export class Authentication {
     private readonly tickets: WsTickets,
     private readonly revocations: Revocations,
     private readonly deadlines: Deadlines,
-    private readonly now: () => number,
+    private readonly timeOfDay: () => number,
     private readonly monitor: WsMonitor,
   ) {
     this.#authenticator = jwt;
@@ -110,7 +110,7 @@ export class Authentication {
       roles: namesIn(claims, where.roles),
       scopes: namesIn(claims, where.scopes),
     });
-    return principalOfCertificate(request, certificate.subject, namesOf, this.now());
+    return principalOfCertificate(request, certificate.subject, namesOf, this.timeOfDay());
   }
 
   #redeem(ticket: string, { request }: AuthenticationContext, clientAddress: string): Principal {

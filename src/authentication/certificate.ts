@@ -46,21 +46,22 @@ export function certificateOf({ socket }: IncomingMessage): PeerCertificate | un
  * the subject as lists (`certificate.OU`).
  *
  * @param namesOf the roles and scopes that claims have
- * @param now in epoch milliseconds
+ * @param timeOfDay in epoch milliseconds
  * @throws GatewayError TOKEN_INVALID, TOKEN_EXPIRED
  */
 export function principalOfCertificate(
   request: IncomingMessage | undefined,
   kind: CertificateSubject,
   namesOf: (claims: Record<string, unknown>) => Pick<Principal, 'roles' | 'scopes'>,
-  now: number,
+  timeOfDay: number,
 ): Principal {
   const certificate = request && certificateOf(request);
   if (certificate === undefined) throw invalid('there is no certificate');
   const { authorized, authorizationError } = (request as IncomingMessage).socket as TLSSocket; // because certificateOf() has looked
   const expiresAt = Date.parse(certificate.valid_to);
   // A connection, or a resumed session of TLS, may be older than the end of the certificate.
-  if (now >= expiresAt || String(authorizationError) === 'CERT_HAS_EXPIRED') throw new GatewayError('TOKEN_EXPIRED');
+  if (timeOfDay >= expiresAt || String(authorizationError) === 'CERT_HAS_EXPIRED')
+    throw new GatewayError('TOKEN_EXPIRED');
   if (!authorized) throw invalid(`the certificate is not verified: ${String(authorizationError)}`);
   const names = Object.entries(certificate.subject).map(([name, value]: [string, unknown]) => [name, listOf(value)]);
   const { issuer, serialNumber: jti } = certificate;

@@ -14,7 +14,7 @@ export class Deadlines {
 
   /**
    * @param options read anew for each answer
-   * @param now in epoch milliseconds
+   * @param now in monotonic milliseconds
    */
   constructor(
     private readonly options: { readonly timeoutMs: number },

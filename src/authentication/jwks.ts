@@ -2,6 +2,7 @@ import { createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { Logger } from '@nestjs/common';
 import type { JwksClient } from 'jwks-rsa';
+import { TokenBucket } from '../base/token-bucket.js';
 import { GatewayError } from '../protocol/errors.js';
 import { fits, weaknessOf } from './jwt-options.js';
 import type { Algorithm } from './jwt-options.js';
@@ -33,14 +34,13 @@ export class PublishedKeys {
   #client: JwksClient | undefined;
   #keys: readonly PublishedKey[] = [];
   #fetching: Promise<void> | undefined;
+  readonly #fetches: TokenBucket;
   #freshUntil = -Infinity;
-  #tokens = FETCHES_PER_MINUTE;
-  #tokensAt = -Infinity;
   #isFailing = false;
   #complainAt = -Infinity;
 
   /**
-   * @param now in epoch milliseconds
+   * @param now in monotonic milliseconds
    * @param onChange called when a key has come or gone
    */
   constructor(
@@ -48,6 +48,7 @@ export class PublishedKeys {
     private readonly now: () => number,
     private readonly onChange: () => void,
   ) {
+    this.#fetches = new TokenBucket(FETCHES_PER_MINUTE, now());
     this.#name = `${uri.origin}${uri.pathname}`; // what else a URL may hold is not for a log
   }
 
@@ -75,18 +76,17 @@ export class PublishedKeys {
    */
   find(kid: string | undefined, algorithm: Algorithm): KeyObject | undefined | Promise<KeyObject | undefined> {
     const known = this.#lookUp(kid, algorithm);
-    const now = this.now();
     if (known !== undefined) {
-      this.refresh(now);
+      this.refresh();
       return known;
     }
-    if (this.#fetching === undefined && !this.#mayFetch(now)) return this.#missing();
+    if (this.#fetching === undefined && !this.#mayFetch()) return this.#missing();
     return (this.#fetching ?? this.#fetch()).then(() => this.#lookUp(kid, algorithm) ?? this.#missing());
   }
 
   /** Fetches keys that are too old, in the background: also where a token is remembered, and no key is looked for. */
-  refresh(now: number): void {
-    if (now >= this.#freshUntil && this.#mayFetch(now)) void this.#fetch();
+  refresh(): void {
+    if (this.now() >= this.#freshUntil && this.#mayFetch()) void this.#fetch();
   }
 
   #lookUp(kid: string | undefined, algorithm: Algorithm): KeyObject | undefined {
@@ -109,13 +109,9 @@ export class PublishedKeys {
     }
   }
 
-  #mayFetch(now: number): boolean {
-    const refilled = this.#tokens + ((now - this.#tokensAt) * FETCHES_PER_MINUTE) / 60_000;
-    this.#tokens = Math.min(FETCHES_PER_MINUTE, refilled);
-    this.#tokensAt = now;
-    if (this.#fetching !== undefined || this.#tokens < 1) return false;
-    this.#tokens--;
-    return true;
+  #mayFetch(): boolean {
+    if (this.#fetching !== undefined) return false;
+    return this.#fetches.take(1, FETCHES_PER_MINUTE / 60, FETCHES_PER_MINUTE, this.now()) === 0;
   }
 
   /** One fetch at a time, for all who wait. Never rejects. */

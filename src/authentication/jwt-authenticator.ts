@@ -1,14 +1,16 @@
 import type { KeyObject } from 'node:crypto';
 import type { JwtService } from '@nestjs/jwt';
+import type { WsClock } from '../base/clock.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isJsonObject } from '../protocol/message.js';
+import { contain } from '../base/contain.js';
 import { isThenable } from '../base/thenable.js';
 import { Authenticator } from './authenticator.js';
 import { namesIn } from './claims.js';
 import type { ClaimNames } from './claims.js';
 import { PublishedKeys } from './jwks.js';
 import { fits } from './jwt-options.js';
-import type { Algorithm, FixedKeys, ResolvedIssuer } from './jwt-options.js';
+import type { Algorithm, AllowedNames, FixedKeys, ResolvedIssuer } from './jwt-options.js';
 import { principalOf } from './principal.js';
 import type { Origin, Principal } from './principal.js';
 import { digestOf, invalid } from './token.js';
@@ -51,11 +53,11 @@ export class JwtAuthenticator extends Authenticator {
   readonly #verified = new Map<string, Principal>();
   #judges: Judges;
 
-  /** @param now in epoch milliseconds */
+  /** @param clock the time of day for what tokens say, and monotonic for the age of published keys */
   constructor(
     issuers: readonly ResolvedIssuer[],
     claims: ClaimOptions,
-    private readonly now: () => number,
+    private readonly clock: Pick<WsClock, 'now' | 'monotonic'>,
     private readonly jwt: JwtService,
   ) {
     super();
@@ -89,7 +91,11 @@ export class JwtAuthenticator extends Authenticator {
   }
 
   #publishedKeys(uri: URL): PublishedKeys {
-    return new PublishedKeys(uri, this.now, () => this.#verified.clear());
+    return new PublishedKeys(
+      uri,
+      () => this.clock.monotonic(),
+      () => this.#verified.clear(),
+    );
   }
 
   /** An issuer whose keys have never been there: its tokens cannot be told from forged ones. */
@@ -107,9 +113,8 @@ export class JwtAuthenticator extends Authenticator {
   override authenticate(token: string): Principal | Promise<Principal> {
     const digest = digestOf(token);
     const known = this.#verified.get(digest);
-    const now = this.now();
-    if (known !== undefined && known.expiresAt > now) {
-      for (const keys of this.#judges.published) keys.refresh(now);
+    if (known !== undefined && known.expiresAt > this.clock.now()) {
+      for (const keys of this.#judges.published) keys.refresh();
       return known;
     }
     return withoutStacks(() => {
@@ -145,14 +150,13 @@ export class JwtAuthenticator extends Authenticator {
   #verify(token: string, digest: string, issuer: Issuer, key: KeyObject | undefined): Principal {
     if (key === undefined) throw invalid('no key has this kid');
     const { algorithms, audience, clockToleranceSec } = issuer;
-    const now = this.now();
     let verified: { header?: unknown; payload?: unknown };
     try {
       verified = this.jwt.verify(token, {
         secret: key as unknown as string, // because the option is a string in its types, and a KeyObject costs a thirtieth
         algorithms: [...algorithms],
         clockTolerance: clockToleranceSec,
-        clockTimestamp: Math.floor(now / 1000),
+        clockTimestamp: Math.floor(this.clock.now() / 1000),
         complete: true,
         ...(issuer.issuer !== undefined && { issuer: issuer.issuer as [string, ...string[]] }), // because the options refuse an empty list
         ...(audience !== undefined && { audience: audience as [string, ...string[]] }),
@@ -164,26 +168,30 @@ export class JwtAuthenticator extends Authenticator {
       throw invalid(OWN_WORDS.has(reason.name) ? reason.message : 'malformed');
     }
     const origin = { digest: digestOf(signedPartOf(token)), toleranceMs: clockToleranceSec * 1000 };
-    const principal = this.#principalOf(verified, origin);
+    const principal = this.#principalOf(verified, issuer, origin);
     if (token.length <= MAX_REMEMBERED_BYTES) this.#remember(digest, principal);
     return principal;
   }
 
   /** What jsonwebtoken leaves open. */
-  #principalOf({ header, payload }: { header?: unknown; payload?: unknown }, origin: Origin): Principal {
+  #principalOf(
+    { header, payload }: { header?: unknown; payload?: unknown },
+    issuer: Issuer,
+    origin: Origin,
+  ): Principal {
     if (isJsonObject(header) && 'crit' in header) throw invalid('critical header parameters are not understood'); // RFC 7515 §4.1.11
     if (!isJsonObject(payload)) throw invalid('payload is no object');
-    const { sub, exp, iat } = payload;
-    if (typeof sub !== 'string' || sub === '') throw invalid('sub is missing');
+    const { exp, iat } = payload;
+    const subject = subjectOf(payload, issuer);
     if (typeof exp !== 'number') throw invalid('exp is missing');
     if (!(exp <= LATEST_EXP)) throw invalid('exp is no time in seconds');
-    const latestIssue = this.now() + origin.toleranceMs;
+    const latestIssue = this.clock.now() + origin.toleranceMs;
     if (iat !== undefined && (typeof iat !== 'number' || iat * 1000 > latestIssue))
       throw invalid('iat is in the future');
     const { claims } = this.#judges;
-    const roles = namesIn(payload, claims.roles);
-    const scopes = namesIn(payload, claims.scopes);
-    return principalOf({ subject: sub, roles, scopes, claims: payload, expiresAt: exp * 1000 }, origin);
+    const roles = allowed(namesIn(payload, claims.roles), issuer.roles);
+    const scopes = allowed(namesIn(payload, claims.scopes), issuer.scopes);
+    return principalOf({ subject, roles, scopes, claims: payload, expiresAt: exp * 1000 }, origin);
   }
 
   #remember(digest: string, principal: Principal): void {
@@ -215,6 +223,29 @@ function judgesOf(
     published: issuers.flatMap(({ keys }) => (keys instanceof PublishedKeys ? [keys] : [])),
     claims: { roles: claims.roles, scopes: claims.scopes },
   };
+}
+
+/** @throws GatewayError TOKEN_INVALID; TypeError when the application's function returns no name */
+function subjectOf(claims: Record<string, unknown>, { subject, subjectPrefix }: Issuer): string {
+  if (subject !== undefined) {
+    const name: unknown = subject(claims);
+    if (typeof name === 'string' && name !== '') return subjectPrefix + name;
+    contain(
+      () => name, // a promise that rejects later must not end the process
+      () => undefined,
+    );
+    throw new TypeError('A function of auth.jwt.subject must return a string that is not empty');
+  }
+  const { sub } = claims;
+  if (sub === undefined) throw invalid('sub is missing');
+  // RFC 7519 §4.1.2 wants a string; many sign the number that their database has, as Nest's documentation does.
+  if (Number.isSafeInteger(sub)) return subjectPrefix + String(sub);
+  if (typeof sub !== 'string' || sub === '') throw invalid('sub is neither a string nor a whole number that is exact');
+  return subjectPrefix + sub;
+}
+
+function allowed(names: readonly string[], allowedNames: AllowedNames): readonly string[] {
+  return allowedNames === 'all' ? names : names.filter((name) => allowedNames.includes(name));
 }
 
 function keyOf(

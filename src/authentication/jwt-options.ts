@@ -44,12 +44,30 @@ export interface JwtIssuerOptions {
   audience?: string | readonly string[];
   /** Tolerance for `exp`, `nbf` and `iat` at authentication, in seconds, 0 to 300. @default 5 */
   clockToleranceSec?: number;
+  /**
+   * Roles that tokens of this issuer may have; a role that is not listed is left out. @default 'all' for the first issuer, none
+   * for each further one
+   */
+  roles?: AllowedNames;
+  /** Scopes that tokens of this issuer may have, as `roles`. */
+  scopes?: AllowedNames;
+  /** The subject that a token's claims stand for: a string, not empty. @default `sub` */
+  subject?: SubjectOf;
+  /** Stands before each subject of this issuer, so that its `ada` is another than the first issuer's. 1 to 128 characters. */
+  subjectPrefix?: string;
 }
+
+/** Which roles, or scopes, an issuer may give. */
+export type AllowedNames = 'all' | readonly string[];
+
+/** The subject that verified claims stand for. */
+export type SubjectOf = (claims: Readonly<Record<string, unknown>>) => string;
 
 export interface JwtOptions extends JwtIssuerOptions {
   /**
    * More issuers, each with an `issuer` of its own; `audience` and `clockToleranceSec` are those above where it has none.
-   * A token is judged by the issuer that its `iss` names, and by no other.
+   * A token is judged by the issuer that its `iss` names, and by no other. The first issuer is the one above, or the first of
+   * these where there is no key above: a further one gives only the `roles` and `scopes` that it is allowed.
    */
   issuers?: readonly (JwtIssuerOptions & { issuer: string | readonly string[] })[];
 }
@@ -72,6 +90,11 @@ export interface ResolvedIssuer {
   readonly issuer: readonly string[] | undefined;
   readonly audience: readonly string[] | undefined;
   readonly clockToleranceSec: number;
+  readonly roles: AllowedNames;
+  readonly scopes: AllowedNames;
+  /** Undefined: `sub`. */
+  readonly subject: SubjectOf | undefined;
+  readonly subjectPrefix: string;
 }
 
 const ISSUER_OPTIONS = [
@@ -84,12 +107,19 @@ const ISSUER_OPTIONS = [
   'issuer',
   'audience',
   'clockToleranceSec',
+  'roles',
+  'scopes',
+  'subject',
+  'subjectPrefix',
 ] as const;
+
+/** What says nothing where the issuer has no key. */
+const NEED_A_KEY = ['algorithms', 'issuer', 'roles', 'scopes', 'subject', 'subjectPrefix'] as const;
 
 /** @returns the issuers; the complaints are in `check` */
 export function resolveIssuers(check: OptionCheck, value: unknown, at: string): readonly ResolvedIssuer[] {
   const jwt = check.object(value, at, [...ISSUER_OPTIONS, 'issuers']);
-  const own = readIssuer(check, jwt, at, { audience: undefined, ...JWT_DEFAULTS });
+  const own = readIssuer(check, jwt, at, { audience: undefined, ...JWT_DEFAULTS }, true);
   if (jwt.issuers === undefined) {
     if (own.keys === undefined) check.problem(at, 'needs a secret or a publicKey, a jwksUri, or issuers with keys');
     return [own].filter(hasKeys);
@@ -98,14 +128,14 @@ export function resolveIssuers(check: OptionCheck, value: unknown, at: string): 
     check.problem(`${at}.issuers`, 'must be a list of one or more issuers');
     return [];
   }
-  if (own.keys === undefined && (jwt.algorithms ?? jwt.issuer) !== undefined) {
-    check.problem(at, 'has algorithms or an issuer, and no key beside the issuers to go with them');
+  if (own.keys === undefined && NEED_A_KEY.some((name) => jwt[name] !== undefined)) {
+    check.problem(at, `has ${NEED_A_KEY.join(', ')}, and no key beside the issuers to go with them`);
   }
   const others = jwt.issuers.map((item: unknown, index) => {
     const place = `${at}.issuers[${index}]`;
     const given = check.object(item, place, ISSUER_OPTIONS);
     if (given.issuer === undefined) check.problem(`${place}.issuer`, 'is needed: it says which tokens are meant');
-    const issuer = readIssuer(check, given, place, own);
+    const issuer = readIssuer(check, given, place, own, own.keys === undefined && index === 0);
     if (issuer.keys === undefined) check.problem(place, 'needs a secret, a publicKey or a jwksUri');
     return issuer;
   });
@@ -126,6 +156,7 @@ function readIssuer(
   given: Record<string, unknown>,
   at: string,
   inherited: Pick<ResolvedIssuer, 'audience' | 'clockToleranceSec'>,
+  isFirst: boolean,
 ): Omit<ResolvedIssuer, 'keys'> & { keys: Keys | undefined } {
   const { clockToleranceSec } = inherited;
   const algorithms = check.list(given.algorithms, `${at}.algorithms`, ALGORITHMS);
@@ -136,7 +167,20 @@ function readIssuer(
     issuer: check.names(given.issuer, `${at}.issuer`),
     audience: check.names(given.audience, `${at}.audience`) ?? inherited.audience,
     clockToleranceSec: check.integer(given.clockToleranceSec, `${at}.clockToleranceSec`, 0, 300, clockToleranceSec),
+    roles: readAllowed(check, given.roles, `${at}.roles`, isFirst),
+    scopes: readAllowed(check, given.scopes, `${at}.scopes`, isFirst),
+    subject: check.callable(given.subject, `${at}.subject`) as SubjectOf | undefined, // because what it returns is checked each time
+    subjectPrefix: check.text(given.subjectPrefix, `${at}.subjectPrefix`, 1, 128) ?? '',
   };
+}
+
+/** Only the first issuer is trusted to say by itself who is an administrator. */
+function readAllowed(check: OptionCheck, value: unknown, at: string, isFirst: boolean): AllowedNames {
+  if (value === undefined) return isFirst ? 'all' : [];
+  if (value === 'all') return 'all';
+  if (Array.isArray(value) && value.every((name) => typeof name === 'string' && name !== '')) return value as string[];
+  check.problem(at, 'must be "all" or a list of names');
+  return [];
 }
 
 /** Keys are of one kind for each issuer, so that none is ever taken for one of another kind. */

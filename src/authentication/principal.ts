@@ -58,6 +58,12 @@ export function principalOf(init: PrincipalInit, origin: Origin): Principal {
   return Object.freeze(Object.defineProperty(principal, ORIGIN, { value: Object.freeze(origin) }));
 }
 
+/** The `jti`, and as with `sub` a whole number is its decimal string. */
+export function tokenIdOf({ claims: { jti } }: Principal): string | undefined {
+  if (Number.isSafeInteger(jti)) return String(jti);
+  return typeof jti === 'string' ? jti : undefined;
+}
+
 function isNames(value: unknown): value is readonly string[] {
   return Array.isArray(value) && value.every((name) => typeof name === 'string');
 }

@@ -1,5 +1,5 @@
 import { GatewayError } from '../protocol/errors.js';
-import { originOf } from './principal.js';
+import { originOf, tokenIdOf } from './principal.js';
 import type { Principal } from './principal.js';
 
 /** Revocations held at once: an operator's acts, so this is far off. */
@@ -34,9 +34,11 @@ export class Revocations {
     this.#tokens.set(digest, Math.max(until, this.#tokens.get(digest) ?? 0));
   }
 
-  addTokenId(tokenId: string, now: number): void {
-    if (!this.#tokenIds.has(tokenId)) this.#checkRoom();
-    this.#tokenIds.set(tokenId, this.#keptUntil(now));
+  /** @param issuer the `iss` that gave the id; undefined for the id whoever gave it */
+  addTokenId(tokenId: string, now: number, issuer?: string): void {
+    const key = keyOf(tokenId, issuer);
+    if (!this.#tokenIds.has(key)) this.#checkRoom();
+    this.#tokenIds.set(key, this.#keptUntil(now));
   }
 
   /** @param issuedBefore in epoch seconds, as `iat` */
@@ -54,17 +56,13 @@ export class Revocations {
 
   /** Is a principal that has just been verified to be refused? Remembers how long such tokens live. */
   isRevoked(principal: Principal): boolean {
-    const { subject, claims, expiresAt } = principal;
+    const { subject, expiresAt } = principal;
     const { digest = '', toleranceMs } = originOf(principal);
     const until = expiresAt + toleranceMs;
     if (until > this.#latestExpiry) this.#latestExpiry = until;
     if (this.size === 0) return false;
     if (this.#tokens.has(digest)) return true;
-    const byId = typeof claims.jti === 'string' ? this.#tokenIds.get(claims.jti) : undefined;
-    if (byId !== undefined) {
-      if (until > byId) this.#tokenIds.set(claims.jti as string, until); // because it was a string above
-      return true;
-    }
+    if (this.#isRevokedById(principal, until)) return true;
     const everyone = this.#everyone;
     const bySubject = this.#subjects.get(subject);
     const found = [everyone, bySubject].find((entry) => entry && isIssuedBefore(principal, entry.issuedBefore));
@@ -72,14 +70,25 @@ export class Revocations {
     return found !== undefined;
   }
 
+  #isRevokedById(principal: Principal, until: number): boolean {
+    const tokenId = this.#tokenIds.size === 0 ? undefined : tokenIdOf(principal);
+    if (tokenId === undefined) return false;
+    const { iss } = principal.claims;
+    const keys = [keyOf(tokenId), ...(typeof iss === 'string' ? [keyOf(tokenId, iss)] : [])];
+    const key = keys.find((candidate) => this.#tokenIds.has(candidate));
+    if (key === undefined) return false;
+    if (until > (this.#tokenIds.get(key) ?? 0)) this.#tokenIds.set(key, until); // it lasts longer than was thought
+    return true;
+  }
+
   /** Forgets what has expired. */
-  sweep(now: number): void {
+  sweep(now: number, timeOfDay: number): void {
     if (now < this.#sweepAt) return;
     this.#sweepAt = now + SWEEP_MS;
-    for (const [key, until] of this.#tokens) if (now >= until) this.#tokens.delete(key);
-    for (const [key, until] of this.#tokenIds) if (now >= until) this.#tokenIds.delete(key);
-    for (const [key, { until }] of this.#subjects) if (now >= until) this.#subjects.delete(key);
-    if (now >= this.#everyone.until) this.#everyone = { issuedBefore: -Infinity, until: -Infinity };
+    for (const [key, until] of this.#tokens) if (timeOfDay >= until) this.#tokens.delete(key);
+    for (const [key, until] of this.#tokenIds) if (timeOfDay >= until) this.#tokenIds.delete(key);
+    for (const [key, { until }] of this.#subjects) if (timeOfDay >= until) this.#subjects.delete(key);
+    if (timeOfDay >= this.#everyone.until) this.#everyone = { issuedBefore: -Infinity, until: -Infinity };
   }
 
   #keptUntil(now: number): number {
@@ -90,6 +99,11 @@ export class Revocations {
   #checkRoom(): void {
     if (this.size >= MAX_ENTRIES) throw new GatewayError('OVERLOADED', { message: 'The list of revocations is full' });
   }
+}
+
+/** Issuers choose ids as they like, so two may have chosen the same; JSON keeps the parts apart. */
+function keyOf(tokenId: string, issuer?: string): string {
+  return JSON.stringify([tokenId, issuer]);
 }
 
 /** A token that does not say when it was issued may be as old as any. */

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import type { WsClock } from '../base/clock.js';
 import { GatewayError } from '../protocol/errors.js';
 import { originOf, principalOf } from './principal.js';
 import type { Principal } from './principal.js';
@@ -31,7 +32,8 @@ interface Entry {
   readonly clientAddress: string | undefined;
   readonly origin: string | undefined;
   readonly principal: Principal;
-  readonly expiresAt: number;
+  /** In monotonic milliseconds. */
+  readonly until: number;
 }
 
 /**
@@ -45,11 +47,11 @@ export class WsTickets {
 
   /**
    * @param options how long a ticket is good for, in milliseconds; read anew for each
-   * @param now in epoch milliseconds
+   * @param clock monotonic for the ticket, and the time of day for the principal
    */
   constructor(
     private readonly options: { readonly tickets: { readonly ttlMs: number } },
-    private readonly now: () => number,
+    private readonly clock: Pick<WsClock, 'now' | 'monotonic'>,
   ) {}
 
   /** How many tickets are open. */
@@ -68,19 +70,21 @@ export class WsTickets {
     const whole = principalOf(principal, originOf(principal));
     const { subject } = whole;
     const { ttlMs } = this.options.tickets;
-    if (this.now() >= whole.expiresAt) throw new GatewayError('TOKEN_EXPIRED');
+    const timeOfDay = this.clock.now();
+    if (timeOfDay >= whole.expiresAt) throw new GatewayError('TOKEN_EXPIRED');
     if (this.#entries.size >= MAX_TICKETS) throw new GatewayError('OVERLOADED', { retryAfterMs: ttlMs });
     const open = this.#bySubject.get(subject);
     if (open !== undefined && open.size >= MAX_PER_SUBJECT) this.#take(open.values().next().value ?? '');
     const ticket = randomBytes(TICKET_BYTES).toString('base64url');
     const digest = digestOf(ticket);
-    const expiresAt = Math.min(this.now() + ttlMs, whole.expiresAt);
+    const leftMs = Math.min(ttlMs, whole.expiresAt - timeOfDay);
+    const until = this.clock.monotonic() + leftMs;
     // Member by member: a binding that comes from a request must not bring a principal with it.
-    this.#entries.set(digest, { principal: whole, expiresAt, clientAddress, origin });
+    this.#entries.set(digest, { principal: whole, until, clientAddress, origin });
     const mine = this.#bySubject.get(subject);
     if (mine === undefined) this.#bySubject.set(subject, new Set([digest]));
     else mine.add(digest);
-    return { ticket, expiresAt };
+    return { ticket, expiresAt: timeOfDay + leftMs };
   }
 
   /**
@@ -91,7 +95,8 @@ export class WsTickets {
   redeem(ticket: string, { clientAddress, origin }: TicketBinding): Principal {
     const entry = this.#take(digestOf(ticket));
     if (entry === undefined) throw invalid('the ticket is not known, or was used');
-    if (this.now() >= entry.expiresAt) throw invalid('the ticket has expired');
+    const isOver = this.clock.monotonic() >= entry.until || this.clock.now() >= entry.principal.expiresAt;
+    if (isOver) throw invalid('the ticket has expired');
     if ((entry.clientAddress ?? clientAddress) !== clientAddress) throw invalid('the ticket is of another address');
     if ((entry.origin ?? origin) !== origin) throw invalid('the ticket is of another origin');
     return entry.principal;
@@ -99,8 +104,8 @@ export class WsTickets {
 
   /** @internal Forgets what has expired. */
   sweep(now: number): void {
-    for (const [digest, { expiresAt }] of this.#entries) {
-      if (now < expiresAt) return;
+    for (const [digest, { until }] of this.#entries) {
+      if (now < until) return;
       this.#take(digest);
     }
   }

@@ -1,3 +1,6 @@
+/** What sums of fractions may be off by: a millionth of a token must not cost its owner a millisecond. */
+const ROUNDING = 1e-6;
+
 /** A token bucket: two numbers, and no timer. Times are monotonic milliseconds. */
 export class TokenBucket {
   #tokens: number;
@@ -27,7 +30,7 @@ export class TokenBucket {
     this.#tokens = Math.min(burst, this.#tokens + (Math.max(0, now - this.#at) * perSecond) / 1_000);
     this.#at = now;
     const missing = Math.min(cost, burst) - this.#tokens;
-    return missing > 0 ? Math.max(1, Math.ceil((missing * 1_000) / perSecond)) : 0;
+    return missing > ROUNDING ? Math.max(1, Math.ceil(((missing - ROUNDING) * 1_000) / perSecond)) : 0;
   }
 }
 

@@ -45,8 +45,8 @@ export class WsGatewayAdapter extends WsAdapter {
   ) {
     super();
     const { clock, sessions, pending, deadlines, revalidation, firewall, load, ledger, options } = context;
-    this.#lingering = new Lingering(() => clock.now());
-    this.#newcomers = new Newcomers(() => clock.now());
+    this.#lingering = new Lingering(() => clock.monotonic());
+    this.#newcomers = new Newcomers(() => clock.monotonic());
     const shedding = new Shedding(sessions, load, ledger, options.limits);
     const own = [this.#lingering, this.#newcomers, shedding];
     const swept = [deadlines, load, sessions, revalidation, firewall, ...own, ...tables];
@@ -120,7 +120,7 @@ export class WsGatewayAdapter extends WsAdapter {
   async drain(): Promise<void> {
     const { sessions, deadlines, clock, options } = this.context;
     const { drainMs } = options.shutdown;
-    const begun = clock.now();
+    const begun = clock.monotonic();
     sessions.drain(() => Math.round(1_000 + Math.random() * drainMs));
     // The hard end: whatever is left then has had its disconnect and been cut.
     let giveUp: () => void = () => undefined;
@@ -129,7 +129,7 @@ export class WsGatewayAdapter extends WsAdapter {
     const perTick = Math.max(AT_LEAST, Math.ceil((sessions.count() * TICK_MS) / (drainMs * PACED_OVER)));
     sessions.endSome(perTick);
     const stop = clock.every(TICK_MS, () => {
-      const elapsed = clock.now() - begun;
+      const elapsed = clock.monotonic() - begun;
       sessions.endSome(perTick);
       if (elapsed >= drainMs * END_ALL_AT) sessions.endAll();
       if (elapsed >= drainMs * TERMINATE_AT) sessions.terminateAll();

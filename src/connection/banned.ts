@@ -8,11 +8,10 @@ import type { WsSessions } from './sessions.js';
  * Ends the sessions that a ban is about. One of an address that came about by itself spares those who have authenticated: many
  * may share the address, and their own violations count against themselves. A session that is over its budget has its own end.
  */
-export function endBanned(sessions: WsSessions, { ban, spared, isManual }: BanNotice, now: number): void {
-  const retryAfterMs = Math.max(0, ban.until - now);
+export function endBanned(sessions: WsSessions, { ban, forMs, spared, isManual }: BanNotice): void {
   for (const session of sessions.all()) {
     if (session === spared || session.client.isExempt || !isMeant(session, ban, isManual)) continue;
-    end(session, new GatewayError('BANNED', { retryAfterMs }));
+    end(session, new GatewayError('BANNED', { retryAfterMs: forMs }));
   }
 }
 

@@ -44,7 +44,7 @@ export function fail(session: WsSession, thrown: unknown, request: Answerable | 
   }
   if (wasLive && failure.fatal) return endWith(session, failure, { request });
   if (wasLive && (failure.code === 'BAD_FRAME' || failure.code === 'UNKNOWN_EVENT')) {
-    if (!session.takeBadFrame(session.server.context.clock.now())) {
+    if (!session.takeBadFrame(session.server.context.clock.monotonic())) {
       return end(session, new GatewayError('BAD_FRAME'), { request });
     }
   }
@@ -238,7 +238,8 @@ function report(
 ): void {
   const { context } = session.server;
   const { closeCode, request } = details;
-  const durationMs = kind === 'connection' ? context.clock.now() - session.connectedAt : request?.durationMs;
+  const lifeMs = (): number => Math.round(context.clock.monotonic() - session.openedAt);
+  const durationMs = kind === 'connection' ? lifeMs() : request?.durationMs;
   context.monitor.emit({
     kind,
     ...logged(failure),

@@ -8,8 +8,11 @@ const SWEEP_MS = 250;
 
 /** What has deadlines of its own. */
 export interface Swept {
-  /** @param now in epoch milliseconds */
-  sweep(now: number): void;
+  /**
+   * @param now in monotonic milliseconds: for all that takes its time
+   * @param timeOfDay in epoch milliseconds: for what expires at a time of day
+   */
+  sweep(now: number, timeOfDay: number): void;
 }
 
 /**
@@ -36,10 +39,11 @@ export class Heartbeat {
   }
 
   sweep(): void {
-    const now = this.clock.now();
+    const now = this.clock.monotonic();
+    const timeOfDay = this.clock.now();
     for (const request of this.pending.overdue(now - this.limits.handlerTimeoutMs)) {
       failPending(request, new GatewayError('HANDLER_TIMEOUT'));
     }
-    for (const part of this.swept) part.sweep(now);
+    for (const part of this.swept) part.sweep(now, timeOfDay);
   }
 }

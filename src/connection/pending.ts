@@ -27,6 +27,7 @@ export class PendingRequest {
     readonly bare: boolean,
     /** What its message holds on the heap, as far as it is charged for; 0 once it is let go. */
     public bytes: number,
+    /** In monotonic milliseconds. */
     readonly startedAt: number,
     /** See {@link beginning}. */
     readonly measuredFrom: number,

@@ -123,7 +123,7 @@ function follow(
 ): void {
   const { clock, pending } = session.server.context;
   const cost = REQUEST_BYTES + heapCostOf(bytes);
-  const request = new PendingRequest(session, route, message.id, bare, cost, clock.now(), measuredFrom, trace);
+  const request = new PendingRequest(session, route, message.id, bare, cost, clock.monotonic(), measuredFrom, trace);
   route.traffic.waits = true;
   pending.add(request);
   session.began(request);
@@ -218,7 +218,7 @@ function begin(request: PendingRequest): void {
 export function failPending(request: PendingRequest, error: unknown): void {
   if (request.settled) return;
   const { session } = request;
-  const durationMs = session.server.context.clock.now() - request.startedAt;
+  const durationMs = Math.round(session.server.context.clock.monotonic() - request.startedAt);
   const answerable = { id: request.id, event: request.route.event, durationMs, trace: request.trace };
   settle(request, () => fail(session, error, request.bare ? undefined : answerable));
 }

@@ -53,6 +53,8 @@ export class WsSession<State extends object = object> implements Metered {
   readonly id = randomUUID();
   /** When the upgrade was accepted, in epoch milliseconds. */
   readonly connectedAt: number;
+  /** @internal The same moment, in monotonic milliseconds. */
+  readonly openedAt: number;
   /** Address of the peer, through the proxies that `firewall.trustProxy` names. */
   readonly clientAddress: string;
   /** @internal */
@@ -100,10 +102,11 @@ export class WsSession<State extends object = object> implements Metered {
     readonly client: Client,
   ) {
     const { clock, options } = server.context;
-    const now = clock.now();
+    const now = clock.monotonic();
     this.clientAddress = client.address;
     this.budget = new MessageBudget(options.limits, now);
-    this.connectedAt = now;
+    this.connectedAt = clock.now();
+    this.openedAt = now;
     this.#pingAt = now + options.heartbeat.intervalMs;
     if (!options.auth.anonymous) this.#authenticateBy = now + options.auth.timeoutMs;
     socket[SESSION] = this;
@@ -184,17 +187,17 @@ export class WsSession<State extends object = object> implements Metered {
    */
   authenticate(principal: Principal): void {
     const { clock, options, sessions, revalidation, firewall } = this.server.context;
-    const now = clock.now();
+    const timeOfDay = clock.now();
     const { expiresAt } = principal;
     // Let in within the tolerance: it ends when the tolerance does (PROTOCOL.md §2).
-    const endsAt = expiresAt > now ? expiresAt : expiresAt + originOf(principal).toleranceMs;
+    const endsAt = expiresAt > timeOfDay ? expiresAt : expiresAt + originOf(principal).toleranceMs;
     sessions.refuseRevoked(principal);
-    if (now >= endsAt) throw new GatewayError('TOKEN_EXPIRED');
+    if (timeOfDay >= endsAt) throw new GatewayError('TOKEN_EXPIRED');
     if (this.#principal === undefined) {
       firewall.checkSubject(this.client, principal.subject);
       sessions.join(this, principal.subject);
       this.subjectPeer = firewall.join(principal.subject);
-    } else this.#keepEarlier(this.#principal, now);
+    } else this.#keepEarlier(this.#principal, timeOfDay);
     this.#endsAt = endsAt;
     this.#expiringAt = expiresAt - options.auth.refreshLeadMs;
     this.#authenticateBy = Infinity;
@@ -214,10 +217,12 @@ export class WsSession<State extends object = object> implements Metered {
     return [...(this.#earlier ?? []), ...(current === undefined ? [] : [current])];
   }
 
-  #keepEarlier(principal: Principal, now: number): void {
+  #keepEarlier(principal: Principal, timeOfDay: number): void {
     const token = tokenOf(principal);
     if (token === undefined) return;
-    const kept = (this.#earlier ?? []).filter(({ expiresAt, digest }) => expiresAt > now && digest !== token.digest);
+    const kept = (this.#earlier ?? []).filter(
+      ({ expiresAt, digest }) => expiresAt > timeOfDay && digest !== token.digest,
+    );
     this.#earlier = [...kept, token].slice(-MAX_EARLIER_TOKENS);
   }
 
@@ -227,8 +232,8 @@ export class WsSession<State extends object = object> implements Metered {
   }
 
   /** @internal True when the token's time is over, whether or not the sweep has come by. */
-  isExpired(now: number): boolean {
-    return now >= this.#endsAt;
+  isExpired(timeOfDay: number): boolean {
+    return timeOfDay >= this.#endsAt;
   }
 
   /** @internal */
@@ -247,7 +252,7 @@ export class WsSession<State extends object = object> implements Metered {
   /** @internal @returns true when there is nothing to wait for any more */
   sweepOpening(now: number): boolean {
     if (this.opening === undefined) return true;
-    if (now < this.connectedAt + this.server.context.options.limits.handlerTimeoutMs) return false;
+    if (now < this.openedAt + this.server.context.options.limits.handlerTimeoutMs) return false;
     end(this, new Error('handleConnection did not settle in time'));
     this.#giveUpOpening?.();
     return true;
@@ -441,7 +446,7 @@ export class WsSession<State extends object = object> implements Metered {
 
   /** @internal The budgets of events while it is anonymous. */
   get anonymous(): SubjectPeer {
-    return (this.#anonymous ??= new SubjectPeer('', Infinity, this.connectedAt));
+    return (this.#anonymous ??= new SubjectPeer('', Infinity, this.openedAt));
   }
 
   /**
@@ -479,17 +484,17 @@ export class WsSession<State extends object = object> implements Metered {
   }
 
   /** @internal Does what is due; called by the one sweep for all sessions. */
-  sweep(now: number): void {
+  sweep(now: number, timeOfDay: number): void {
     if (!this.isLive) return;
     if (now >= this.#authenticateBy) return end(this, new GatewayError('AUTH_TIMEOUT'));
-    if (now >= this.#endsAt) return end(this, new GatewayError('TOKEN_EXPIRED'));
-    if (this.socket.isLate()) return end(this, new GatewayError('SLOW_CONSUMER'));
+    if (timeOfDay >= this.#endsAt) return end(this, new GatewayError('TOKEN_EXPIRED'));
+    if (this.socket.isLate(now)) return end(this, new GatewayError('SLOW_CONSUMER'));
     if (this.#isStalled(now)) return end(this, new GatewayError('STALLED'));
     if (now >= this.#pongBy) {
       if (!this.socket.isPaused) return end(this, new GatewayError('NO_PONG'));
       this.#pongBy = now + this.server.context.options.heartbeat.timeoutMs; // it is us who do not read
     }
-    if (now >= this.#expiringAt && this.#phase === OPEN) {
+    if (timeOfDay >= this.#expiringAt && this.#phase === OPEN) {
       this.#expiringAt = Infinity; // once per token
       this.send('auth.expiring', { expiresAt: this.#principal?.expiresAt });
     }

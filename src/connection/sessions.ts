@@ -1,4 +1,5 @@
 import type { Principal } from '../authentication/principal.js';
+import { tokenIdOf } from '../authentication/principal.js';
 import type { Revocations } from '../authentication/revocations.js';
 import { isIssuedBefore } from '../authentication/revocations.js';
 import type { WsMonitor } from '../monitoring/events.js';
@@ -44,6 +45,8 @@ export interface RevocationFilter {
   readonly subject?: string;
   /** One token, by its `jti`. */
   readonly tokenId?: string;
+  /** The `iss` that gave the token id, where several issuers may give the same. Only with `tokenId`. */
+  readonly issuer?: string;
   /** Every token whose `iat` is before this time, or that has none; epoch seconds, a day ahead at most. Alone, or with a subject. */
   readonly issuedBefore?: number;
 }
@@ -73,23 +76,31 @@ export class WsSessions {
   /** @internal True from the first word of a shutdown: no upgrade is accepted any more. */
   refusesNew = false;
 
-  /** @param now in epoch milliseconds */
+  /** @param timeOfDay in epoch milliseconds */
   constructor(
     private readonly limits: SessionLimits,
     private readonly revocations: Revocations,
-    private readonly now: () => number,
+    private readonly timeOfDay: () => number,
     private readonly monitor: WsMonitor,
     private readonly ledger: Ledger,
   ) {}
 
-  /** The sessions that match and have not ended, oldest first. */
+  /**
+   * The sessions that match and have not ended, oldest first.
+   *
+   * @throws TypeError for a filter with an unknown member
+   */
   find(filter: SessionFilter = {}): WsSession[] {
     return [...this.#candidates(filter)]
       .filter((session) => session.isLive && matches(session, filter))
       .toSorted(bySequence);
   }
 
-  /** How many match and have not ended. */
+  /**
+   * How many match and have not ended.
+   *
+   * @throws TypeError for a filter with an unknown member
+   */
   count(filter: SessionFilter = {}): number {
     let count = 0;
     for (const session of this.#candidates(filter)) if (session.isLive && matches(session, filter)) count++;
@@ -99,7 +110,7 @@ export class WsSessions {
   /**
    * The sessions that match and have not ended, page by page. One that comes or goes meanwhile moves no other to another page.
    *
-   * @throws TypeError for a limit or a cursor that cannot be
+   * @throws TypeError for a limit or a cursor that cannot be, and for an unknown member
    */
   list({ limit = PAGE, cursor, ...filter }: SessionQuery = {}): SessionPage {
     if (!Number.isInteger(limit) || limit < 1 || limit > MAX_PAGE) throw new TypeError(`limit is 1 to ${MAX_PAGE}`);
@@ -126,18 +137,18 @@ export class WsSessions {
    */
   revoke(filter: RevocationFilter): number {
     const { sessionId, subject, tokenId } = filter;
-    const now = this.now();
+    const now = this.timeOfDay();
     checkRevocation(filter, now);
     const issuedBefore = filter.issuedBefore ?? (subject === undefined ? undefined : Math.floor(now / 1000) + 1);
     // Member by member: here one that is undefined is one that is left out.
     const whose = { ...(sessionId !== undefined && { sessionId }), ...(subject !== undefined && { subject }) };
-    const ended = this.find(whose).filter((session) => isMeant(session, tokenId, filter.issuedBefore));
+    const ended = this.find(whose).filter((session) => isMeant(session, filter));
     if (this.monitor.has('revocation')) {
       this.monitor.emit({ kind: 'revocation', ...filter, ended: ended.length });
     }
     for (const session of ended) end(session, new GatewayError('SESSION_REVOKED'));
     // What says most comes first, should the list be full.
-    if (tokenId !== undefined) this.revocations.addTokenId(tokenId, now);
+    if (tokenId !== undefined) this.revocations.addTokenId(tokenId, now, filter.issuer);
     if (subject !== undefined)
       this.revocations.addSubject(subject, issuedBefore as number, now); // because a subject has one, above
     else if (issuedBefore !== undefined) this.revocations.addEveryone(issuedBefore, now);
@@ -150,7 +161,7 @@ export class WsSessions {
    * Pushes an event to every session that matches and may be written to: it is encoded once, and the same bytes go to all.
    *
    * @returns how many it was sent to
-   * @throws TypeError when `data` cannot be serialised; nothing has been sent then
+   * @throws TypeError when `data` cannot be serialised, and for a filter with an unknown member; nothing has been sent then
    */
   broadcast(event: string, data: unknown, filter: SessionFilter = {}): number {
     const text = encode(event, data);
@@ -166,7 +177,9 @@ export class WsSessions {
 
   /** Those that a filter can be about, as cheap as they are to be had. */
   #candidates(filter: SessionFilter): Iterable<WsSession> {
-    const { sessionId, subject } = filter;
+    const { sessionId, subject, clientAddress: _, ...unknown } = filter;
+    const [name] = Object.keys(unknown);
+    if (name !== undefined) throw new TypeError(`A filter has sessionId, subject and clientAddress, not ${name}`);
     for (const value of Object.values(filter)) if (value === undefined) return [];
     if (sessionId !== undefined) {
       const session = this.#sessions.get(sessionId);
@@ -241,10 +254,10 @@ export class WsSessions {
   }
 
   /** @internal */
-  sweep(now: number): void {
+  sweep(now: number, timeOfDay: number): void {
     for (const session of this.#opening) if (session.sweepOpening(now)) this.#opening.delete(session);
     for (const session of this.#sessions.values()) {
-      session.sweep(now);
+      session.sweep(now, timeOfDay);
     }
   }
 
@@ -302,24 +315,29 @@ function bySequence(one: WsSession, other: WsSession): number {
   return one.sequence - other.sequence;
 }
 
-function isMeant({ principal }: WsSession, tokenId: string | undefined, issuedBefore: number | undefined): boolean {
-  if (tokenId !== undefined) return principal?.claims.jti === tokenId;
+function isMeant({ principal }: WsSession, { tokenId, issuer, issuedBefore }: RevocationFilter): boolean {
+  if (tokenId !== undefined) {
+    if (principal === undefined || tokenIdOf(principal) !== tokenId) return false;
+    return issuer === undefined || principal.claims.iss === issuer;
+  }
   if (issuedBefore === undefined) return true;
   return principal !== undefined && isIssuedBefore(principal, issuedBefore);
 }
 
 /** To revoke everybody by a typing mistake is too easy, so nothing at all is no filter. */
 function checkRevocation(filter: RevocationFilter, now: number): void {
-  const { sessionId, subject, tokenId, issuedBefore, ...unknown } = filter;
+  const { sessionId, subject, tokenId, issuer, issuedBefore, ...unknown } = filter;
   const names = [sessionId, subject, tokenId].filter((name) => name !== undefined);
   const hasTime = issuedBefore !== undefined;
   const isOne = names.length === 1 ? !hasTime || subject !== undefined : names.length === 0 && hasTime;
-  const isWhole = Object.keys(unknown).length === 0 && names.every((name) => typeof name === 'string' && name !== '');
+  const isText = (name: unknown): boolean => typeof name === 'string' && name !== '';
+  const isWhole = Object.keys(unknown).length === 0 && names.every(isText);
+  const isIssuer = issuer === undefined || (tokenId !== undefined && isText(issuer));
   // Milliseconds instead of seconds would lock everybody out, for good.
   const isTime = !hasTime || (Number.isFinite(issuedBefore) && issuedBefore <= now / 1000 + MAX_AHEAD_SECONDS);
-  if (!isOne || !isWhole || !isTime) {
+  if (!isOne || !isWhole || !isIssuer || !isTime) {
     throw new TypeError(
-      'Revoke by sessionId, subject, tokenId or issuedBefore (epoch seconds), or by subject and issuedBefore together',
+      'Revoke by sessionId, subject, tokenId (with its issuer or without) or issuedBefore (epoch seconds), or by subject and issuedBefore together',
     );
   }
 }

@@ -243,15 +243,15 @@ export class GatewaySocket extends WebSocket {
     return waiting - (this.#backlog?.granted ?? 0) <= this.#maxOutboundBytes;
   }
 
-  /** Asked by the sweep: had the peer its time to read, and is it over its bound all the same? */
-  isLate(): boolean {
+  /** Asked by the sweep: had the peer its time to read, and is it over its bound all the same? @param now monotonic */
+  isLate(now: number): boolean {
     const backlog = this.#backlog;
     if (backlog === undefined) return false;
     const waiting = this.bufferedAmount;
     backlog.sharedOf(waiting);
     if (waiting === 0) this.#backlog = undefined;
     else if (waiting <= this.#maxOutboundBytes) backlog.withdraw();
-    else return backlog.isLate(this[SESSION]?.server.context.clock.monotonic() ?? 0);
+    else return backlog.isLate(now);
     return false;
   }
 

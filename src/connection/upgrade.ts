@@ -44,8 +44,9 @@ export class Endpoint {
 
   add(server: GatewayServer): void {
     this.#servers.set(server.pathname, server);
-    server.on('wsClientError', (error: Error, socket: Duplex) => {
-      this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: error.message }));
+    server.on('wsClientError', (error: Error, socket: Duplex, request: IncomingMessage) => {
+      const clientAddress = this.context.firewall.addressOf(request);
+      this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: error.message }), clientAddress);
     });
   }
 
@@ -69,10 +70,13 @@ export class Endpoint {
     // Node takes its own listener off with the upgrade, and an error without a listener ends the process.
     socket.on('error', destroyThis);
     // Its answer would be written into our frames. Nobody pipelines an upgrade behind a request but to see this happen.
-    if (owesResponse(socket)) return this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: 'Pipelined' }));
+    const clientAddress = this.context.firewall.addressOf(request); // now, since a destroyed socket has none
+    if (owesResponse(socket)) {
+      return this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: 'Pipelined' }), clientAddress);
+    }
     if (server === undefined && !isWebSocket(request)) return serveAsPlainHttp(this.http, request, socket, head);
     const trace = this.context.tracing?.upgrade(server?.pathname ?? '', request.headers.traceparent);
-    const refused = (error: unknown): void => this.#refuse(socket, error, trace);
+    const refused = (error: unknown): void => this.#refuse(socket, error, clientAddress, trace);
     try {
       if (server === undefined) throw new GatewayError('NOT_FOUND', { message: 'No gateway at this path' });
       const waiting = upgrade({ server, request, socket, head, lingering: this.lingering, trace });
@@ -87,15 +91,14 @@ export class Endpoint {
     if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && !owesResponse(socket)) {
       return void socket.end(REQUEST_TIMEOUT, () => socket.destroy());
     }
-    this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: 'Not an HTTP request' }));
+    this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: 'Not an HTTP request' }), addressOf(socket));
   };
 
   #refuseRequest(response: ServerResponse, error: GatewayError): void {
-    refuseRequest(response, error, this.context.monitor, addressOf(response.req.socket));
+    refuseRequest(response, error, this.context.monitor, this.context.firewall.addressOf(response.req));
   }
 
-  #refuse(socket: Duplex, error: unknown, trace?: UpgradeTrace): void {
-    const clientAddress = addressOf(socket); // a destroyed socket has none
+  #refuse(socket: Duplex, error: unknown, clientAddress: string, trace?: UpgradeTrace): void {
     if (owesResponse(socket)) socket.destroy(); // our answer would be written into the one that is under way
     const failure = refuse(socket, error, this.context.monitor, this.lingering, clientAddress);
     trace?.refused(failure);

@@ -1,8 +1,8 @@
 import { SystemClock } from '../base/clock.js';
 import type { WsClock } from '../base/clock.js';
+import { TokenBucket } from '../base/token-bucket.js';
 import { OptionCheck } from '../option-check.js';
 import { domainOf, normaliseEmail } from './address.js';
-import { Budget } from './budget.js';
 import { emailContext } from './context.js';
 import { lookUp } from './lookup.js';
 import type { Lookup, LookupReason } from './lookup.js';
@@ -59,20 +59,20 @@ export class WsEmail {
   /** In the order in which they were last asked for. */
   readonly #known = new Map<string, { readonly verdict: EmailVerdict; readonly until: number }>();
   readonly #running = new Map<string, Promise<EmailVerdict>>();
-  readonly #process: Budget;
+  readonly #process: TokenBucket;
   /** Weak: a budget is gone with its session. */
-  readonly #sessions = new WeakMap<object, Budget>();
+  readonly #sessions = new WeakMap<object, TokenBucket>();
 
   /** @throws TypeError naming every bad option */
   constructor(
     options: EmailOptions = {},
-    private readonly clock: Pick<WsClock, 'now'> = new SystemClock(),
+    private readonly clock: Pick<WsClock, 'monotonic'> = new SystemClock(),
   ) {
     const check = new OptionCheck();
     this.#options = resolveEmailOptions(check, options);
     if (check.problems.length > 0) throw new TypeError(check.problems.join('\n'));
     this.#disposable = new Set(this.#options.disposableDomains);
-    this.#process = new Budget(this.#options.lookupsPerSecond, 1_000, clock.now());
+    this.#process = new TokenBucket(this.#options.lookupsPerSecond, clock.monotonic());
   }
 
   /** True when `unknown` is to be refused. */
@@ -115,18 +115,21 @@ export class WsEmail {
 
   /** Takes a look-up from the budgets, or says which of them does not allow it. A refusal costs nothing. */
   #refuse(session: object | undefined): EmailReason | undefined {
-    const now = this.clock.now();
+    const now = this.clock.monotonic();
     if (this.#running.size >= this.#options.maxConcurrent) return 'busy';
-    if (!this.#process.has(now)) return 'process-budget';
-    if (session !== undefined && !this.#budgetOf(session, now).take(now)) return 'session-budget';
-    this.#process.take(now);
+    const { lookupsPerSecond: perSecond, lookupsPerMinutePerSession: perMinute } = this.#options;
+    if (this.#process.waitFor(1, perSecond, perSecond, now) > 0) return 'process-budget';
+    if (session !== undefined && this.#budgetOf(session, now).take(1, perMinute / 60, perMinute, now) > 0) {
+      return 'session-budget';
+    }
+    this.#process.take(1, perSecond, perSecond, now);
     return undefined;
   }
 
-  #budgetOf(session: object, now: number): Budget {
+  #budgetOf(session: object, now: number): TokenBucket {
     let budget = this.#sessions.get(session);
     if (budget === undefined) {
-      budget = new Budget(this.#options.lookupsPerMinutePerSession, 60_000, now);
+      budget = new TokenBucket(this.#options.lookupsPerMinutePerSession, now);
       this.#sessions.set(session, budget);
     }
     return budget;
@@ -143,7 +146,7 @@ export class WsEmail {
     const known = this.#known.get(domain);
     if (known === undefined) return undefined;
     this.#known.delete(domain);
-    if (known.until <= this.clock.now()) return undefined;
+    if (known.until <= this.clock.monotonic()) return undefined;
     this.#known.set(domain, known);
     return known.verdict;
   }
@@ -154,7 +157,7 @@ export class WsEmail {
     const ttlSec = this.#ttlOf(found);
     if (maxCacheEntries === 0 || ttlSec === 0) return verdict;
     if (this.#known.size >= maxCacheEntries) this.#known.delete(this.#known.keys().next().value as string); // because it is not empty
-    this.#known.set(domain, { verdict, until: this.clock.now() + ttlSec * 1_000 });
+    this.#known.set(domain, { verdict, until: this.clock.monotonic() + ttlSec * 1_000 });
     return verdict;
   }
 

@@ -28,13 +28,23 @@ export function countedAs(address: string): string {
   return `${parts.map((part) => part.toString(16)).join(':')}::/64`;
 }
 
+/** True for a peer on a Unix domain socket, which has no address. A TCP socket has one of its own until it is destroyed. */
+function isOnUnixSocket(socket: Duplex): boolean {
+  const { remoteAddress, localAddress } = socket as { remoteAddress?: string; localAddress?: string };
+  return remoteAddress === undefined && localAddress === undefined && !socket.destroyed;
+}
+
 /** Finds out who a request comes from, through the proxies that are trusted. */
 export class ClientAddresses {
   readonly #trusted: AddressList | undefined;
   readonly #hops: number;
   readonly #header: ResolvedFirewall['proxyHeader'];
 
-  constructor({ trustProxy, proxyHeader }: Pick<ResolvedFirewall, 'trustProxy' | 'proxyHeader'>) {
+  /** @param onDisbelief called with the peer whose header of a proxy is not believed, each time */
+  constructor(
+    { trustProxy, proxyHeader }: Pick<ResolvedFirewall, 'trustProxy' | 'proxyHeader'>,
+    private readonly onDisbelief: (peer: string) => void = () => undefined,
+  ) {
     this.#trusted = Array.isArray(trustProxy) ? new AddressList(trustProxy as string[]) : undefined;
     this.#hops = typeof trustProxy === 'number' ? trustProxy : 0;
     this.#header = proxyHeader;
@@ -47,8 +57,12 @@ export class ClientAddresses {
    */
   of(request: IncomingMessage, socket: Duplex): string {
     const peer = addressOf(socket);
-    if (this.#hops === 0 && this.#trusted?.has(peer) !== true) return peer;
     const { forwarded, 'x-forwarded-for': forwardedFor } = request.headers;
+    if (forwarded === undefined && forwardedFor === undefined) return peer;
+    if (!this.#trusts(peer, socket)) {
+      this.onDisbelief(peer);
+      return peer;
+    }
     const stories = [
       this.#header !== 'forwarded' && typeof forwardedFor === 'string' ? forwardedFor.split(',') : undefined,
       this.#header !== 'x-forwarded-for' && forwarded !== undefined ? forwardedBy(forwarded) : undefined,
@@ -58,11 +72,17 @@ export class ClientAddresses {
     throw new GatewayError('BAD_UPGRADE', { message: 'X-Forwarded-For and Forwarded disagree' });
   }
 
+  /** Who reaches a Unix domain socket, file permissions decide: a list of proxies has no other name for the one behind it. */
+  #trusts(peer: string, socket: Duplex): boolean {
+    if (this.#trusted === undefined) return this.#hops > 0;
+    return this.#trusted.has(peer) || isOnUnixSocket(socket);
+  }
+
   /** From the right, since the left is what the client itself wrote. */
   #clientIn(story: readonly string[], peer: string): string {
     let client = peer;
     for (const [index, entry] of story.toReversed().entries()) {
-      const isTrusted = this.#trusted === undefined ? index < this.#hops : this.#trusted.has(client);
+      const isTrusted = this.#trusted === undefined ? index < this.#hops : index === 0 || this.#trusted.has(client);
       const address = isTrusted ? addressIn(entry) : undefined;
       if (address === undefined) return client; // nobody to believe, or something that is no address
       client = address;

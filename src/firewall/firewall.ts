@@ -2,12 +2,13 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { parseCookie } from 'cookie';
 import type { FirewallEvent } from '../monitoring/events.js';
+import type { WsClock } from '../base/clock.js';
 import { GatewayError } from '../protocol/errors.js';
 import { AddressList, isRange } from './address-list.js';
 import { BanTable } from './bans.js';
 import type { Ban, BanTarget } from './bans.js';
 import type { MessageBudget, MessageLimits } from './budget.js';
-import { ClientAddresses, countedAs, normalised } from './client-address.js';
+import { addressOf, ClientAddresses, countedAs, normalised } from './client-address.js';
 import { MAX_BAN_MS } from './options.js';
 import type { FirewallRule, ResolvedFirewall } from './options.js';
 import { isOriginAllowed } from './origins.js';
@@ -51,6 +52,8 @@ export interface BrowserCredentials {
 /** A ban that has been made. */
 export interface BanNotice {
   readonly ban: Ban;
+  /** How long it is in force, in milliseconds. */
+  readonly forMs: number;
   /** A session that has an end of its own before it. */
   readonly spared: Metered | undefined;
   /** True where an operator made it. */
@@ -81,22 +84,23 @@ export class WsFirewall {
   #lists: Readonly<Record<keyof AddressLists, AddressList>>;
   #connections = 0;
   #sweepAt = 0;
+  #hasWarnedOfProxy = false;
   #onEvent: (event: FirewallEvent) => void = () => undefined;
   #onBan: (notice: BanNotice) => void = () => undefined;
 
   /**
    * @param options read when they are needed, as the limits are, since a reload changes them
-   * @param now in epoch milliseconds
+   * @param clock monotonic for what is enforced, and the time of day for what a list of bans shows
    */
   constructor(
     private readonly options: ResolvedFirewall,
     private readonly limits: FirewallLimits,
     private readonly credentials: BrowserCredentials,
-    private readonly now: () => number,
+    private readonly clock: Pick<WsClock, 'now' | 'monotonic'>,
   ) {
-    this.#addresses = new PeerTable((key) => new AddressPeer(key, options, now()));
-    this.#subjects = new PeerTable((key) => new SubjectPeer(key, subjectBurst(limits), now()));
-    this.#clients = new ClientAddresses(options);
+    this.#addresses = new PeerTable((key) => new AddressPeer(key, options, clock.monotonic()));
+    this.#subjects = new PeerTable((key) => new SubjectPeer(key, subjectBurst(limits), clock.monotonic()));
+    this.#clients = this.#makeClients();
     this.#lists = listsOf(options);
   }
 
@@ -120,7 +124,7 @@ export class WsFirewall {
    */
   unban(target: BanTarget, { actor }: { actor?: string } = {}): boolean {
     const { key, target: lifted } = canonical(target);
-    const wasBanned = this.#bans.delete(key, this.now());
+    const wasBanned = this.#bans.delete(key, this.clock.monotonic());
     const by = actor !== undefined && { actor };
     if (wasBanned) this.#onEvent({ kind: 'ban', action: 'lifted', target: lifted, enforced: true, ...by });
     return wasBanned;
@@ -128,7 +132,7 @@ export class WsFirewall {
 
   /** The bans in force, the oldest first. */
   bans(): Ban[] {
-    return this.#bans.list(this.now());
+    return this.#bans.list(this.clock.monotonic());
   }
 
   /** The lists in force. */
@@ -151,7 +155,15 @@ export class WsFirewall {
 
   /** @internal Other proxies are trusted from now on. */
   applyProxies(): void {
-    this.#clients = new ClientAddresses(this.options);
+    this.#clients = this.#makeClients();
+  }
+
+  #makeClients(): ClientAddresses {
+    return new ClientAddresses(this.options, (clientAddress) => {
+      if (this.#hasWarnedOfProxy) return;
+      this.#hasWarnedOfProxy = true;
+      this.#onEvent({ kind: 'proxy', clientAddress });
+    });
   }
 
   /** @internal How many entries the firewall has in all its tables. */
@@ -176,10 +188,19 @@ export class WsFirewall {
     this.#enforce('connections', '', () => new GatewayError('OVERLOADED', { retryAfterMs: 5_000 }));
   }
 
+  /** @internal The client's address, for logs and records: of one whose headers disagree, the peer's. */
+  addressOf(request: IncomingMessage): string {
+    try {
+      return this.#clients.of(request, request.socket);
+    } catch {
+      return addressOf(request.socket);
+    }
+  }
+
   /** @internal @throws GatewayError BAD_UPGRADE when headers of proxies disagree */
   clientOf(request: IncomingMessage, socket: Duplex): Client {
     const address = this.#clients.of(request, socket);
-    const peer = this.#addresses.of(countedAs(address), this.now());
+    const peer = this.#addresses.of(countedAs(address), this.clock.monotonic());
     return { address, peer, isExempt: this.#lists.exempt.has(address) };
   }
 
@@ -190,16 +211,16 @@ export class WsFirewall {
       this.#violated('lists', client, () => new GatewayError('IP_FORBIDDEN'));
     }
     if (client.isExempt) return;
-    const ban = this.#bans.find(addressKey(client.peer.key), this.now());
+    const leftMs = this.#bans.leftMs(addressKey(client.peer.key), this.clock.monotonic());
     // No violation: whoever tries again would never get out.
-    if (ban !== undefined) this.#enforce('bans', client.address, () => banned(ban.until - this.now()));
+    if (leftMs > 0) this.#enforce('bans', client.address, () => banned(leftMs));
   }
 
   /** @internal @throws GatewayError TOO_MANY_CONNECTIONS */
   checkRates(client: Client): void {
     const { peer } = client;
     const { options } = this;
-    const now = this.now();
+    const now = this.clock.monotonic();
     if (peer.users >= options.maxConnectionsPerAddress) {
       this.#violated('connections', client, () => new GatewayError('TOO_MANY_CONNECTIONS', { retryAfterMs: 5_000 }));
     }
@@ -238,26 +259,26 @@ export class WsFirewall {
   /** @internal */
   leave({ peer }: Client): void {
     this.#connections--;
-    this.#addresses.release(peer, this.now());
+    this.#addresses.release(peer, this.clock.monotonic());
   }
 
   /** @internal @throws GatewayError BANNED */
   checkSubject(client: Client, subject: string): void {
     if (client.isExempt) return;
-    const ban = this.#bans.find(subjectKey(subject), this.now());
-    if (ban !== undefined) this.#enforce('bans', client.address, () => banned(ban.until - this.now()));
+    const leftMs = this.#bans.leftMs(subjectKey(subject), this.clock.monotonic());
+    if (leftMs > 0) this.#enforce('bans', client.address, () => banned(leftMs));
   }
 
   /** @internal A session of the subject begins. */
   join(subject: string): SubjectPeer {
-    const peer = this.#subjects.of(subject, this.now());
+    const peer = this.#subjects.of(subject, this.clock.monotonic());
     this.#subjects.hold(peer);
     return peer;
   }
 
   /** @internal A session of the subject has ended. */
   part(peer: SubjectPeer): void {
-    this.#subjects.release(peer, this.now());
+    this.#subjects.release(peer, this.clock.monotonic());
   }
 
   /** @internal A budget of this length of time is in use: who comes back within it has what was left. */
@@ -270,7 +291,7 @@ export class WsFirewall {
     const { client, subjectPeer } = session;
     if (client.isExempt) return 0;
     const { limits } = this;
-    const now = this.now();
+    const now = this.clock.monotonic();
     let wait = session.budget.take(size, limits, now);
     if (wait > 0) return this.#spent('messages', session) ? wait : 0;
     const perSubject = limits.messagesPerSecondPerSubject;
@@ -285,7 +306,7 @@ export class WsFirewall {
     { limit, perMs, cost }: EventLimit,
   ): number {
     if (session.client.isExempt) return 0;
-    const now = this.now();
+    const now = this.clock.monotonic();
     const bucket = (session.subjectPeer ?? session.anonymous).event(event, limit, now);
     const wait = bucket.take(cost, (limit * 1_000) / perMs, limit, now);
     return wait > 0 && this.#spent('event', session) ? wait : 0;
@@ -293,14 +314,14 @@ export class WsFirewall {
 
   /** @internal A message was over a budget. @returns true with the one that is a `messageBurst` too many */
   refuse({ budget }: Metered): boolean {
-    return budget.refuse(this.limits, this.now());
+    return budget.refuse(this.limits, this.clock.monotonic());
   }
 
   /** @internal A token was bad. */
   failedAuthentication(client: Client): void {
     if (client.isExempt) return;
     const perMinute = this.options.failedAuthenticationsPerMinutePerAddress;
-    client.peer.failures.take(1, perMinute / 60, perMinute, this.now());
+    client.peer.failures.take(1, perMinute / 60, perMinute, this.clock.monotonic());
     this.violation(client, undefined);
   }
 
@@ -313,7 +334,7 @@ export class WsFirewall {
   violation(client: Client, session: Metered | undefined, isSpared = false): void {
     if (client.isExempt) return;
     const { violations, withinMs, forMs } = this.options.ban;
-    const now = this.now();
+    const now = this.clock.monotonic();
     const subject = session?.subjectPeer;
     if (!(subject ?? client.peer).violations.add(violations, withinMs, now)) return;
     const target = subject === undefined ? addressTarget(client.peer.key) : subjectTarget(subject.key);
@@ -339,13 +360,12 @@ export class WsFirewall {
     isManual: boolean,
     actor?: string,
   ): Ban {
-    const now = this.now();
     const enforced = !this.options.dryRun.includes('bans');
-    const ban: Ban = { ...target, until: now + forMs, reason, ...(!enforced && { dryRun: true }) };
-    this.#bans.add(key, ban, now);
+    const ban: Ban = { ...target, until: this.clock.now() + forMs, reason, ...(!enforced && { dryRun: true }) };
+    this.#bans.add(key, ban, forMs, this.clock.monotonic());
     const by = actor !== undefined && { actor };
     this.#onEvent({ kind: 'ban', action: 'added', target, forMs, reason, enforced, ...by });
-    if (enforced) this.#onBan({ ban, spared, isManual });
+    if (enforced) this.#onBan({ ban, forMs, spared, isManual });
     return ban;
   }
 
@@ -403,7 +423,7 @@ function quoted(header: string): string {
 }
 
 function banned(forMs: number): GatewayError {
-  return new GatewayError('BANNED', { retryAfterMs: forMs });
+  return new GatewayError('BANNED', { retryAfterMs: Math.ceil(forMs) });
 }
 
 function listsOf({ allow, deny, exempt }: AddressLists): Readonly<Record<keyof AddressLists, AddressList>> {

@@ -5,7 +5,7 @@ import type { ResolvedFirewall } from './options.js';
 export interface Peer {
   /** How many connections, or sessions, hold on to it. */
   users: number;
-  /** When the last of them let go, in epoch milliseconds. */
+  /** When the last of them let go, in monotonic milliseconds. */
   idleSince: number;
   readonly violations: LeakyCounter;
 }

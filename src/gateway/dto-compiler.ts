@@ -147,7 +147,7 @@ function convertOf(
 }
 
 /** A Set, a Map or a class of arrays: class-transformer makes one of a payload's array. */
-function isCollection(design: unknown): boolean {
+export function isCollection(design: unknown): boolean {
   if (typeof design !== 'function' || design === Array) return false;
   return design === Map || design === Set || 'push' in (design.prototype as object) || design.prototype instanceof Set;
 }

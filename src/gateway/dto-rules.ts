@@ -1,4 +1,5 @@
 import { getMetadataStorage, ValidationTypes } from 'class-validator';
+import { isSensitive } from '../data-protection/sensitive.js';
 import { hasTransform } from './transformer-metadata.js';
 import type { ErrorDetail } from '../protocol/errors.js';
 
@@ -42,6 +43,9 @@ export function hasRules(type: unknown): type is new () => object {
 /** The name of an unknown property is what the client sent, so its parent is named. */
 export const UNKNOWN_PROPERTY = { rule: 'unknownProperty', message: 'has a property that is not allowed' } as const;
 
+/** All that is said of a property with `@Sensitive()`. */
+export const SENSITIVE = { rule: 'sensitive', message: 'a sensitive property is not valid' } as const;
+
 export function join(parent: string, property: string): string {
   return parent === '' ? property : `${parent}.${property}`;
 }
@@ -64,12 +68,17 @@ export function misfit(plain: unknown, instance: unknown, path: string): ErrorDe
     const value = plain[key];
     // Below what the class declares there may be anything, and no name of it goes back.
     const child = rules.properties.has(key) ? join(path, key) : path;
-    const isArray = Array.isArray(value);
-    if (isArray && rules.objects.has(key)) return { path: child, rule: 'isObject', message: 'must be an object' };
-    if (!isArray && isObject(value) && rules.arrays.has(key))
-      return { path: child, rule: 'isArray', message: 'must be an array' };
-    return misfit(value, instance[key], child);
+    const found = misplaced(value, child, rules, key) ?? misfit(value, instance[key], child);
+    return found !== undefined && isSensitive(instance, key) ? { path, ...SENSITIVE } : found;
   });
+}
+
+function misplaced(value: unknown, path: string, rules: DtoRules, key: string): ErrorDetail | undefined {
+  const isArray = Array.isArray(value);
+  if (isArray && rules.objects.has(key)) return { path, rule: 'isObject', message: 'must be an object' };
+  if (!isArray && isObject(value) && rules.arrays.has(key))
+    return { path, rule: 'isArray', message: 'must be an array' };
+  return undefined;
 }
 
 /** A name that the class has already, as a method, an accessor or by Object: class-transformer does not set those. */

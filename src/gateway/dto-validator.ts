@@ -7,6 +7,7 @@ import { isJsonObject } from '../protocol/message.js';
 import { acceptOf, REFUSED, Uncompilable } from './dto-compiler.js';
 import type { Accept } from './dto-compiler.js';
 import { misfit, UNKNOWN_PROPERTY } from './dto-rules.js';
+import { partOf } from './payload-part.js';
 import { detailsOfErrors } from './validation-details.js';
 
 /** Most details of one refusal: a long list of bad items must not become a longer answer. */
@@ -60,7 +61,7 @@ export function dtoValidator<T extends object>(dto: ClassConstructor<T>): DtoVal
         const instance = acceptedBy(accept, payload, path);
         if (instance !== REFUSED) return instance as T; // because accept() makes instances of this class
       }
-      return validateSlowly(payload, dto, path);
+      return validateSlowly(payload, dto, path, accept !== undefined);
     },
   };
 }
@@ -90,10 +91,17 @@ function holdsHalfPair(value: unknown): boolean {
 }
 
 /** What class-transformer and class-validator say, with the words for a refusal. */
-async function validateSlowly<T extends object>(payload: unknown, dto: ClassConstructor<T>, path: string): Promise<T> {
+async function validateSlowly<T extends object>(
+  payload: unknown,
+  dto: ClassConstructor<T>,
+  path: string,
+  isRefused: boolean,
+): Promise<T> {
   if (!isJsonObject(payload)) {
     throw failed([{ path, rule: 'isObject', message: 'must be an object' }]);
   }
+  const found = await detailsOfPart(payload, dto, path, isRefused);
+  if (found.length > 0) throw failed(found);
   const instance = toInstance(dto, payload, path);
   const errors = await errorsOf(instance).catch((error: unknown) => {
     throw blamed(error, payload, path);
@@ -102,6 +110,23 @@ async function validateSlowly<T extends object>(payload: unknown, dto: ClassCons
   const unseen = misfit(payload, instance, path);
   if (unseen !== undefined) throw failed([unseen]);
   return instance;
+}
+
+/** The details of a large payload that is refused, as far as a part of it shows them; empty when it does not. */
+async function detailsOfPart(
+  payload: object,
+  dto: ClassConstructor<object>,
+  path: string,
+  isRefused: boolean,
+): Promise<ErrorDetail[]> {
+  const part = partOf(dto, payload, isRefused, MAX_DETAILS);
+  if (part === undefined) return [];
+  const instance = toInstance(dto, part.plain, path);
+  part.restore(instance);
+  const errors = await errorsOf(instance).catch((error: unknown) => {
+    throw blamed(error, payload, path);
+  });
+  return detailsOfErrors(part.keepSound(errors), path, MAX_DETAILS);
 }
 
 /** class-transformer takes `constructor` for the class and calls `toString`, also where a client has put them. */

@@ -2,10 +2,7 @@ import { getMetadataStorage } from 'class-validator';
 import type { ValidationError } from 'class-validator';
 import { isSensitive } from '../data-protection/sensitive.js';
 import type { ErrorDetail } from '../protocol/errors.js';
-import { join, rulesOf, UNKNOWN_PROPERTY } from './dto-rules.js';
-
-/** All that is said of properties with `@Sensitive()`. */
-const SENSITIVE = { rule: 'sensitive', message: 'a sensitive property is not valid' } as const;
+import { join, rulesOf, SENSITIVE, UNKNOWN_PROPERTY } from './dto-rules.js';
 
 /** What class-validator found, in the words of the contract: declared properties only, and never the rejected value. */
 export function detailsOfErrors(errors: readonly ValidationError[], prefix: string, limit: number): ErrorDetail[] {

@@ -5,7 +5,7 @@ import { WsSeal } from '../data-protection/ws-seal.js';
 import { isDeliveryAsked } from '../email/context.js';
 import { WsEmail } from '../email/ws-email.js';
 import { hasRules } from './dto-rules.js';
-import { dtoValidator, failed } from './dto-validator.js';
+import { dtoValidator, failed, MAX_DETAILS } from './dto-validator.js';
 import type { DtoValidator } from './dto-validator.js';
 import { detailsOfIssues } from './schema-issues.js';
 import { fieldOpener } from './sealed-fields.js';
@@ -94,5 +94,5 @@ export class WsValidationPipe implements PipeTransform {
 async function validateSchema(value: unknown, schema: Schema, path: string): Promise<unknown> {
   const result = await schema['~standard'].validate(value);
   if (result.issues === undefined) return result.value;
-  throw failed(detailsOfIssues(result.issues, value, schema, path));
+  throw failed(detailsOfIssues(result.issues, value, schema, path, MAX_DETAILS));
 }

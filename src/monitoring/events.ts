@@ -86,6 +86,8 @@ export interface RevocationEvent {
   readonly sessionId?: string;
   readonly subject?: string;
   readonly tokenId?: string;
+  /** Whose token id it is. */
+  readonly issuer?: string;
   /** Epoch seconds. */
   readonly issuedBefore?: number;
   /** How many sessions were ended. */
@@ -146,6 +148,13 @@ export interface AdmissionEvent {
   readonly clientAddress: string;
 }
 
+/** A header of a proxy came from an address that `firewall.trustProxy` does not name, and was not believed. Told once. */
+export interface ProxyEvent {
+  readonly kind: 'proxy';
+  /** Of the peer: empty on a Unix domain socket. */
+  readonly clientAddress: string;
+}
+
 /** What the nodes of a cluster tell each other, and whether they can. */
 export interface BusEvent {
   readonly kind: 'bus';
@@ -166,11 +175,12 @@ export interface WsEvents {
   readonly ban: BanEvent;
   readonly budget: BudgetEvent;
   readonly admission: AdmissionEvent;
+  readonly proxy: ProxyEvent;
   readonly bus: BusEvent;
 }
 
 /** What the firewall tells of. */
-export type FirewallEvent = BanEvent | BudgetEvent | AdmissionEvent;
+export type FirewallEvent = BanEvent | BudgetEvent | AdmissionEvent | ProxyEvent;
 
 export type WsEventKind = keyof WsEvents;
 export type WsEvent = WsEvents[WsEventKind];
@@ -192,6 +202,7 @@ export const WS_EVENT_KINDS = [
   'ban',
   'budget',
   'admission',
+  'proxy',
   'bus',
 ] as const satisfies readonly WsEventKind[];
 

@@ -3,6 +3,7 @@ import { withPrivacy } from './privacy.js';
 import type { Privacy } from './privacy.js';
 import type { Sampler } from './sampler.js';
 import { scrub } from './scrub.js';
+import { visibleTexts } from './visible.js';
 
 /** What a line of the log says; the names are the same in every sink. */
 export type FailureRecord = FailureEvent & {
@@ -13,11 +14,17 @@ export type FailureRecord = FailureEvent & {
 /** Where the lines go: Nest's Logger in a host application, pino in the standalone service. */
 export abstract class FailureSink {
   abstract write(record: FailureRecord): void;
+
+  /** What keeps it from writing now, in a few words for an operator; undefined when nothing does. */
+  get problem(): string | undefined {
+    return undefined;
+  }
 }
 
 /**
  * One line for each failure. What strangers can cause is sampled by code, so that nobody can flood the disk: a line
- * that comes after a gap says how many were left out. Personal data is shown as the options say.
+ * that comes after a gap says how many were left out. Personal data is shown as the options say, and no text has a character
+ * in it that ends the line or steers a terminal.
  */
 export class FailureLog {
   constructor(
@@ -34,12 +41,12 @@ export class FailureLog {
 
   #shown(event: FailureEvent): FailureEvent {
     const { message, reason, stack } = event;
-    return {
+    return visibleTexts({
       ...withPrivacy(event, this.show),
       message: scrub(message, this.show),
       ...(reason !== undefined && { reason: scrub(reason, this.show) }),
       ...(stack !== undefined && { stack: scrub(stack, this.show) }),
-    };
+    });
   }
 }
 

@@ -35,10 +35,10 @@ export class Monitoring implements OnApplicationBootstrap, OnApplicationShutdown
     private readonly audit: AuditLog | undefined,
     private readonly unsubscribeAudit: () => void,
     health: WsHealth,
-    sink: AuditSink | undefined,
+    sinks: readonly (AuditSink | FailureSink | undefined)[],
   ) {
     health.add(() => (this.#started ? undefined : 'starting'));
-    health.addWarning(() => sink?.problem);
+    for (const sink of sinks) health.addWarning(() => sink?.problem);
   }
 
   onApplicationBootstrap(): void {
@@ -76,7 +76,7 @@ export function monitoringProviders(options: symbol, source: symbol): Provider[]
         const monitor = new WsMonitor();
         const sampler = new Sampler(clock);
         monitor.subscribe(new FailureLog(sink, show, sampler).listener);
-        monitor.on(['ban', 'budget', 'admission'], new FirewallLog(show, sampler).listener);
+        monitor.on(['ban', 'budget', 'admission', 'proxy'], new FirewallLog(show, sampler).listener);
         return monitor;
       },
     },
@@ -107,6 +107,7 @@ export function monitoringProviders(options: symbol, source: symbol): Provider[]
         PRIVACY,
         WsClock,
         { token: AuditSink, optional: true },
+        { token: FailureSink, optional: true },
       ],
       useFactory: (
         modules: ModulesContainer,
@@ -116,10 +117,11 @@ export function monitoringProviders(options: symbol, source: symbol): Provider[]
         show: Privacy,
         clock: WsClock,
         sink: AuditSink | undefined,
+        failures: FailureSink | undefined,
       ) => {
         const audit = sink === undefined ? undefined : new AuditLog(sink, show, clock);
         const unsubscribe = audit === undefined ? () => undefined : monitor.on(AUDITED_KINDS, audit.listener);
-        return new Monitoring(modules, monitor, metrics, audit, unsubscribe, health, sink);
+        return new Monitoring(modules, monitor, metrics, audit, unsubscribe, health, [sink, failures]);
       },
     },
   ];

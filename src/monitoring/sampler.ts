@@ -1,4 +1,5 @@
 import type { WsClock } from '../base/clock.js';
+import { TokenBucket } from '../base/token-bucket.js';
 
 /** Lines of one kind that may come at once, and how many more each second lets in. */
 const BURST = 100;
@@ -8,20 +9,17 @@ const MAX_BUCKETS = 512;
 
 /** What strangers can cause must not flood the disk: each kind of line has a bucket of its own. */
 export class Sampler {
-  readonly #buckets = new Map<string, { tokens: number; at: number; suppressed: number }>();
+  readonly #buckets = new Map<string, { readonly budget: TokenBucket; suppressed: number }>();
 
-  constructor(private readonly clock: Pick<WsClock, 'now'>) {}
+  constructor(private readonly clock: Pick<WsClock, 'monotonic'>) {}
 
   /** @returns how many were left out since the last line, or undefined when this one is left out too */
   take(kind: string): number | undefined {
     const key = this.#buckets.size < MAX_BUCKETS || this.#buckets.has(kind) ? kind : '';
-    const now = this.clock.now();
+    const now = this.clock.monotonic();
     let bucket = this.#buckets.get(key);
-    if (bucket === undefined) this.#buckets.set(key, (bucket = { tokens: BURST, at: now, suppressed: 0 }));
-    bucket.tokens = Math.min(BURST, bucket.tokens + (Math.max(0, now - bucket.at) * PER_SECOND) / 1_000);
-    bucket.at = now;
-    if (bucket.tokens < 1) return void bucket.suppressed++;
-    bucket.tokens--;
+    if (bucket === undefined) this.#buckets.set(key, (bucket = { budget: new TokenBucket(BURST, now), suppressed: 0 }));
+    if (bucket.budget.take(1, PER_SECOND, BURST, now) > 0) return void bucket.suppressed++;
     const { suppressed } = bucket;
     bucket.suppressed = 0;
     return suppressed;

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { addressOf } from '../firewall/client-address.js';
+import { WsFirewall } from '../firewall/firewall.js';
 import { WsMonitor } from '../monitoring/events.js';
 import type { AdminEvent } from '../monitoring/events.js';
 import type { AuthenticatedRequest } from './bearer.guard.js';
@@ -7,15 +7,18 @@ import type { AuthenticatedRequest } from './bearer.guard.js';
 /** Tells of what administrators do. */
 @Injectable()
 export class AdminActs {
-  constructor(private readonly monitor: WsMonitor) {}
+  constructor(
+    private readonly monitor: WsMonitor,
+    private readonly firewall: WsFirewall,
+  ) {}
 
   /** @param act such as `sessions.revoke`; of these there are as many as methods */
   tell(
-    { principal, socket }: AuthenticatedRequest,
+    request: AuthenticatedRequest,
     act: string,
     what: Pick<AdminEvent, 'subject' | 'sessionId' | 'details'> = {},
   ): void {
-    const clientAddress = addressOf(socket);
-    this.monitor.emit({ kind: 'admin', actor: principal.subject, act, clientAddress, ...what });
+    const clientAddress = this.firewall.addressOf(request);
+    this.monitor.emit({ kind: 'admin', actor: request.principal.subject, act, clientAddress, ...what });
   }
 }

@@ -30,6 +30,7 @@ class RevokeDto {
   @IsOptional() @IsString() @IsNotEmpty() @MaxLength(64) sessionId?: string;
   @IsOptional() @IsString() @IsNotEmpty() @MaxLength(1_024) subject?: string;
   @IsOptional() @IsString() @IsNotEmpty() @MaxLength(1_024) tokenId?: string;
+  @IsOptional() @IsString() @IsNotEmpty() @MaxLength(1_024) issuer?: string;
   @IsOptional() @IsNumber() @Min(0) issuedBefore?: number;
 }
 

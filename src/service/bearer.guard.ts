@@ -5,7 +5,7 @@ import { Reflector } from '@nestjs/core';
 import { Authentication } from '../authentication/authentication.js';
 import { bearerOf } from '../authentication/credentials.js';
 import type { Principal } from '../authentication/principal.js';
-import { addressOf } from '../firewall/client-address.js';
+import { WsFirewall } from '../firewall/firewall.js';
 import { WsMonitor } from '../monitoring/events.js';
 import { GatewayError } from '../protocol/errors.js';
 
@@ -26,6 +26,7 @@ export class BearerGuard implements CanActivate {
     private readonly authentication: Authentication,
     private readonly reflector: Reflector,
     private readonly monitor: WsMonitor,
+    private readonly firewall: WsFirewall,
   ) {}
 
   /** @throws GatewayError UNAUTHENTICATED, what the token is refused for, FORBIDDEN */
@@ -33,13 +34,13 @@ export class BearerGuard implements CanActivate {
     const request = context.switchToHttp().getRequest<AuthenticatedRequest>();
     const token = bearerOf(request.headers.authorization);
     if (token === undefined) throw new GatewayError('UNAUTHENTICATED');
-    request.principal = await this.authentication.authenticate(token, { source: 'header', request });
+    const clientAddress = this.firewall.addressOf(request);
+    request.principal = await this.authentication.authenticate(token, { source: 'header', request }, clientAddress);
     const scope = this.reflector.getAllAndOverride<string | undefined>(SCOPE_METADATA, [
       context.getHandler(),
       context.getClass(),
     ]);
     if (scope === undefined || request.principal.scopes.includes(scope)) return true;
-    const clientAddress = addressOf(request.socket);
     this.monitor.emit({
       kind: 'admin',
       actor: request.principal.subject,

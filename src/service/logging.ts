@@ -1,18 +1,13 @@
-import { basename, dirname } from 'node:path';
 import type { LoggerService } from '@nestjs/common';
 import { pino } from 'pino';
 import type { Logger } from 'pino';
-import { createStream } from 'rotating-file-stream';
-import type { RotatingFileStream } from 'rotating-file-stream';
+import type { WsClock } from '../base/clock.js';
 import { FailureSink } from '../monitoring/log.js';
 import type { FailureRecord } from '../monitoring/log.js';
+import { visible, visibleJson, visibleStack } from '../monitoring/visible.js';
 import type { ServiceConfiguration } from './configuration.js';
-
-/** The file of failures is rolled at this size, and this many older ones are kept. */
-const FILE_SIZE = '10M';
-const FILES_KEPT = 5;
-/** Bytes that may wait for a slow disk; records past that are counted and left out. */
-const MAX_WAITING_BYTES = 8 * 1024 * 1024;
+import { FailureFile } from './failure-file.js';
+import { LogOutput } from './log-output.js';
 
 /** What Nest says of itself while it starts is of use to whoever debugs it. */
 const CHATTY = new Set([
@@ -24,14 +19,33 @@ const CHATTY = new Set([
   'WebSocketsController',
 ]);
 
-export async function createPino({ logLevel, logFormat }: ServiceConfiguration): Promise<Logger> {
-  const options = { level: logLevel, base: null };
-  if (logFormat === 'json') return pino(options);
-  const { default: pretty } = await import('pino-pretty');
-  return pino(
-    options,
-    pretty({ sync: true, translateTime: 'SYS:HH:MM:ss.l', ignore: 'pid,hostname', singleLine: true }),
-  );
+/** pino, and stdout as it writes to it. */
+export interface ServiceLog {
+  readonly pino: Logger;
+  readonly output: LogOutput;
+}
+
+export async function createLog(
+  { logLevel, logFormat }: Pick<ServiceConfiguration, 'logLevel' | 'logFormat'>,
+  clock: Pick<WsClock, 'now'>,
+): Promise<ServiceLog> {
+  const output = new LogOutput(logFormat === 'json' ? visibleJson : await prettyLines(), clock);
+  return { pino: pino({ level: logLevel, base: null }, output), output };
+}
+
+/** One line for people; a stack follows it on lines of its own. */
+async function prettyLines(): Promise<(json: string) => string> {
+  const { prettyFactory } = await import('pino-pretty');
+  const prettify = prettyFactory({ translateTime: 'SYS:HH:MM:ss.l', ignore: 'pid,hostname', singleLine: true });
+  return (json) => prettify(visibleMembers(JSON.parse(json), '')).trimEnd();
+}
+
+/** A value of a line with every text in it visible, names included. */
+function visibleMembers(value: unknown, name: string): unknown {
+  if (typeof value === 'string') return name === 'stack' ? visibleStack(value) : visible(value);
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.map((item) => visibleMembers(item, ''));
+  return Object.fromEntries(Object.entries(value).map(([key, member]) => [visible(key), visibleMembers(member, key)]));
 }
 
 /** Nest's logger on pino. */
@@ -85,34 +99,34 @@ function contextOf(rest: readonly unknown[]): string | undefined {
 
 /** Failures as structured lines, and where a file is named, every one of them there as well, whatever the log level. */
 export class PinoSink extends FailureSink {
-  readonly #file: RotatingFileStream | undefined;
-  #leftOut = 0;
+  readonly #file: FailureFile | undefined;
 
   constructor(
-    private readonly output: Logger,
+    private readonly log: ServiceLog,
     errorLogFile: string | undefined,
+    clock: Pick<WsClock, 'every' | 'now'>,
   ) {
     super();
     if (errorLogFile === undefined) return;
-    const options = { path: dirname(errorLogFile), size: FILE_SIZE, rotate: FILES_KEPT, mode: 0o600 } as const;
-    this.#file = createStream(basename(errorLogFile), options);
-    this.#file.on('error', (error) => this.output.error({ err: error }, 'The file of failures cannot be written'));
+    this.#file = new FailureFile(errorLogFile, clock, (message, error) => {
+      if (error === undefined) this.log.pino.warn(message);
+      else this.log.pino.error({ err: error }, message);
+    });
+  }
+
+  override get problem(): string | undefined {
+    return this.#file?.problem ?? this.log.output.problem;
   }
 
   write({ level, message, ...fields }: FailureRecord): void {
-    this.output[level](fields, message);
+    this.log.pino[level](fields, message);
     if (this.#file === undefined || level === 'debug') return; // a peer that says goodbye is no failure
-    if (this.#file.writableLength > MAX_WAITING_BYTES) return void this.#leftOut++;
-    const leftOut = this.#leftOut > 0 && { leftOut: this.#leftOut };
-    this.#leftOut = 0;
-    this.#file.write(`${JSON.stringify({ time: new Date().toISOString(), level, message, ...fields, ...leftOut })}\n`);
+    const time = new Date().toISOString();
+    this.#file.write(`${visibleJson(JSON.stringify({ time, level, message, ...fields }))}\n`);
   }
 
-  /** Resolves when everything is on the disk. */
-  close(): Promise<void> {
-    return new Promise((resolve) => {
-      if (this.#file === undefined) resolve();
-      else this.#file.end(() => resolve());
-    });
+  /** Resolves when everything is on the disk, or the disk has refused it. */
+  async close(): Promise<void> {
+    await this.#file?.close();
   }
 }

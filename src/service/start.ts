@@ -15,7 +15,7 @@ import { openAudit } from './audit.js';
 import { ConfigurationError, readConfiguration } from './configuration.js';
 import type { ServiceConfiguration } from './configuration.js';
 import { exposureWarning, isBehindProxy, isPublic } from './exposure.js';
-import { createPino, PinoLogger, PinoSink } from './logging.js';
+import { createLog, PinoLogger, PinoSink } from './logging.js';
 import { ServiceReload } from './reload.js';
 import { ServiceModule } from './service.module.js';
 import { onStopSignals } from './stop-signals.js';
@@ -36,9 +36,11 @@ export async function start(): Promise<void> {
   const read = (before?: ServiceConfiguration): ServiceConfiguration =>
     readConfiguration(process.env, process.stdout.isTTY, before);
   const configuration = read();
-  const pino = await createPino(configuration);
-  const sink = new PinoSink(pino, configuration.errorLogFile);
-  const audit = configuration.audit && (await openAudit(configuration.audit, new SystemClock(), pino));
+  const clock = new SystemClock();
+  const log = await createLog(configuration, clock);
+  const { pino } = log;
+  const sink = new PinoSink(log, configuration.errorLogFile, clock);
+  const audit = configuration.audit && (await openAudit(configuration.audit, clock, pino));
   const app = await createApp(configuration, pino, sink, audit?.sink).catch(async (error: unknown) => {
     await audit?.close(); // it began before anything else, and says how it ended
     throw error;
@@ -47,6 +49,7 @@ export async function start(): Promise<void> {
   const stop = drainOnSignals(app, live, pino, async () => {
     await audit?.close();
     await sink.close();
+    await log.output.close();
   });
   new ServiceReload(configuration, () => read(configuration), live, app.getHttpServer(), pino).start();
   try {

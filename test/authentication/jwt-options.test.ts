@@ -59,8 +59,10 @@ it.each([
   [
     'an issuer of its own and no key for it',
     { issuer: 'b', issuers: [{ issuer: 'a', secret: SECRET }] },
-    'auth.jwt has algorithms or an issuer',
+    'and no key beside the issuers to go with them',
   ],
+  ['roles that are no list', { secret: SECRET, roles: 'admin' }, 'auth.jwt.roles must be "all" or a list of names'],
+  ['a subject that is no function', { secret: SECRET, subject: 'email' }, 'auth.jwt.subject must be a function'],
 ])('refuses %s', (_, jwt, problem) => {
   expect(complaint(jwt)).toContain(problem);
 });

@@ -1,7 +1,8 @@
 import { createSecretKey } from 'node:crypto';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Deadlines } from '../../src/authentication/deadlines.js';
-import type { JwtOptions } from '../../src/index.js';
+import { WsSessions } from '../../src/index.js';
+import type { JwtIssuerOptions, JwtOptions } from '../../src/index.js';
 import { startApp, stopApps, until } from '../support/app.js';
 import type { TestApp } from '../support/app.js';
 import { Client } from '../support/client.js';
@@ -123,6 +124,92 @@ describe('several issuers', () => {
     for (const iss of ['https://three.test', undefined, ['https://two.test'], '__proto__']) {
       expect(await who(app, signed({ iss }, { key: NEW }))).toBe('TOKEN_INVALID');
     }
+  });
+});
+
+describe('what an issuer may say of its subjects', () => {
+  const iss = 'https://partner.test';
+  const claims = { iss, sub: 'ada', roles: ['admin', 'buyer'], scope: 'read ws-gateway:admin' };
+  const partner = (extra: object = {}): string => signed({ ...claims, ...extra }, { key: NEW });
+  const allow = (options: Partial<JwtIssuerOptions>, more: JwtOptions = { secret: SECRET }): Promise<TestApp> =>
+    start({ ...more, issuers: [{ issuer: iss, secret: NEW, ...options }] });
+
+  async function principalOf({ url }: TestApp, bearer: string): Promise<unknown> {
+    const client = await Client.connect(`${url}/ws`, { token: bearer });
+    const { data } = await client.ask({ event: 'session', id: 1 });
+    const { subject, roles, scopes, code } = data as Record<string, unknown>;
+    return code ?? { subject, roles, scopes };
+  }
+
+  it('of the first issuer is all, and of a further one nothing', async () => {
+    const app = await allow({});
+    const own = token({ roles: ['admin'], scope: 'read' });
+    expect(await principalOf(app, own)).toEqual({ subject: 'ada', roles: ['admin'], scopes: ['read'] });
+    expect(await principalOf(app, partner())).toEqual({ subject: 'ada', roles: [], scopes: [] });
+  });
+
+  it('of the first in the list is all where no key stands before the list', async () => {
+    const other = { issuer: 'https://other.test', secret: OLD };
+    const app = await start({ issuers: [{ issuer: iss, secret: NEW }, other] });
+    expect(await principalOf(app, partner())).toMatchObject({ roles: claims.roles });
+    expect(await principalOf(app, signed({ ...claims, iss: other.issuer }, { key: OLD }))).toMatchObject({ roles: [] });
+  });
+
+  it('is what its list allows, whatever else its tokens say', async () => {
+    const app = await allow({ roles: ['buyer', 'seller'], scopes: ['read'] });
+    expect(await principalOf(app, partner())).toEqual({ subject: 'ada', roles: ['buyer'], scopes: ['read'] });
+    const trusted = await allow({ roles: 'all', scopes: 'all' });
+    expect(await principalOf(trusted, partner())).toMatchObject({ roles: ['admin', 'buyer'] });
+  });
+
+  it('is limited for the first issuer where the options say so', async () => {
+    const app = await start({ secret: SECRET, roles: ['buyer'], scopes: [] });
+    expect(await principalOf(app, token({ roles: ['admin', 'buyer'], scope: 'read' }))).toMatchObject({
+      roles: ['buyer'],
+      scopes: [],
+    });
+  });
+
+  it('with a prefix makes another subject than the first issuer’s of that name', async () => {
+    const app = await allow({ subjectPrefix: 'partner:' });
+    expect(await who(app, partner())).toBe('partner:ada');
+    expect(await who(app, partner({ sub: 7 }))).toBe('partner:7');
+    expect(await who(app, token())).toBe('ada');
+    app.app.get(WsSessions).revoke({ subject: 'ada' });
+    expect(await who(app, partner())).toBe('partner:ada');
+  });
+
+  it('can be said by a function of the claims', async () => {
+    const app = await allow({ subject: ({ oid }) => String(oid), subjectPrefix: 'p:' });
+    expect(await who(app, partner({ oid: 'x1' }))).toBe('p:x1');
+  });
+
+  it.each([
+    ['nothing', () => ''],
+    ['no string', () => 1],
+    ['a promise that rejects', () => Promise.reject(new Error('late'))],
+    [
+      'an error',
+      () => {
+        throw new Error('boom');
+      },
+    ],
+  ])('lets nobody in, and ends no process, where the function returns %s', async (_, subject) => {
+    const app = await allow({ subject: subject as () => string });
+    expect(await who(app, partner())).toBe('INTERNAL');
+    await new Promise(setImmediate); // an unhandled rejection would fail the run
+  });
+
+  it('does not let one issuer’s token id be taken for another’s when the revocation names the issuer', async () => {
+    const app = await allow({});
+    const sessions = app.app.get(WsSessions);
+    sessions.revoke({ tokenId: '1', issuer: iss });
+    expect(await who(app, token({ jti: '1' }))).toBe('ada');
+    expect(await who(app, partner({ jti: '1' }))).toBe('SESSION_REVOKED');
+    sessions.revoke({ tokenId: '2' });
+    expect(await who(app, token({ jti: 2 }))).toBe('SESSION_REVOKED');
+    expect(await who(app, partner({ jti: '2' }))).toBe('SESSION_REVOKED');
+    expect(() => sessions.revoke({ subject: 'ada', issuer: iss })).toThrow(TypeError);
   });
 });
 

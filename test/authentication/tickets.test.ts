@@ -48,7 +48,7 @@ it('a ticket for a principal without roles, scopes and claims has none', async (
 });
 
 it('no more than 100,000 are open at once, and one that is used makes room', async () => {
-  const tickets = new WsTickets({ tickets: { ttlMs: 30_000 } }, () => 0);
+  const tickets = new WsTickets({ tickets: { ttlMs: 30_000 } }, { now: () => 0, monotonic: () => 0 });
   const issue = (subject: string): ReturnType<WsTickets['issue']> =>
     tickets.issue({ ...principal, subject } as Principal);
   const { ticket } = await issue('first');

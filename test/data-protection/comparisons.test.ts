@@ -44,14 +44,15 @@ const LOOK_UP = 'a look-up by the digest of what was sent: who sees where it dif
 const NO_SECRET = 'what is compared is no secret: it opens nothing';
 const HARMLESS: Record<string, string> = {
   'authentication/jwt-authenticator.ts authenticate: this.#verified.get(digest)': LOOK_UP,
+  'authentication/revocations.ts #isRevokedById: this.#tokenIds.get(key)': NO_SECRET,
+  'authentication/revocations.ts #isRevokedById: this.#tokenIds.has(candidate)': NO_SECRET,
   'authentication/revocations.ts addToken: this.#tokens.get(digest)': NO_SECRET,
   'authentication/revocations.ts addToken: this.#tokens.has(digest)': NO_SECRET,
-  'authentication/revocations.ts addTokenId: this.#tokenIds.has(tokenId)': NO_SECRET,
-  'authentication/revocations.ts isRevoked: this.#tokenIds.get(claims.jti)': NO_SECRET,
+  'authentication/revocations.ts addTokenId: this.#tokenIds.has(key)': NO_SECRET,
   'authentication/revocations.ts isRevoked: this.#tokens.has(digest)': LOOK_UP,
   'authentication/tickets.ts #take: this.#entries.get(digest)': LOOK_UP,
   'connection/session.ts #keepEarlier: digest !== token.digest': NO_SECRET,
-  'connection/sessions.ts isMeant: principal?.claims.jti === tokenId': NO_SECRET,
+  'connection/sessions.ts isMeant: tokenIdOf(principal) !== tokenId': NO_SECRET,
 };
 
 interface Source {

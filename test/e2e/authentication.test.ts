@@ -260,7 +260,9 @@ describe('a token is refused', () => {
     ['with an infinite exp', `${b64(hs256)}.${Buffer.from('{"sub":"ada","exp":1e999}').toString('base64url')}`],
     ['without sub', token({ sub: undefined })],
     ['with an empty sub', token({ sub: '' })],
-    ['with sub as a number', forge(hs256, { ...claims, sub: 1 })],
+    ['with sub as a fraction', forge(hs256, { ...claims, sub: 1.5 })],
+    ['with sub as a number that is not exact', forge(hs256, { ...claims, sub: 2 ** 53 })],
+    ['with sub as an object', forge(hs256, { ...claims, sub: { toString: 'ada' } })],
     ['with nbf ahead', token({ nbf: now + 60 })],
     ['issued in the future', forge(hs256, { ...claims, iat: now + 60 })],
     ['with a critical header', forge({ ...hs256, crit: ['b64'] }, claims)],
@@ -275,6 +277,14 @@ describe('a token is refused', () => {
       bad.split('.').length === 2 ? `${bad}.${createHmac('sha256', SECRET).update(bad).digest('base64url')}` : bad;
     const client = await Client.connect(`${url}/ws`, { token: signed });
     expect(await client.closed).toEqual({ code: 3000, reason: 'TOKEN_INVALID' });
+  });
+
+  it('never for a sub that is a whole number: it counts as its decimal string', async () => {
+    const { url } = await startApp({ gateways });
+    for (const sub of [0, 1, -7, 2 ** 53 - 1]) {
+      const client = await Client.connect(`${url}/ws`, { token: forge(hs256, { ...claims, sub }) });
+      expect(await client.ask({ event: 'session', id: 1 })).toMatchObject({ data: { subject: String(sub) } });
+    }
   });
 
   it('again when it is known and has expired since, and is remembered by its whole text', async () => {

@@ -1,11 +1,14 @@
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { afterEach, describe, expect, it } from 'vitest';
-import { Public, RateLimit, WsFirewall, WsSessions } from '../../src/index.js';
+import { Public, RateLimit, WsFirewall, WsMonitor, WsSessions } from '../../src/index.js';
 import type { AuthOptions, FirewallOptions, LimitOptions } from '../../src/index.js';
 import { resolveOptions } from '../../src/ws-gateway.options.js';
-import { startApp, stopApps, until } from '../support/app.js';
+import { OVER_TLS, startApp, stopApps, until } from '../support/app.js';
 import type { TestApp } from '../support/app.js';
-import { Client, refusal } from '../support/client.js';
+import { Client, fetchFrom, refusal } from '../support/client.js';
 import { SECRET, token } from '../support/tokens.js';
 
 @WebSocketGateway()
@@ -84,6 +87,82 @@ describe('lists', () => {
     await ask(real);
     expect(test.app.get(WsSessions).find({ clientAddress: '198.51.100.7' })).toHaveLength(1);
   });
+});
+
+describe('behind a trusted proxy', () => {
+  const CLIENT = '203.0.113.9';
+  const PROXIED = { trustProxy: ['127.0.0.1'] };
+  const behind = { 'x-forwarded-for': CLIENT };
+  const bearer = (of: string): Record<string, string> => ({ ...behind, authorization: `Bearer ${of}` });
+
+  it.each<[string, FirewallOptions, (test: TestApp) => Promise<unknown>]>([
+    ['BAD_UPGRADE', {}, ({ url }) => refusal(`${url}/ws`, { headers: behind, protocolVersion: 8 })],
+    ['UNAUTHENTICATED', {}, (test) => refused(test, '127.0.0.1', behind)],
+    ['TOKEN_INVALID', {}, (test) => refused(test, '127.0.0.1', bearer('bad'))],
+    ['TOKEN_EXPIRED', {}, (test) => refused(test, '127.0.0.1', bearer(token({ exp: 1 })))],
+    ['ORIGIN_FORBIDDEN', {}, (test) => refused(test, '127.0.0.1', { ...behind, origin: 'https://evil.test' })],
+    ['IP_FORBIDDEN', { deny: [CLIENT] }, (test) => refused(test, '127.0.0.1', behind)],
+    [
+      'BANNED',
+      {},
+      (test) => {
+        test.app.get(WsFirewall).ban({ address: CLIENT }, { forMs: 60_000 });
+        return refused(test, '127.0.0.1', behind);
+      },
+    ],
+    [
+      'TOO_MANY_CONNECTIONS',
+      { maxConnectionsPerAddress: 1 },
+      async (test) => {
+        await Client.connect(`${test.url}/ws`, { headers: bearer(token()) });
+        return refused(test, '127.0.0.1', behind);
+      },
+    ],
+    [
+      'OVERLOADED',
+      { maxConnections: 1 },
+      async (test) => {
+        await connect(test);
+        return refused(test, '127.0.0.1', behind);
+      },
+    ],
+    ['NOT_FOUND', {}, ({ url }) => refusal(`${url}/nowhere`, { headers: behind })],
+    ['UPGRADE_REQUIRED', {}, ({ url }) => fetchFrom(url, '/ws', { headers: behind })],
+  ])("%s has one line, under the client's address", async (code, firewall, provoke) => {
+    const test = await start({ ...PROXIED, ...firewall }, {}, { reject: 'handshake', sources: ['header'] });
+    await provoke(test);
+    expect(test.log.lines.filter((line) => line.code === code)).toMatchObject([{ clientAddress: CLIENT }]);
+  });
+
+  it('so is what was turned away right after the upgrade', async () => {
+    const test = await start(PROXIED);
+    await (
+      await Client.connect(`${test.url}/ws`, { headers: bearer('bad') })
+    ).closed;
+    expect(test.log.lines).toMatchObject([{ code: 'TOKEN_INVALID', clientAddress: CLIENT }]);
+  });
+
+  it.skipIf(OVER_TLS)('on a Unix domain socket clients are told apart', async () => {
+    const socketPath = join(mkdtempSync(join(tmpdir(), 'ws-gateway-')), 'socket');
+    const firewall = { ...PROXIED, maxConnectionsPerAddress: 1 };
+    const test = await startApp({ gateways: [MeteredGateway], options: { firewall }, socketPath });
+    await Client.connect(`${test.url}/ws`, { headers: behind });
+    await Client.connect(`${test.url}/ws`, { headers: { 'x-forwarded-for': '203.0.113.10' } });
+    expect((await refusal(`${test.url}/ws`, { headers: behind })).body.code).toBe('TOO_MANY_CONNECTIONS');
+    expect(test.log.lines.at(-1)).toMatchObject({ clientAddress: CLIENT });
+  });
+});
+
+it('a header of a proxy that is not trusted is worth one warning', async () => {
+  const test = await start();
+  const told: unknown[] = [];
+  test.app.get(WsMonitor).on('proxy', (event) => told.push(event));
+  await connect(test);
+  expect(told).toEqual([]);
+  for (const from of ['127.0.0.1', '127.0.0.1', '127.0.0.2']) {
+    await Client.connect(`${test.url}/ws`, { localAddress: from, headers: { forwarded: 'for=203.0.113.9' } });
+  }
+  expect(told).toEqual([{ kind: 'proxy', clientAddress: '127.0.0.1' }]);
 });
 
 describe('connections', () => {

@@ -227,6 +227,20 @@ describe('the registry', () => {
     expect(await isIn(client)).toBe(true);
   });
 
+  it('refuses an unknown member: a misspelt filter does not match every session', async () => {
+    const client = await connect(token());
+    const filter = { subjekt: 'ada' } as object;
+    const calls = [
+      () => sessions.find(filter),
+      () => sessions.count(filter),
+      () => sessions.list(filter),
+      () => sessions.broadcast('news', 1, filter),
+      () => sessions.revoke(filter),
+    ];
+    for (const call of calls) expect(call).toThrow(TypeError);
+    expect(await isIn(client)).toBe(true);
+  });
+
   it('is without those that have ended, also when their peers have not closed', async () => {
     const client = await connect(token());
     client.socket.pause();

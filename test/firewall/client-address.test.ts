@@ -14,8 +14,9 @@ function clientOf(
   { peer = PROXY, proxyHeader }: { peer?: string; proxyHeader?: ResolvedFirewall['proxyHeader'] } = {},
 ): string {
   const addresses = new ClientAddresses({ trustProxy, proxyHeader });
+  const socket = { remoteAddress: peer, localAddress: '10.0.0.9', destroyed: false };
   // because this is all that is asked of the two
-  return addresses.of({ headers } as unknown as IncomingMessage, { remoteAddress: peer } as unknown as Duplex);
+  return addresses.of({ headers } as unknown as IncomingMessage, socket as unknown as Duplex);
 }
 
 const xff = (value: string): Record<string, string> => ({ 'x-forwarded-for': value });
@@ -70,6 +71,35 @@ describe('the address of a client', () => {
     expect(clientOf(1, { ...xff('1.2.3.4'), forwarded: 'for=1.2.3.4' })).toBe('1.2.3.4');
     expect(clientOf(1, both, { proxyHeader: 'forwarded' })).toBe('5.6.7.8');
     expect(clientOf(1, both, { proxyHeader: 'x-forwarded-for' })).toBe('1.2.3.4');
+  });
+
+  it('is what the proxy on a Unix domain socket says, where proxies are trusted by address', () => {
+    const of = (socket: object, trustProxy: ResolvedFirewall['trustProxy'], header: string): string =>
+      new ClientAddresses({ trustProxy, proxyHeader: undefined }).of(
+        { headers: xff(header) } as unknown as IncomingMessage, // because this is all that is asked of the two
+        { destroyed: false, ...socket } as unknown as Duplex,
+      );
+    expect(of({}, ['127.0.0.1'], '6.6.6.6, 1.2.3.4')).toBe('1.2.3.4');
+    expect(of({}, ['10.0.0.0/8'], '6.6.6.6, 1.2.3.4, 10.0.0.2')).toBe('1.2.3.4');
+    expect(of({}, false, '1.2.3.4')).toBe('');
+    // The same from a TCP connection that is reset already: it has lost its peer's address, and is no proxy for that.
+    expect(of({ localAddress: '10.0.0.9' }, ['127.0.0.1'], '1.2.3.4')).toBe('');
+    expect(of({ destroyed: true }, ['127.0.0.1'], '1.2.3.4')).toBe('');
+  });
+
+  it('tells of a header that is not believed', () => {
+    const told: string[] = [];
+    const addresses = new ClientAddresses({ trustProxy: ['10.0.0.0/8'], proxyHeader: undefined }, (peer) =>
+      told.push(peer),
+    );
+    const ask = (headers: object, remoteAddress: string): string =>
+      addresses.of({ headers } as unknown as IncomingMessage, { remoteAddress } as unknown as Duplex);
+    ask({}, '192.0.2.1');
+    ask(xff('1.2.3.4'), '10.0.0.1');
+    expect(told).toEqual([]);
+    ask(xff('1.2.3.4'), '192.0.2.1');
+    ask({ forwarded: 'for=1.2.3.4' }, '192.0.2.2');
+    expect(told).toEqual(['192.0.2.1', '192.0.2.2']);
   });
 
   it('has one form, and IPv6 counts by its /64', () => {

@@ -9,20 +9,21 @@ const options = { ...FIREWALL_DEFAULTS, origins: undefined, proxyHeader: undefin
 
 describe('a bucket', () => {
   it('says exactly when there is enough again', () => {
-    const time = integer({ min: 0, max: 5_000 });
+    const time = integer({ min: 0, max: 50 });
     assert(
-      property(integer({ min: 1, max: 1_000 }), integer({ min: 1, max: 100 }), array(time), (rate, burst, times) => {
+      property(integer({ min: 1, max: 1_000 }), integer({ min: 1, max: 5 }), array(time), (rate, burst, times) => {
         const bucket = new TokenBucket(burst, 0);
         let now = 0;
         for (const step of times) {
           now += step;
           const wait = bucket.take(1, rate, burst, now);
           if (wait === 0) continue;
-          expect(bucket.waitFor(1, rate, burst, now + wait)).toBe(0);
           expect(wait === 1 || bucket.waitFor(1, rate, burst, now + wait - 1) > 0).toBe(true);
+          expect(bucket.waitFor(1, rate, burst, now + wait)).toBe(0);
           now += wait;
         }
       }),
+      { numRuns: 1_000 },
     );
   });
 
@@ -82,19 +83,15 @@ describe('the table of peers', () => {
 });
 
 describe('the table of bans', () => {
-  const ban = (until: number): { address: string; until: number; reason: string } => ({
-    address: 'a',
-    until,
-    reason: 'x',
-  });
+  const ban = { address: 'a', until: 1_700_000_000_000, reason: 'x' };
 
   it('ends them by themselves, and remembers that they were', () => {
     const bans = new BanTable();
-    bans.add('a', ban(1_000), 0);
-    expect(bans.find('a', 999)).toBeDefined();
-    expect(bans.find('a', 1_000)).toBeUndefined();
+    bans.add('a', ban, 1_000, 0);
+    expect(bans.leftMs('a', 999)).toBe(1);
+    expect(bans.leftMs('a', 1_000)).toBe(0);
     expect(bans.levelOf('a', 1_000)).toBe(1);
-    bans.add('a', ban(2_000), 1_500);
+    bans.add('a', ban, 500, 1_500);
     expect(bans.levelOf('a', 1_500)).toBe(2);
     bans.sweep(2_000 + 86_400_000);
     expect([bans.size, bans.levelOf('a', 2_000 + 86_400_000)]).toEqual([0, 0]);
@@ -102,8 +99,8 @@ describe('the table of bans', () => {
 
   it('holds a limited number', () => {
     const bans = new BanTable();
-    for (let i = 0; i < 25_000; i++) bans.add(`k${i}`, ban(1_000), 0);
+    for (let i = 0; i < 25_000; i++) bans.add(`k${i}`, ban, 1_000, 0);
     expect(bans.size).toBe(10_000);
-    expect(bans.find('k24999', 0)).toBeDefined();
+    expect(bans.leftMs('k24999', 0)).toBe(1_000);
   });
 });

@@ -34,6 +34,8 @@ import {
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { dtoValidator } from '../../src/gateway/dto-validator.js';
+import { detailsOfErrors } from '../../src/gateway/validation-details.js';
+import type { ErrorDetail, GatewayError } from '../../src/protocol/errors.js';
 import { isPlainEmail } from '../../src/gateway/fast-predicates.js';
 
 /** Classes drawn, with four payloads for each: `FAST_CHECK_RUNS=25000` makes it 100,000 cases. */
@@ -59,6 +61,23 @@ async function actual(dto: Dto, payload: object): Promise<unknown> {
   } catch {
     return 'refused';
   }
+}
+
+/** All that class-validator says of a payload, without a limit; undefined where it accepts, or a rule throws. */
+async function wordsOf(dto: Dto, payload: unknown): Promise<ErrorDetail[] | undefined> {
+  let words: ErrorDetail[] | undefined;
+  const talkative = new ValidationPipe({
+    whitelist: true,
+    forbidNonWhitelisted: true,
+    transform: true,
+    validationError: { target: true, value: true },
+    exceptionFactory: (errors) => {
+      words = detailsOfErrors(errors, '', Infinity);
+      return new Error('refused');
+    },
+  });
+  await Promise.allSettled([talkative.transform(payload, { type: 'body', metatype: dto })]);
+  return words;
 }
 
 const decorate =
@@ -189,6 +208,35 @@ describe('a compiled DTO', () => {
     );
     expect(compiled).toBeGreaterThan(RUNS / 2); // or the test would compare the slow path with itself
     expect(accepted).toBeGreaterThan(RUNS / 10);
+  });
+
+  it('has the verdict of ValidationPipe on large payloads, and says nothing that class-validator would not', async () => {
+    let refused = 0;
+    const bulky = fc.tuple(dtos, payloads, fc.constantFrom(...NAMES), fc.nat({ max: 300 }));
+    await fc.assert(
+      fc.asyncProperty(bulky, async ([dto, payload, name, at]) => {
+        const inner = { ...payload };
+        const items = Array.from({ length: 250 }, (_, i) => (i === at ? { ...inner, unknown: 1 } : inner));
+        const unknown = Object.fromEntries(Array.from({ length: 250 }, (_, i) => [`unknown${i}`, {}]));
+        for (const large of [
+          { ...payload, [name]: items },
+          { ...payload, [name]: unknown },
+          { ...payload, ...unknown },
+        ]) {
+          const wanted = await expected(dto, fresh(large));
+          const got = await actual(dto, fresh(large));
+          expect(got).toStrictEqual(wanted);
+          if (wanted !== 'refused') continue;
+          refused++;
+          const known = await wordsOf(dto, fresh(large));
+          if (known === undefined) continue;
+          const thrown: unknown = await (async () => dtoValidator(dto).validate(fresh(large)))().then(String, (e) => e);
+          for (const detail of (thrown as GatewayError).details as ErrorDetail[]) expect(known).toContainEqual(detail);
+        }
+      }),
+      { numRuns: RUNS / 40 }, // each is three payloads of 250 objects
+    );
+    expect(refused).toBeGreaterThan(RUNS / 40);
   });
 
   it('is worth the name: what can be compiled is, and what cannot says why', () => {

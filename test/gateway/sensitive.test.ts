@@ -25,6 +25,19 @@ class PaymentDto {
   @IsInt() amount!: number;
 }
 
+class SecretDto {
+  @Sensitive() @ValidateNested() @Type(() => GoldCardDto) card!: GoldCardDto;
+  @Sensitive() @ValidateNested({ each: true }) @Type(() => GoldCardDto) spares!: GoldCardDto[];
+}
+
+@WebSocketGateway()
+class SecretCardGateway {
+  @SubscribeMessage('keep')
+  keep(@MessageBody() { card }: SecretDto): string {
+    return card.holder;
+  }
+}
+
 @WebSocketGateway()
 class PaymentGateway {
   @Public()
@@ -47,6 +60,20 @@ describe('@Sensitive()', () => {
       expect.objectContaining({ path: 'amount', rule: 'isInt' }),
     ]);
     for (const word of ['card.number', 'cvc', 'secret', 'isLength']) expect(JSON.stringify(data)).not.toContain(word);
+  });
+
+  it('keeps the name of a property to itself when an array comes in its place', async () => {
+    const { url } = await startApp({ gateways: [SecretCardGateway] });
+    const client = await Client.connect(`${url}/ws`, { token: token() });
+    const card = { holder: 'Ada', number: '4111111111111111', cvc: 123, tier: 'gold' };
+    for (const wrong of [[card], { ...card, toString: 1 }, { ...card, holder: 7 }]) {
+      const { data } = await client.ask({ event: 'keep', data: { card: wrong, spares: [] }, id: 1 });
+      expect((data as { details: object }).details).toEqual([
+        { path: '', rule: 'sensitive', message: 'a sensitive property is not valid' },
+      ]);
+    }
+    const { data } = await client.ask({ event: 'keep', data: { card, spares: { 0: card } }, id: 2 });
+    expect((data as { details: object }).details).toEqual([expect.objectContaining({ path: '', rule: 'sensitive' })]);
   });
 
   it('keeps properties out of the details of an error of the application', async () => {

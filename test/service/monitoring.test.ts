@@ -106,6 +106,30 @@ describe('the audit', () => {
     expect(service.output()).toContain(`"auditHead":"${head}"`);
   });
 
+  it('has the address of the client, not of the proxy that is trusted', async () => {
+    const path = auditPath();
+    const service = await startService({ ...environment, TRUST_PROXY: '127.0.0.1', AUDIT_LOG_FILE: path });
+    const behind = { 'x-forwarded-for': '203.0.113.9' };
+    await refusal(service.url, { headers: behind, origin: 'https://elsewhere.example' });
+    await refusal(service.url.replace('/ws', '/nowhere'), { headers: behind });
+    await (
+      await Client.connect(service.url, { headers: behind, token: 'bad' })
+    ).closed;
+    for (const bearer of [operator, token({ sub: 'mallory' })]) {
+      const headers = { ...behind, authorization: `Bearer ${bearer}` };
+      await fetch(`${service.http}/admin/sessions`, { headers });
+    }
+    await stop(service);
+    const seen = recordsOf(path).filter(({ type }) => type !== 'started' && type !== 'stopped');
+    expect(seen.map(({ type, clientAddress }) => [type, clientAddress])).toEqual([
+      ['refused', '203.0.113.9'],
+      ['refused', '203.0.113.9'],
+      ['refused', '203.0.113.9'],
+      ['admin', '203.0.113.9'],
+      ['denied', '203.0.113.9'],
+    ]);
+  });
+
   it('stops the start with one line when its file is in use', async () => {
     const path = auditPath();
     await startService({ ...environment, AUDIT_LOG_FILE: path });

@@ -14,42 +14,46 @@ import { SECRET } from './tokens.js';
 /** True in the runs over TLS: what `npm test` runs as `wss`. */
 export const OVER_TLS = process.env.TEST_TLS === '1';
 
-/** A clock that stands still until it is moved. */
+/**
+ * A clock that stands still until it is moved. Its two times have nothing to do with each other, so that a duration that takes
+ * one of each is off by decades.
+ */
 export class ManualClock extends WsClock {
-  #now = Date.now();
-  /** How far the time of day has been set from where it would be. */
-  #setBy = 0;
+  #timeOfDay = Date.now();
+  #monotonic = 1_000;
   readonly #tasks = new Map<() => void, { ms: number; next: number }>();
 
   now(): number {
-    return this.#now + this.#setBy;
+    return this.#timeOfDay;
   }
 
   monotonic(): number {
-    return this.#now;
+    return this.#monotonic;
   }
 
   /** Sets the time of day, forward or back; no time passes. */
   set(ms: number): void {
-    this.#setBy += ms;
+    this.#timeOfDay += ms;
   }
 
   every(ms: number, task: () => void): () => void {
-    this.#tasks.set(task, { ms, next: this.#now + ms });
+    this.#tasks.set(task, { ms, next: this.#monotonic + ms });
     return () => this.#tasks.delete(task);
   }
 
   /** Moves without running anything, as between two sweeps. */
   jump(ms: number): void {
-    this.#now += ms;
+    this.#timeOfDay += ms;
+    this.#monotonic += ms;
   }
 
   advance(ms: number): void {
-    const end = this.#now + ms;
-    while (this.#now < end) {
-      this.#now = Math.min(end, ...[...this.#tasks.values()].map(({ next }) => next));
+    const end = this.#monotonic + ms;
+    while (this.#monotonic < end) {
+      const next = Math.min(end, ...[...this.#tasks.values()].map((timer) => timer.next));
+      this.jump(Math.max(0, next - this.#monotonic));
       for (const [task, timer] of this.#tasks) {
-        if (timer.next > this.#now) continue;
+        if (timer.next > this.#monotonic) continue;
         timer.next += timer.ms;
         task();
       }
@@ -89,6 +93,8 @@ export interface TestAppOptions extends Pick<ModuleMetadata, 'providers' | 'impo
   fastify?: boolean;
   /** Options of the HTTPS server. @default those of a server of this machine in the runs over TLS */
   https?: object;
+  /** Path of a Unix domain socket to listen on, instead of a port. */
+  socketPath?: string;
   before?: (app: INestApplication) => void;
 }
 
@@ -131,8 +137,12 @@ export async function startApp(setup: TestAppOptions = {}): Promise<TestApp> {
     ? module.createNestApplication(new FastifyAdapter((https && { https }) as object), { logger: false }) // because its types want one or the other
     : module.createNestApplication({ logger: false, ...(https !== undefined && { httpsOptions: https }) });
   setup.before?.(app);
-  await app.listen(0, '127.0.0.1');
   running.set(app, clock);
+  if (setup.socketPath !== undefined) {
+    await app.listen(setup.socketPath);
+    return { app, clock, log, port: 0, url: `ws+unix:${setup.socketPath}:` };
+  }
+  await app.listen(0, '127.0.0.1');
   const { port } = app.getHttpServer().address() as AddressInfo;
   return { app, clock, log, port, url: `${https === undefined ? 'ws' : 'wss'}://127.0.0.1:${port}` };
 }

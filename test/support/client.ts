@@ -104,12 +104,12 @@ function trustIn(url: string): ClientOptions {
 export async function fetchFrom(
   url: string,
   path: string,
-  init: { method?: string; body?: string } = {},
+  init: { method?: string; body?: string; headers?: Record<string, string> } = {},
 ): Promise<Response> {
   const target = new URL(path, url.replace(/^ws/, 'http'));
   if (target.protocol === 'http:') return fetch(target, init);
-  const { method = 'GET', body } = init;
-  const sent = httpsRequest(target, { method, ca: localTls().ca, agent: false });
+  const { method = 'GET', body, headers: sentHeaders = {} } = init;
+  const sent = httpsRequest(target, { method, headers: sentHeaders, ca: localTls().ca, agent: false });
   sent.end(body);
   const [answer] = (await once(sent, 'response')) as [IncomingMessage];
   const chunks: Buffer[] = [];

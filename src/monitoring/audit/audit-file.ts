@@ -96,7 +96,7 @@ export class AuditFile extends AuditSink {
     handle: FileHandle,
     size: number,
     lock: AuditLock,
-    private readonly clock: Pick<WsClock, 'now' | 'every'>,
+    private readonly clock: WsClock,
     private readonly listener: AuditProblemListener,
   ) {
     super();
@@ -132,7 +132,7 @@ export class AuditFile extends AuditSink {
    */
   static async open(
     options: AuditFileOptions,
-    clock: Pick<WsClock, 'now' | 'every'> = new SystemClock(),
+    clock: WsClock = new SystemClock(),
     tell: AuditProblemListener = warn,
   ): Promise<AuditFile> {
     const hash = auditHash(options.key);
@@ -209,8 +209,8 @@ export class AuditFile extends AuditSink {
 
   /** The same trouble is told once a minute at most. */
   #warn(trouble: string, message: string, error?: unknown): void {
-    const now = this.clock.now();
-    if (Math.abs(now - (this.#warnedAt.get(trouble) ?? -Infinity)) < WARN_EVERY_MS) return;
+    const now = this.clock.monotonic();
+    if (now - (this.#warnedAt.get(trouble) ?? -Infinity) < WARN_EVERY_MS) return;
     this.#warnedAt.set(trouble, now);
     this.#tell(`${this.#path} ${message}`, error);
   }

@@ -1,4 +1,5 @@
 import type { WsClock } from '../../base/clock.js';
+import { TokenBucket } from '../../base/token-bucket.js';
 import { withPrivacy } from '../privacy.js';
 import type { Privacy } from '../privacy.js';
 import { scrub } from '../scrub.js';
@@ -23,13 +24,14 @@ const TELL_EVERY_MS = 60_000;
  * denied or failed.
  */
 export class AuditLog {
-  readonly #buckets = new Map<string, { tokens: number; at: number; suppressed: number }>();
+  readonly #buckets = new Map<string, { readonly budget: TokenBucket; suppressed: number }>();
+  /** In monotonic milliseconds. */
   #suppressedSince: number | undefined;
 
   constructor(
     private readonly sink: AuditSink,
     private readonly show: Privacy,
-    private readonly clock: Pick<WsClock, 'now'>,
+    private readonly clock: Pick<WsClock, 'now' | 'monotonic'>,
   ) {}
 
   /** For {@link WsMonitor.on}, with the kinds that are audited. */
@@ -40,18 +42,18 @@ export class AuditLog {
 
   /** Never throws: an audit that fails must not end a session. */
   record(event: AuditEvent): void {
-    const now = this.clock.now();
+    const now = this.clock.monotonic();
     const stranger = event.actor === undefined && (event.subject === undefined || REPEATABLE.has(event.type));
     if (stranger && !this.#take(`${event.type} ${event.code ?? ''}`.trimEnd(), now)) return;
-    if (this.#suppressedSince !== undefined && now - this.#suppressedSince >= TELL_EVERY_MS) this.#tellSuppressed(now);
+    if (this.#suppressedSince !== undefined && now - this.#suppressedSince >= TELL_EVERY_MS) this.#tellSuppressed();
     const { reason } = event;
     const shown = { ...event, ...(reason !== undefined && { reason: scrub(reason, this.show) }) };
-    this.#write(withPrivacy({ ...shown, time: new Date(now).toISOString() }, this.show));
+    this.#write(withPrivacy({ ...shown, time: this.#timeOfDay() }, this.show));
   }
 
   /** Tells what was left out last, then closes the sink. */
   async close(): Promise<void> {
-    this.#tellSuppressed(this.clock.now());
+    this.#tellSuppressed();
     await this.sink.close();
   }
 
@@ -59,20 +61,18 @@ export class AuditLog {
   #take(kind: string, now: number): boolean {
     const key = this.#buckets.size < MAX_BUCKETS || this.#buckets.has(kind) ? kind : 'other';
     let bucket = this.#buckets.get(key);
-    if (bucket === undefined) this.#buckets.set(key, (bucket = { tokens: BURST, at: now, suppressed: 0 }));
-    // a clock that was set back must not take tokens away
-    bucket.tokens = Math.min(BURST, bucket.tokens + (Math.max(0, now - bucket.at) * PER_SECOND) / 1_000);
-    bucket.at = now;
-    if (bucket.tokens >= 1) {
-      bucket.tokens--;
-      return true;
-    }
+    if (bucket === undefined) this.#buckets.set(key, (bucket = { budget: new TokenBucket(BURST, now), suppressed: 0 }));
+    if (bucket.budget.take(1, PER_SECOND, BURST, now) === 0) return true;
     bucket.suppressed++;
     this.#suppressedSince ??= now;
     return false;
   }
 
-  #tellSuppressed(now: number): void {
+  #timeOfDay(): string {
+    return new Date(this.clock.now()).toISOString();
+  }
+
+  #tellSuppressed(): void {
     if (this.#suppressedSince === undefined) return;
     this.#suppressedSince = undefined;
     const counts: Record<string, number> = {};
@@ -80,7 +80,7 @@ export class AuditLog {
       if (bucket.suppressed > 0) counts[kind] = bucket.suppressed;
       bucket.suppressed = 0;
     }
-    this.#write({ type: 'suppressed', time: new Date(now).toISOString(), details: counts });
+    this.#write({ type: 'suppressed', time: this.#timeOfDay(), details: counts });
   }
 
   #write(entry: AuditEntry): void {

@@ -1,5 +1,6 @@
 import { createHash, createHmac, createSecretKey } from 'node:crypto';
 import { isJsonObject } from '../../protocol/message.js';
+import { visibleJson } from '../visible.js';
 import type { AuditEntry } from './audit-event.js';
 
 /**
@@ -69,7 +70,7 @@ export function bodyOf(
     if (text !== undefined) members[name] = text.length <= MAX_TEXT ? text : `${text.slice(0, MAX_TEXT)}…`;
   }
   const body = JSON.stringify(members).slice(1, -1);
-  return entry.details === undefined ? body : `${body},"details":${detailsOf(entry.details)}`;
+  return visibleJson(entry.details === undefined ? body : `${body},"details":${detailsOf(entry.details)}`);
 }
 
 function detailsOf(details: unknown): string {

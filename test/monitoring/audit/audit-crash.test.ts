@@ -11,7 +11,7 @@ import { hasProgram, MAIN } from '../../support/service.js';
 /** Writes to the file as fast as it can until it is killed, or until a line comes in. Prints its troubles and its heads. */
 const WRITER = `
   import { AuditFile } from ${JSON.stringify(new URL('monitoring/audit/audit-file.js', `file://${MAIN}`).href)};
-  import { SystemClock } from ${JSON.stringify(new URL('connection/clock.js', `file://${MAIN}`).href)};
+  import { SystemClock } from ${JSON.stringify(new URL('base/clock.js', `file://${MAIN}`).href)};
   process.on('SIGXFSZ', () => {}); // else the limit of the file's size ends the process
   const [path, key, maxQueuedBytes, maxFileBytes] = process.argv.slice(1);
   const options = { path, key, maxQueuedBytes: Number(maxQueuedBytes), maxFileBytes: Number(maxFileBytes) };
