@@ -29,7 +29,7 @@ export interface AuthOptions {
    * `handshake` answers 401. @default 'close'
    */
   reject?: 'close' | 'handshake';
-  /** True lets a session without a token stay, for public events. @default false */
+  /** True lets a session without a token, or with a bad cookie or certificate, stay, for public events. @default false */
   anonymous?: boolean;
   /** How long a session may stay unauthenticated, in milliseconds, 1 to 600_000. @default 10_000 */
   timeoutMs?: number;
@@ -54,7 +54,7 @@ export interface AuthOptions {
   revalidate?: Revalidate;
   /** Time between two such questions about a session, in milliseconds, 1_000 to 86_400_000. @default 300_000 */
   revalidateEveryMs?: number;
-  /** Asked once about every upgrade, on all paths, when its token has been verified. */
+  /** Asked about every upgrade, on all paths, when its token has been verified, and about who signs in after it. */
   connectionGuards?: readonly (Type<ConnectionGuard> | ConnectionGuard)[];
   /** How long before expiry `auth.expiring` is pushed, in milliseconds, 0 to 3_600_000. @default 30_000 */
   refreshLeadMs?: number;

@@ -7,7 +7,7 @@ import type { AuthenticationContext, Authenticator } from './authenticator.js';
 import { principalOfCertificate } from './certificate.js';
 import { namesIn } from './claims.js';
 import { credentialOf } from './credentials.js';
-import type { Credential } from './credentials.js';
+import type { Credential, TokenSource } from './credentials.js';
 import type { Deadlines } from './deadlines.js';
 import type { JwtAuthenticator } from './jwt-authenticator.js';
 import { originOf, principalOf } from './principal.js';
@@ -50,9 +50,9 @@ export class Authentication {
     return this.#authenticator === this.jwt ? this.jwt.problem : undefined;
   }
 
-  /** @internal The token of a handshake; undefined when no source has one. */
-  credentialOf(request: IncomingMessage): Credential | undefined {
-    return credentialOf(request, this.options.sources, this.options.cookie);
+  /** @internal The token of a handshake; undefined when none of the sources has one. */
+  credentialOf(request: IncomingMessage, sources: readonly TokenSource[]): Credential | undefined {
+    return credentialOf(request, sources, this.options.cookie);
   }
 
   /**

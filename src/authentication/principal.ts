@@ -58,6 +58,12 @@ export function principalOf(init: PrincipalInit, origin: Origin): Principal {
   return Object.freeze(Object.defineProperty(principal, ORIGIN, { value: Object.freeze(origin) }));
 }
 
+/** When a session of it ends, in epoch milliseconds: let in within the tolerance, it ends when the tolerance does (PROTOCOL.md §2). */
+export function endOf(principal: Principal, timeOfDay: number): number {
+  const { expiresAt } = principal;
+  return expiresAt > timeOfDay ? expiresAt : expiresAt + originOf(principal).toleranceMs;
+}
+
 /** The `jti`, and as with `sub` a whole number is its decimal string. */
 export function tokenIdOf({ claims: { jti } }: Principal): string | undefined {
   if (Number.isSafeInteger(jti)) return String(jti);

@@ -2,17 +2,21 @@ import type { IncomingMessage } from 'node:http';
 import type { Principal } from '../authentication/principal.js';
 import { GatewayError } from '../protocol/errors.js';
 
-/** An upgrade that has been admitted and authenticated, and is not accepted yet. */
+/** Who is to have a session: an upgrade that is not accepted yet, or a principal that comes into a session that is there. */
 export interface ConnectionAttempt {
+  /** The upgrade. */
   readonly request: IncomingMessage;
   /** Path of the gateway. */
   readonly path: string;
   readonly clientAddress: string;
-  /** Undefined for a client without a token, which may still authenticate with a message. */
+  /** Undefined for a client without a token, which may still authenticate with a message: the guard is asked again then. */
   readonly principal: Principal | undefined;
 }
 
-/** Runs once for each upgrade, on the gateway's path or, given in `auth.connectionGuards`, on all. */
+/**
+ * Asked about each upgrade on the gateway's path or, given in `auth.connectionGuards`, on all; about who authenticates by a message
+ * after it; and about a refresh with other claims than before, of which `iat`, `nbf`, `exp` and `jti` are none.
+ */
 export interface ConnectionGuard {
   /**
    * @returns true to let the client in; anything else is FORBIDDEN

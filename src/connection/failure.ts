@@ -143,6 +143,14 @@ export function reportStray(session: WsSession, thrown: unknown, event: string):
   report(session, 'request', describe(thrown), 'error', { request: { id: undefined, event } });
 }
 
+/** A bad credential that counts as absent: the peer is told nothing, and goes on without it. */
+export function reportSetAside(thrown: unknown, source: string, monitor: WsMonitor, clientAddress: string): void {
+  const failure = describe(thrown);
+  const because = failure.reason === undefined ? '' : `: ${failure.reason}`;
+  const reason = `the ${source} counts as absent${because}`;
+  monitor.emit({ kind: 'request', ...logged(failure), reason, level: 'info', clientAddress });
+}
+
 /** Refuses an upgrade: an HTTP answer with a JSON body, and one event. */
 export function refuse(
   socket: Duplex,

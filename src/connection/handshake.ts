@@ -1,19 +1,19 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
+import type { TokenSource } from '../authentication/credentials.js';
 import type { Principal } from '../authentication/principal.js';
 import type { UpgradeTrace } from '../monitoring/tracing.js';
 import { GatewayError, specOf } from '../protocol/errors.js';
 import { isThenable } from '../base/thenable.js';
 import type { Client, WsFirewall } from '../firewall/firewall.js';
 import { admit, checkHandshake, refuseWhileDraining } from './admission.js';
-import { checkConnection } from './connection-guard.js';
-import type { ConnectionAttempt } from './connection-guard.js';
 import { isGatewayError } from './describe.js';
-import { turnAway } from './failure.js';
+import { reportSetAside, turnAway } from './failure.js';
 import { open } from './lifecycle.js';
 import type { Lingering } from './lingering.js';
 import type { GatewayServer } from './server.js';
 import { WsSession } from './session.js';
+import { vet } from './sign-in.js';
 
 /** An upgrade request at a gateway's path. */
 export interface Handshake {
@@ -41,15 +41,16 @@ export function upgrade(handshake: Handshake): void | Promise<void> {
   count(client, socket, context.firewall);
   let principal: Principal | undefined | Promise<Principal | undefined>;
   try {
-    principal = guarded(handshake, client, identify(request, server, client));
+    const { sources } = context.options.auth;
+    principal = vetted(handshake, client, identify(handshake, client, sources));
   } catch (error) {
     return reject(handshake, client, error);
   }
-  if (!isThenable(principal)) return settle(handshake, client, principal);
+  if (!isThenable(principal)) return accept(handshake, client, principal);
   return Promise.resolve(principal).then(
     (settled) => {
       refuseWhileDraining(context); // which may have begun meanwhile
-      settle(handshake, client, settled);
+      accept(handshake, client, settled);
     },
     (error: unknown) => {
       refuseWhileDraining(context);
@@ -76,45 +77,60 @@ function uncount(this: CountedSocket): void {
   counted?.firewall.leave(counted.client);
 }
 
-/** @throws GatewayError UNAUTHENTICATED when a token is needed at the handshake and there is none */
+/**
+ * Who it is that connects. A credential that the browser sends by itself, and that is bad, locks nobody out of where one may be
+ * anonymous: it counts as absent, and the log says so.
+ *
+ * @throws GatewayError UNAUTHENTICATED when a token is needed at the handshake and there is none
+ */
 function identify(
-  request: IncomingMessage,
-  { context }: GatewayServer,
-  { address }: Client,
-): Principal | undefined | Promise<Principal> {
-  const { authentication, options } = context;
-  const credential = authentication.credentialOf(request);
-  if (credential !== undefined) {
-    return authentication.authenticate(credential.token, { source: credential.source, request }, address);
-  }
-  if (options.auth.anonymous || options.auth.sources.includes('message')) return undefined;
-  throw new GatewayError('UNAUTHENTICATED');
-}
-
-/** The principal, when the guards of the path have let it through. */
-function guarded(
-  { server, request }: Handshake,
-  { address }: Client,
-  identified: Principal | undefined | Promise<Principal>,
+  handshake: Handshake,
+  client: Client,
+  sources: readonly TokenSource[],
 ): Principal | undefined | Promise<Principal | undefined> {
-  const { connectionGuards, context, pathname } = server;
-  if (connectionGuards.length === 0) return identified;
-  const check = async (): Promise<Principal | undefined> => {
-    const principal = await identified;
-    const attempt: ConnectionAttempt = { request, path: pathname, clientAddress: address, principal };
-    await checkConnection(connectionGuards, attempt);
-    return principal;
+  const { server, request } = handshake;
+  const { authentication, options } = server.context;
+  const credential = authentication.credentialOf(request, sources);
+  if (credential === undefined) {
+    if (options.auth.anonymous || options.auth.sources.includes('message')) return undefined;
+    throw new GatewayError('UNAUTHENTICATED');
+  }
+  const { source, token } = credential;
+  const withoutIt = (error: unknown): Principal | undefined | Promise<Principal | undefined> => {
+    if (!options.auth.anonymous || !isSetAside(source, error)) throw error;
+    if (error.code === 'TOKEN_INVALID') server.context.firewall.failedAuthentication(client);
+    reportSetAside(error, source, server.context.monitor, client.address);
+    return identify(handshake, client, sources.slice(sources.indexOf(source) + 1));
   };
-  return context.deadlines.bound(check(), 'the connection guards');
+  try {
+    const answer = authentication.authenticate(token, { source, request }, client.address);
+    return isThenable(answer) ? Promise.resolve(answer).catch(withoutIt) : answer;
+  } catch (error) {
+    return withoutIt(error);
+  }
 }
 
-function settle(handshake: Handshake, client: Client, principal: Principal | undefined): void {
-  try {
-    if (principal !== undefined) handshake.server.context.firewall.checkSubject(client, principal.subject);
-  } catch (error) {
-    return reject(handshake, client, error);
+/** Sources that a browser sends without being asked to, so that a page can neither see nor leave out what is stale. */
+const SENT_BY_ITSELF: ReadonlySet<TokenSource> = new Set(['cookie', 'certificate']);
+
+/** A revoked one is not among these: whoever revoked it wants its bearer to stop (PROTOCOL.md §3). */
+const BAD: ReadonlySet<string> = new Set(['TOKEN_INVALID', 'TOKEN_EXPIRED']);
+
+function isSetAside(source: TokenSource, error: unknown): error is GatewayError {
+  return SENT_BY_ITSELF.has(source) && isGatewayError(error) && BAD.has(error.code);
+}
+
+/** The principal, when it has been vetted. */
+function vetted(
+  { server, request }: Pick<Handshake, 'server' | 'request'>,
+  client: Client,
+  identified: Principal | undefined | Promise<Principal | undefined>,
+): Principal | undefined | Promise<Principal | undefined> {
+  if (isThenable(identified)) {
+    return identified.then((principal) => vetted({ server, request }, client, principal));
   }
-  accept(handshake, client, principal);
+  const waiting = vet({ server, client, request, principal: identified });
+  return isThenable(waiting) ? waiting.then(() => identified) : identified;
 }
 
 function accept(handshake: Handshake, client: Client, principal: Principal | undefined): void {
@@ -123,6 +139,7 @@ function accept(handshake: Handshake, client: Client, principal: Principal | und
     server.clients.delete(ws); // until it may be written to, see WsSession.open()
     ws.writeTo(socket);
     const session = new WsSession(ws, server, client);
+    if (server.connectionGuards.length > 0) session.request = request; // a few kilobytes, so only where somebody may ask
     handshake.trace?.accepted(session.id);
     open(session, request, principal);
   });

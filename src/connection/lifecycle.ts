@@ -4,6 +4,7 @@ import { GatewayError } from '../protocol/errors.js';
 import { end, reportClosedByPeer, reportStray } from './failure.js';
 import { overBudget, receive } from './receive.js';
 import type { WsSession } from './session.js';
+import { adopt } from './sign-in.js';
 import { isThenable } from '../base/thenable.js';
 
 /** A session begins, with the principal of its handshake. Its frames wait until every `handleConnection` has settled. */
@@ -11,7 +12,7 @@ export function open(session: WsSession, request: IncomingMessage, principal: Pr
   const { sessions, monitor } = session.server.context;
   sessions.add(session);
   try {
-    if (principal !== undefined) session.authenticate(principal);
+    if (principal !== undefined) adopt(session, principal);
   } catch (error) {
     return end(session, error);
   }

@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { originOf } from '../authentication/principal.js';
+import type { IncomingMessage } from 'node:http';
+import { endOf, originOf } from '../authentication/principal.js';
 import type { Principal } from '../authentication/principal.js';
 import { LeakyCounter } from '../base/token-bucket.js';
 import { MessageBudget } from '../firewall/budget.js';
 import type { Client, EventLimit, Metered } from '../firewall/firewall.js';
-import { SubjectPeer } from '../firewall/peers.js';
+import type { SubjectPeer } from '../firewall/peers.js';
 import { encode } from '../protocol/codec.js';
 import { GatewayError, isErrorCode } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
@@ -61,7 +62,6 @@ export class WsSession<State extends object = object> implements Metered {
   readonly budget: MessageBudget;
   /** @internal Set while it has a principal. */
   subjectPeer: SubjectPeer | undefined;
-  #anonymous: SubjectPeer | undefined;
 
   #phase = OPENING;
   #state: State | undefined;
@@ -85,6 +85,8 @@ export class WsSession<State extends object = object> implements Metered {
   #streams = 0;
   #blocked = 0;
 
+  /** @internal The upgrade, where connection guards may be asked again. */
+  request: IncomingMessage | undefined;
   /** @internal Its place in the order in which sessions came. */
   sequence = 0;
   /** @internal How many of the path's gateways have been told of the connection. */
@@ -179,31 +181,16 @@ export class WsSession<State extends object = object> implements Metered {
     return true;
   }
 
-  /**
-   * @internal Takes a principal, at first or in place of an earlier one with the same subject.
-   *
-   * @throws GatewayError SESSION_LIMIT when the subject has too many sessions already; BANNED; SESSION_REVOKED, TOKEN_EXPIRED
-   * when that came between the verification and now, as it can while a connection guard is waited for
-   */
-  authenticate(principal: Principal): void {
-    const { clock, options, sessions, revalidation, firewall } = this.server.context;
+  /** @internal Takes a principal, at first or in place of an earlier one with the same subject; `adopt()` of sign-in.ts has asked whether it may. */
+  adopt(principal: Principal): void {
+    const { clock, options } = this.server.context;
     const timeOfDay = clock.now();
-    const { expiresAt } = principal;
-    // Let in within the tolerance: it ends when the tolerance does (PROTOCOL.md §2).
-    const endsAt = expiresAt > timeOfDay ? expiresAt : expiresAt + originOf(principal).toleranceMs;
-    sessions.refuseRevoked(principal);
-    if (timeOfDay >= endsAt) throw new GatewayError('TOKEN_EXPIRED');
-    if (this.#principal === undefined) {
-      firewall.checkSubject(this.client, principal.subject);
-      sessions.join(this, principal.subject);
-      this.subjectPeer = firewall.join(principal.subject);
-    } else this.#keepEarlier(this.#principal, timeOfDay);
-    this.#endsAt = endsAt;
-    this.#expiringAt = expiresAt - options.auth.refreshLeadMs;
+    if (this.#principal !== undefined) this.#keepEarlier(this.#principal, timeOfDay);
+    this.#endsAt = endOf(principal, timeOfDay);
+    this.#expiringAt = principal.expiresAt - options.auth.refreshLeadMs;
     this.#authenticateBy = Infinity;
     this.#principal = principal;
     this.#joinBroadcasts();
-    revalidation.watch(this);
   }
 
   /** @internal The same subject and token with other roles or scopes. */
@@ -442,11 +429,6 @@ export class WsSession<State extends object = object> implements Metered {
     if (this.#isFull) return this.stopReading();
     this.server.context.ledger.goesOn(this);
     this.socket.resume();
-  }
-
-  /** @internal The budgets of events while it is anonymous. */
-  get anonymous(): SubjectPeer {
-    return (this.#anonymous ??= new SubjectPeer('', Infinity, this.openedAt));
   }
 
   /**

@@ -54,8 +54,8 @@ export interface RateLimitOptions {
 }
 
 /**
- * A budget for each event of its own: of the subject over all its sessions, or of the session while that is anonymous. Over it a
- * request is RATE_LIMITED with the exact `retryAfterMs`. On a class it is for each of its events; the handler's own wins.
+ * A budget for each event of its own: of the subject over all its sessions, or of the address while there is no subject, so that
+ * coming back is no way to a new one. Over it a request is RATE_LIMITED with the exact `retryAfterMs`. On a class it is for each of its events; the handler's own wins.
  *
  * @throws TypeError for a limit that cannot be
  */
@@ -67,7 +67,7 @@ export const RateLimit = ({ limit, perMs, cost = 1 }: RateLimitOptions): CustomD
   return SetMetadata(RATE_LIMIT_METADATA, { limit, perMs, cost });
 };
 
-/** Asks before an upgrade at the gateway's path, with the request: classes, which may have dependencies, or objects. */
+/** Asks before an upgrade at the gateway's path, and when a session there signs in: classes, which may have dependencies, or objects. */
 export const UseConnectionGuard = (
   ...guards: [Type<ConnectionGuard> | ConnectionGuard, ...(Type<ConnectionGuard> | ConnectionGuard)[]]
 ): ClassDecorator => adding(CONNECTION_GUARDS_METADATA, guards);

@@ -2,8 +2,8 @@ import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websock
 import type { WsResponse } from '@nestjs/websockets';
 import { Authentication } from '../authentication/authentication.js';
 import type { Principal } from '../authentication/principal.js';
-import { SessionEnd } from '../connection/describe.js';
 import { WsSession } from '../connection/session.js';
+import { signIn } from '../connection/sign-in.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isThenable } from '../base/thenable.js';
 import { CurrentSession, Public } from './decorators.js';
@@ -33,8 +33,8 @@ export class WsGateway {
   /**
    * Authenticates an anonymous session, or refreshes an authenticated one in place.
    *
-   * @throws GatewayError TOKEN_INVALID, TOKEN_EXPIRED, SESSION_REVOKED, SESSION_LIMIT; FORBIDDEN for another subject; each ends
-   * the session. UNAUTHENTICATED when `message` is not among `auth.sources`
+   * @throws GatewayError TOKEN_INVALID, TOKEN_EXPIRED, SESSION_REVOKED, BANNED, SESSION_LIMIT; FORBIDDEN for another subject or by a
+   * connection guard; each ends the session. UNAUTHENTICATED when `message` is not among `auth.sources`
    */
   @Public()
   @SubscribeMessage('auth')
@@ -43,8 +43,8 @@ export class WsGateway {
     if (session.principal === undefined && !sources.includes('message')) throw new GatewayError('UNAUTHENTICATED');
     const answer = this.authentication.authenticate(token, { source: 'message' }, session.clientAddress);
     return isThenable(answer)
-      ? Promise.resolve(answer).then((principal) => takeOver(session, principal))
-      : takeOver(session, answer);
+      ? Promise.resolve(answer).then((principal) => signedIn(session, principal))
+      : signedIn(session, answer);
   }
 
   @SubscribeMessage('session')
@@ -62,19 +62,9 @@ export class WsGateway {
   }
 }
 
-function takeOver(session: WsSession, principal: Principal): AuthReply {
-  // It may have expired, or been revoked, while the token was verified; the frames that said so were the last.
-  if (!session.isLive) throw new GatewayError('UNAUTHENTICATED');
-  if ((session.principal?.subject ?? principal.subject) !== principal.subject) throw new SessionEnd('FORBIDDEN');
-  const refreshed = session.principal !== undefined;
-  session.authenticate(principal);
-  const { id: sessionId, clientAddress, server } = session;
-  const { subject, expiresAt } = principal;
-  const { monitor } = server.context;
-  if (monitor.has('authenticated')) {
-    monitor.emit({ kind: 'authenticated', sessionId, clientAddress, subject, refreshed, expiresAt });
-  }
-  return authReply(session, principal);
+function signedIn(session: WsSession, principal: Principal): AuthReply | Promise<AuthReply> {
+  const waiting = signIn(session, principal);
+  return isThenable(waiting) ? waiting.then(() => authReply(session, principal)) : authReply(session, principal);
 }
 
 function authReply(session: WsSession, { subject, expiresAt }: Principal): AuthReply {

@@ -103,6 +103,18 @@ describe.runIf(hasOpenssl())("a client's certificate", () => {
     expect(await refusal(`${url}/ws`, by(old))).toMatchObject({ status: 401, body: { code: 'TOKEN_EXPIRED' } });
   });
 
+  it('that is bad or has expired locks no visitor out where one may be anonymous', async () => {
+    const test = await serve({ anonymous: true });
+    const bad = [authority.forClient('ada', { days: -1 }), new CertificateAuthority().forClient('ada')];
+    for (const certificate of bad) {
+      const visitor = await connect(test, certificate);
+      expect(await visitor.ask({ event: 'ping', id: 1 })).toMatchObject({ event: 'pong' });
+      expect(await subjectOf(await connect(test, certificate, { token: token() }))).toBe('ada');
+    }
+    expect(test.log.lines.map(({ code }) => code)).toEqual(expect.arrayContaining(['TOKEN_EXPIRED', 'TOKEN_INVALID']));
+    expect(test.log.lines[0]?.reason).toContain('the certificate counts as absent');
+  });
+
   it('ends the session when it ends, and a handshake on a connection that is older than that', async () => {
     const test = await serve();
     test.clock.advance(Date.parse(new X509Certificate(ada.cert).validTo) - test.clock.now() - 1_000);

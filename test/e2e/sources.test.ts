@@ -1,6 +1,6 @@
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { afterEach, describe, expect, it } from 'vitest';
-import { WsTickets } from '../../src/index.js';
+import { WsSessions, WsTickets } from '../../src/index.js';
 import type { AuthOptions, Principal } from '../../src/index.js';
 import { resolveOptions } from '../../src/ws-gateway.options.js';
 import { startApp, stopApps } from '../support/app.js';
@@ -194,5 +194,54 @@ describe('a ticket', () => {
     const test = await start({ sources });
     await expect(test.app.get(WsTickets).issue(principal(test, { subject: '' }))).rejects.toThrow(TypeError);
     await expect(test.app.get(WsTickets).issue(undefined as unknown as Principal)).rejects.toThrow(TypeError);
+  });
+});
+
+describe('where one may be anonymous', () => {
+  const auth = { sources: ['cookie', 'header', 'message'], cookie: 'access_token', anonymous: true } as const;
+  const withCookie = ({ url }: TestApp, value: string, more: object = {}): Promise<Client> =>
+    Client.connect(`${url}/ws`, { headers: { cookie: `access_token=${value}`, origin: ORIGIN }, ...more });
+
+  it.each([
+    ['expired', 'TOKEN_EXPIRED', () => token({ exp: 1 })],
+    ['bad', 'TOKEN_INVALID', () => token({}, 'another-secret-of-at-least-32-bytes!')],
+    ['empty', 'TOKEN_INVALID', () => ''],
+  ])('a cookie that is %s locks no visitor out, and the log has it', async (_, code, cookie) => {
+    const test = await start(auth);
+    const client = await withCookie(test, cookie());
+    expect(await subjectOf(client)).toBe('UNAUTHENTICATED');
+    expect(await client.ask({ event: 'ping', id: 2 })).toMatchObject({ event: 'pong' });
+    expect(test.log.lines.filter((line) => line.code === code)).toEqual([
+      expect.objectContaining({
+        level: 'info',
+        clientAddress: '127.0.0.1',
+        reason: expect.stringContaining('the cookie counts as absent') as string,
+      }),
+    ]);
+    expect(await client.ask({ event: 'auth', data: { token: token() }, id: 3 })).toMatchObject({ event: 'auth' });
+  });
+
+  it('a cookie that is bad leaves the word to the next source', async () => {
+    const test = await start(auth);
+    const both = { cookie: 'access_token=x', origin: ORIGIN, authorization: `Bearer ${token()}` };
+    expect(await subjectOf(await Client.connect(`${test.url}/ws`, { headers: both }))).toBe('ada');
+  });
+
+  it('a good cookie authenticates, and what a page says itself never counts as absent', async () => {
+    const test = await start(auth);
+    expect(await subjectOf(await withCookie(test, token()))).toBe('ada');
+    const said = await Client.connect(`${test.url}/ws`, { token: token({ exp: 1 }) });
+    expect((await said.closed).reason).toBe('TOKEN_EXPIRED');
+  });
+
+  it('a revoked cookie is told so', async () => {
+    const test = await start(auth);
+    test.app.get(WsSessions).revoke({ subject: 'ada' });
+    expect((await (await withCookie(test, token())).closed).reason).toBe('SESSION_REVOKED');
+  });
+
+  it('and nowhere else a bad cookie counts as absent', async () => {
+    const test = await start({ ...auth, anonymous: false });
+    expect((await (await withCookie(test, token({ exp: 1 }))).closed).reason).toBe('TOKEN_EXPIRED');
   });
 });

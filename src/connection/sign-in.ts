@@ -1,0 +1,128 @@
+import type { IncomingMessage } from 'node:http';
+import { isDeepStrictEqual } from 'node:util';
+import { endOf } from '../authentication/principal.js';
+import type { Principal } from '../authentication/principal.js';
+import { isThenable } from '../base/thenable.js';
+import type { Client } from '../firewall/firewall.js';
+import { GatewayError } from '../protocol/errors.js';
+import { checkConnection } from './connection-guard.js';
+import { describe, SessionEnd } from './describe.js';
+import type { ConnectionContext, GatewayServer } from './server.js';
+import type { WsSession } from './session.js';
+
+/**
+ * The one rule by which a principal comes into a session, at the handshake, by `auth` and at a refresh: revoked? expired?
+ * banned? what do the connection guards say? is there room for one more session of the subject? The first four are asked by
+ * {@link vet}, before anything has changed; {@link adopt} asks the last one and puts the principal in its place.
+ */
+
+/** Who is to have a session, and from where. */
+export interface Applicant {
+  readonly server: GatewayServer;
+  readonly client: Client;
+  /** The upgrade. It is kept with the session only where a connection guard may want it. */
+  readonly request: IncomingMessage | undefined;
+  /** Undefined at a handshake without a token. */
+  readonly principal: Principal | undefined;
+  /** Whom the session speaks for so far; undefined at first. */
+  readonly current?: Principal | undefined;
+}
+
+/**
+ * May this principal come in?
+ *
+ * @returns a promise where connection guards are asked
+ * @throws GatewayError, also as a rejection: SESSION_REVOKED, TOKEN_EXPIRED, BANNED; FORBIDDEN, or what a guard throws
+ */
+export function vet({ server, client, request, principal, current }: Applicant): void | Promise<void> {
+  const { context, connectionGuards, pathname } = server;
+  if (principal !== undefined) refuseUnfit(context, client, principal, true);
+  if (connectionGuards.length === 0 || request === undefined) return;
+  if (principal !== undefined && current !== undefined && saysTheSame(principal, current)) return;
+  const attempt = { request, path: pathname, clientAddress: client.address, principal };
+  return context.deadlines.bound(checkConnection(connectionGuards, attempt), 'the connection guards');
+}
+
+/**
+ * Gives the principal to the session. Time may have passed since it was vetted, so what can have come meanwhile is asked anew.
+ *
+ * @throws GatewayError SESSION_REVOKED, TOKEN_EXPIRED, BANNED, SESSION_LIMIT
+ */
+export function adopt(session: WsSession, principal: Principal): void {
+  const { sessions, firewall, revalidation } = session.server.context;
+  refuseUnfit(session.server.context, session.client, principal, false);
+  if (session.principal === undefined) {
+    sessions.join(session, principal.subject);
+    session.subjectPeer = firewall.join(principal.subject);
+  }
+  session.adopt(principal);
+  revalidation.watch(session);
+}
+
+/**
+ * Signs in the principal of an `auth`: an anonymous session gets it at first, an authenticated one in place of its own.
+ *
+ * @returns a promise where connection guards are asked
+ * @throws GatewayError, also as a rejection, as {@link vet} and {@link adopt} do; FORBIDDEN for another subject. What says no to
+ * the principal ends the session; what cannot say now does not
+ */
+export function signIn(session: WsSession, principal: Principal): void | Promise<void> {
+  const { server, client, request, principal: current } = session;
+  refuseAnother(session, principal);
+  const vetted = vet({ server, client, request, principal, current });
+  if (!isThenable(vetted)) return take(session, principal);
+  return Promise.resolve(vetted).then(
+    () => take(session, principal),
+    (error: unknown) => {
+      throw asEnd(error);
+    },
+  );
+}
+
+/** A session has one subject for all its life, and none once it has ended: both may come to pass while a token is verified. */
+function refuseAnother(session: WsSession, { subject }: Principal): void {
+  if (!session.isLive) throw new GatewayError('UNAUTHENTICATED');
+  if ((session.principal?.subject ?? subject) !== subject) throw new SessionEnd('FORBIDDEN');
+}
+
+function take(session: WsSession, principal: Principal): void {
+  refuseAnother(session, principal);
+  const refreshed = session.principal !== undefined;
+  adopt(session, principal);
+  const { id: sessionId, clientAddress, server } = session;
+  const { subject, expiresAt } = principal;
+  const { monitor } = server.context;
+  if (monitor.has('authenticated')) {
+    monitor.emit({ kind: 'authenticated', sessionId, clientAddress, subject, refreshed, expiresAt });
+  }
+}
+
+function refuseUnfit(context: ConnectionContext, client: Client, principal: Principal, isFirst: boolean): void {
+  context.sessions.refuseRevoked(principal);
+  const timeOfDay = context.clock.now();
+  if (timeOfDay >= endOf(principal, timeOfDay)) throw new GatewayError('TOKEN_EXPIRED');
+  context.firewall.checkSubject(client, principal.subject, isFirst);
+}
+
+/** A connection guard's no ends the session, as it does at the handshake; a fault, or a guard that cannot say now, does not. */
+function asEnd(error: unknown): unknown {
+  const { code, message, details, retryable, retryAfterMs, reason } = describe(error);
+  if (retryable || code === 'INTERNAL') return error;
+  return new SessionEnd(code, {
+    message,
+    details,
+    ...(retryAfterMs !== undefined && { retryAfterMs }),
+    ...(reason !== undefined && { cause: reason }),
+  });
+}
+
+/** A refresh with what guards have been asked about before is nothing new: the next token of the same person, as a rule. */
+function saysTheSame(one: Principal, other: Principal): boolean {
+  return isDeepStrictEqual(statementOf(one), statementOf(other));
+}
+
+function statementOf({ roles, scopes, claims }: Principal): unknown {
+  // Of the token, not of its holder: these differ from each token to the next.
+  const { iat: _iat, nbf: _nbf, exp: _exp, jti: _jti, ...rest } = claims;
+  return { roles, scopes, rest };
+}
