@@ -9,6 +9,8 @@ import type { SubjectPeer } from '../firewall/peers.js';
 import { encode } from '../protocol/codec.js';
 import { GatewayError, isErrorCode } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
+import { EarlierTokens } from './earlier-tokens.js';
+import type { SessionToken } from './earlier-tokens.js';
 import { end, endByApplication } from './failure.js';
 import type { PendingRequest } from './pending.js';
 import { receive, settle } from './receive.js';
@@ -35,16 +37,6 @@ const CLOSING: SessionPhase = { phase: 'closing' };
 const CLOSED: SessionPhase = { phase: 'closed', byPeer: false };
 const CLOSED_BY_PEER: SessionPhase = { phase: 'closed', byPeer: true };
 
-/** Tokens remembered that a session had before its refreshes, so that revoking it revokes them as well. */
-const MAX_EARLIER_TOKENS = 32;
-
-/** A token that a session has, or had and that is still good. */
-export interface SessionToken {
-  readonly digest: string;
-  /** Epoch milliseconds. */
-  readonly expiresAt: number;
-}
-
 /**
  * One peer: from the upgrade to the close.
  *
@@ -65,7 +57,7 @@ export class WsSession<State extends object = object> implements Metered {
 
   #phase = OPENING;
   #state: State | undefined;
-  #earlier: SessionToken[] | undefined;
+  #earlier: EarlierTokens | undefined;
   #principal: Principal | undefined;
   #endsAt = Infinity;
   #expiringAt = Infinity;
@@ -201,16 +193,17 @@ export class WsSession<State extends object = object> implements Metered {
   /** @internal The tokens that this session was opened or refreshed with, as far as they are still good. */
   get tokens(): SessionToken[] {
     const current = this.#principal === undefined ? undefined : tokenOf(this.#principal);
-    return [...(this.#earlier ?? []), ...(current === undefined ? [] : [current])];
+    return [...(this.#earlier?.tokens ?? []), ...(current === undefined ? [] : [current])];
+  }
+
+  /** @internal Tokens that it had are not all among {@link tokens}: the others were issued before this time, in epoch seconds. */
+  forgottenTokensBefore(timeOfDay: number): number | undefined {
+    return this.#earlier?.forgottenBefore(timeOfDay);
   }
 
   #keepEarlier(principal: Principal, timeOfDay: number): void {
     const token = tokenOf(principal);
-    if (token === undefined) return;
-    const kept = (this.#earlier ?? []).filter(
-      ({ expiresAt, digest }) => expiresAt > timeOfDay && digest !== token.digest,
-    );
-    this.#earlier = [...kept, token].slice(-MAX_EARLIER_TOKENS);
+    if (token !== undefined) (this.#earlier ??= new EarlierTokens()).add(token, timeOfDay);
   }
 
   /** From here on it is among the `clients` of its server. */
@@ -491,5 +484,8 @@ export class WsSession<State extends object = object> implements Metered {
 
 function tokenOf(principal: Principal): SessionToken | undefined {
   const { digest, toleranceMs } = originOf(principal);
-  return digest === undefined ? undefined : { digest, expiresAt: principal.expiresAt + toleranceMs };
+  if (digest === undefined) return undefined;
+  const { iat } = principal.claims;
+  const issuedAt = typeof iat === 'number' ? iat : 0;
+  return { digest, expiresAt: principal.expiresAt + toleranceMs, issuedAt };
 }

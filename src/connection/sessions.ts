@@ -1,5 +1,5 @@
 import type { Principal } from '../authentication/principal.js';
-import { tokenIdOf } from '../authentication/principal.js';
+import { originOf, tokenIdOf } from '../authentication/principal.js';
 import type { Revocations } from '../authentication/revocations.js';
 import { isIssuedBefore } from '../authentication/revocations.js';
 import type { WsMonitor } from '../monitoring/events.js';
@@ -39,7 +39,10 @@ export interface SessionPage {
 
 /** What is revoked: one of these, or a subject's tokens of before a time. */
 export interface RevocationFilter {
-  /** One session, and every token that it was opened or refreshed with. */
+  /**
+   * One session, and every token that it was opened or refreshed with. Where more than 32 of these are still good, every token of
+   * the subject that is as old as the youngest of the others is refused with them.
+   */
   readonly sessionId?: string;
   /** All that a subject has now; a token issued later is good again. */
   readonly subject?: string;
@@ -152,9 +155,21 @@ export class WsSessions {
     if (subject !== undefined)
       this.revocations.addSubject(subject, issuedBefore as number, now); // because a subject has one, above
     else if (issuedBefore !== undefined) this.revocations.addEveryone(issuedBefore, now);
-    for (const { digest, expiresAt } of ended.flatMap(({ tokens }) => tokens))
-      this.revocations.addToken(digest, expiresAt);
+    for (const session of ended) this.#revokeTokensOf(session, now);
     return ended.length;
+  }
+
+  #revokeTokensOf(session: WsSession, now: number): void {
+    const { principal, tokens } = session;
+    if (principal === undefined) return;
+    const forgottenBefore = session.forgottenTokensBefore(now);
+    if (forgottenBefore !== undefined) this.revocations.addSubject(principal.subject, forgottenBefore, now);
+    for (const { digest, expiresAt } of tokens) this.revocations.addToken(digest, expiresAt);
+    // A copy that an application gave a ticket for: which token it came from, only its id says.
+    const tokenId = originOf(principal).digest === undefined ? tokenIdOf(principal) : undefined;
+    if (tokenId === undefined) return;
+    const { iss } = principal.claims;
+    this.revocations.addTokenId(tokenId, now, typeof iss === 'string' ? iss : undefined);
   }
 
   /**

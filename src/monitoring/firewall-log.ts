@@ -58,7 +58,8 @@ const DISBELIEF =
   "A proxy's header from a peer that firewall.trustProxy does not name is not believed, and all clients behind that peer count " +
   'as one address. If it is your proxy, set firewall.trustProxy (the service: TRUST_PROXY)';
 
-function ofBan({ kind: _, action, target, enforced, ...what }: BanEvent): NoticeRecord {
+function ofBan(event: BanEvent): NoticeRecord {
+  const { kind: _, action, target, enforced, ...what } = event;
   const { address: clientAddress, subject } = target as { address?: string; subject?: string }; // because it has one of them
   return {
     level: 'warn',
