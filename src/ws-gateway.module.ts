@@ -16,6 +16,7 @@ import { LoadGauge } from './firewall/load-gauge.js';
 import { WsFirewall } from './firewall/firewall.js';
 import type { BanNotice } from './firewall/firewall.js';
 import type { Swept } from './connection/heartbeat.js';
+import { Ledger } from './connection/ledger.js';
 import { PendingRequests } from './connection/pending.js';
 import { Revalidation } from './connection/revalidation.js';
 import type { ConnectionContext, GatewayServer } from './connection/server.js';
@@ -72,10 +73,20 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
     ...monitoringProviders(OPTIONS, METRICS_SOURCE),
     Revocations,
     {
+      provide: Ledger,
+      inject: [OPTIONS],
+      useFactory: ({ limits }: ResolvedOptions) => new Ledger(limits),
+    },
+    {
       provide: WsSessions,
-      inject: [OPTIONS, Revocations, WsClock, WsMonitor],
-      useFactory: ({ auth }: ResolvedOptions, revocations: Revocations, clock: WsClock, monitor: WsMonitor) =>
-        new WsSessions(auth, revocations, () => clock.now(), monitor),
+      inject: [OPTIONS, Revocations, WsClock, WsMonitor, Ledger],
+      useFactory: (
+        { auth }: ResolvedOptions,
+        revocations: Revocations,
+        clock: WsClock,
+        monitor: WsMonitor,
+        ledger: Ledger,
+      ) => new WsSessions(auth, revocations, () => clock.now(), monitor, ledger),
     },
     {
       provide: WsTickets,
@@ -162,7 +173,18 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
     },
     {
       provide: CONTEXT,
-      inject: [OPTIONS, WsClock, WsMonitor, WsSessions, Authentication, Deadlines, WsFirewall, LoadGauge, TRACING],
+      inject: [
+        OPTIONS,
+        WsClock,
+        WsMonitor,
+        WsSessions,
+        Authentication,
+        Deadlines,
+        WsFirewall,
+        LoadGauge,
+        Ledger,
+        TRACING,
+      ],
       useFactory: (
         options: ResolvedOptions,
         clock: WsClock,
@@ -172,6 +194,7 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
         deadlines: Deadlines,
         firewall: WsFirewall,
         load: LoadGauge,
+        ledger: Ledger,
         tracing: Tracing | undefined,
       ): ConnectionContext => {
         const { revalidate, revalidateEveryMs } = options.auth;
@@ -179,7 +202,7 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
         const pending = new PendingRequests();
         const traffic = new Traffic(options.monitoring.metrics);
         const shared = { options, clock, monitor, sessions, authentication, deadlines, firewall };
-        return { ...shared, load, revalidation, pending, traffic, tracing };
+        return { ...shared, load, ledger, revalidation, pending, traffic, tracing };
       },
     },
     {

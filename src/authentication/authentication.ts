@@ -15,7 +15,7 @@ import type { Principal, PrincipalInit } from './principal.js';
 import { refusedFor } from './refused-token.js';
 import type { Revocations } from './revocations.js';
 import type { WsTickets } from './tickets.js';
-import { digestOf, invalid } from './token.js';
+import { invalid, revocationDigestOf } from './token.js';
 
 /** Longest token looked at, in bytes. */
 const MAX_TOKEN_BYTES = 8_192;
@@ -140,5 +140,5 @@ export class Authentication {
 /** What an application's authenticator says, made whole and checked; ours says it whole. */
 function complete(answer: Principal | PrincipalInit, token: string): Principal {
   const isWhole = originOf(answer as Principal).digest !== undefined;
-  return isWhole ? (answer as Principal) : principalOf(answer, { digest: digestOf(token), toleranceMs: 0 });
+  return isWhole ? (answer as Principal) : principalOf(answer, { digest: revocationDigestOf(token), toleranceMs: 0 });
 }

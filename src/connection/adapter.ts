@@ -44,10 +44,10 @@ export class WsGatewayAdapter extends WsAdapter {
     tables: readonly Swept[],
   ) {
     super();
-    const { clock, sessions, pending, deadlines, revalidation, firewall, load, options } = context;
+    const { clock, sessions, pending, deadlines, revalidation, firewall, load, ledger, options } = context;
     this.#lingering = new Lingering(() => clock.monotonic());
     this.#newcomers = new Newcomers(() => clock.monotonic());
-    const shedding = new Shedding(sessions, load, () => context.options.limits);
+    const shedding = new Shedding(sessions, load, ledger, options.limits);
     const own = [this.#lingering, this.#newcomers, shedding];
     const swept = [deadlines, load, sessions, revalidation, firewall, ...own, ...tables];
     this.#heartbeat = new Heartbeat(clock, pending, options.limits, swept);

@@ -12,6 +12,7 @@ import type { Tracing } from '../monitoring/tracing.js';
 import type { Traffic } from '../monitoring/traffic.js';
 import type { WsClock } from '../base/clock.js';
 import type { ConnectionGuard } from './connection-guard.js';
+import type { Ledger } from './ledger.js';
 import type { PendingRequests } from './pending.js';
 import type { Revalidation } from './revalidation.js';
 import { Router } from './router.js';
@@ -29,6 +30,7 @@ export interface ConnectionContext {
   readonly deadlines: Deadlines;
   readonly firewall: WsFirewall;
   readonly load: LoadGauge;
+  readonly ledger: Ledger;
   readonly revalidation: Revalidation;
   readonly pending: PendingRequests;
   readonly traffic: Traffic;

@@ -1,7 +1,9 @@
 import type { Duplex, Writable } from 'node:stream';
 import { WebSocket } from 'ws';
+import { Backlog } from './backlog.js';
 import { end, endByApplication, endViolation } from './failure.js';
 import { GatewayError } from '../protocol/errors.js';
+import type { SharedFrame } from './ledger.js';
 import { onClose, onControl, onMessage } from './lifecycle.js';
 import { flushSoon, frame, frames } from './outbox.js';
 import { Pongs } from './pongs.js';
@@ -16,6 +18,7 @@ export const SESSION = Symbol.for('nestjs-ws-gateway.session');
  * answered twice, fragments would hold more memory than they are long, and nobody would be STALLED.
  */
 interface Internals {
+  readonly _socket?: Duplex;
   readonly _closeFrameReceived?: boolean;
   readonly _receiver?: Writable & {
     readonly _fragments?: Buffer[];
@@ -48,6 +51,7 @@ export class GatewaySocket extends WebSocket {
   #queued: string | string[] | undefined = undefined;
   #queuedLength = 0;
   #pongs: Pongs | undefined = undefined;
+  #backlog: Backlog | undefined = undefined;
   /** Fragments of the message that has begun which have memory of their own. */
   #ownFragments = 0;
 
@@ -117,7 +121,10 @@ export class GatewaySocket extends WebSocket {
       this.#releaseChunks();
       if (session !== undefined) onControl(session, args[0] as Buffer);
       (this.#pongs ??= new Pongs(this)).answer(args[0] as Buffer);
-    } else if (event === 'close' && session !== undefined) onClose(session, args[0] as number);
+    } else if (event === 'close') {
+      this.#forgetBacklog();
+      if (session !== undefined) onClose(session, args[0] as number);
+    }
     // An error without a listener ends the process. What it says comes again as the close.
     if (event === 'error' && this.listenerCount('error') === 0) return true;
     return super.emit(event, ...args);
@@ -140,9 +147,10 @@ export class GatewaySocket extends WebSocket {
     }
     this.flush(); // what was sent first goes first
     this.#count(1, sizeOf(data));
+    const before = this.bufferedAmount;
     // because the overloads of send() take (cb) or (options, cb), and both are passed on untouched
     (super.send as (data: unknown, ...rest: unknown[]) => void)(data, ...rest);
-    this.#checkOutbound();
+    this.#checkOutbound(before, this.bufferedAmount - before);
   }
 
   /** Text leaves at the end of the tick, together with what else is sent in it. */
@@ -157,14 +165,18 @@ export class GatewaySocket extends WebSocket {
   }
 
   /** Sends a text frame that is made already, and shared with other sockets. */
-  sendFrame(bytes: Buffer, text: string): void {
-    if (this.#stream === undefined || this.readyState !== this.OPEN) return this.send(text);
+  sendFrame(shared: SharedFrame): void {
+    const { bytes, text } = shared;
+    const stream = this.#stream;
+    if (stream === undefined || this.readyState !== this.OPEN) return this.send(text);
     this.flush(); // what was sent first goes first
-    if (this.#stream.writable) {
-      this.#stream.write(bytes);
-      this.#count(1, bytes.length);
-    }
-    this.#checkOutbound();
+    if (!stream.writable) return;
+    const before = stream.writableLength;
+    stream.write(bytes);
+    this.#count(1, bytes.length);
+    this.#checkOutbound(before, bytes.length);
+    const waiting = stream.writableLength;
+    if (waiting > 0) (this.#backlog ??= new Backlog(waiting)).holdShared(shared);
   }
 
   flush(): void {
@@ -174,13 +186,12 @@ export class GatewaySocket extends WebSocket {
     this.#queuedLength = 0;
     // ws has ended it, or the peer has: what is written then would be an error of the stream.
     const stream = this.#stream;
-    if (stream?.writable) {
-      const isKept = stream.writableLength > 0;
-      const bytes = typeof queued === 'string' ? frame(queued, isKept) : frames(queued, isKept);
-      stream.write(bytes);
-      this.#count(typeof queued === 'string' ? 1 : queued.length, bytes.length);
-    }
-    this.#checkOutbound();
+    if (!stream?.writable) return;
+    const before = stream.writableLength;
+    const bytes = typeof queued === 'string' ? frame(queued, before > 0) : frames(queued, before > 0);
+    stream.write(bytes);
+    this.#count(typeof queued === 'string' ? 1 : queued.length, bytes.length);
+    this.#checkOutbound(before, bytes.length);
   }
 
   #count(messages: number, bytes: number): void {
@@ -191,11 +202,74 @@ export class GatewaySocket extends WebSocket {
     traffic.sentBytes += bytes;
   }
 
-  #checkOutbound(): void {
+  /**
+   * Over its bound a peer may be by one message, and has time to read it; meanwhile it is not read. One more ends it.
+   *
+   * @param before bytes that were queued before the message
+   * @param size bytes of the message
+   */
+  #checkOutbound(before: number, size: number): void {
+    this.#backlog?.wrote(size);
     const session = this[SESSION];
-    if (session?.isLive && this.bufferedAmount > session.server.context.options.limits.maxOutboundBytes) {
-      end(session, new GatewayError('SLOW_CONSUMER'));
+    if (!session?.isLive) return;
+    const { options, clock, ledger } = session.server.context;
+    const { maxOutboundBytes } = options.limits;
+    const waiting = this.bufferedAmount;
+    if (waiting <= maxOutboundBytes) return;
+    const backlog = (this.#backlog ??= new Backlog(waiting));
+    if (backlog.granted > 0 && before > maxOutboundBytes) {
+      if (waiting - backlog.granted > maxOutboundBytes) end(session, new GatewayError('SLOW_CONSUMER'));
+      return;
     }
+    backlog.grant(size, waiting, clock.monotonic());
+    session.stopReading();
+    this.#stream?.once('drain', () => session.release()); // the sweep would be late for one that reads quickly
+    ledger.grant(size);
+  }
+
+  /** True while it is over its bound: what the peer asks is not read then. */
+  get isBehind(): boolean {
+    return this.#backlog !== undefined && this.#backlog.granted > 0 && this.bufferedAmount > this.#maxOutboundBytes;
+  }
+
+  get #maxOutboundBytes(): number {
+    return this[SESSION]?.server.context.options.limits.maxOutboundBytes ?? Infinity;
+  }
+
+  /** True when a message of so many bytes does not end the session. */
+  hasRoomFor(size: number): boolean {
+    if (!this.isBehind) return true;
+    const waiting = this.bufferedAmount + this.#queuedLength + size;
+    return waiting - (this.#backlog?.granted ?? 0) <= this.#maxOutboundBytes;
+  }
+
+  /** Asked by the sweep: had the peer its time to read, and is it over its bound all the same? @param now monotonic */
+  isLate(now: number): boolean {
+    const backlog = this.#backlog;
+    if (backlog === undefined) return false;
+    const waiting = this.bufferedAmount;
+    backlog.sharedOf(waiting);
+    if (waiting === 0) this.#backlog = undefined;
+    else if (waiting <= this.#maxOutboundBytes) backlog.withdraw();
+    else return backlog.isLate(now);
+    return false;
+  }
+
+  override terminate(): void {
+    this.#forgetBacklog();
+    super.terminate();
+  }
+
+  #forgetBacklog(): void {
+    this.#backlog?.sharedOf(0);
+    this.#backlog = undefined;
+  }
+
+  /** Bytes queued for this peer alone; none once it is cut. */
+  get ownOutbound(): number {
+    if ((this as unknown as Internals)._socket?.destroyed) return 0;
+    const waiting = this.bufferedAmount;
+    return this.#backlog === undefined ? waiting : waiting - this.#backlog.sharedOf(waiting);
   }
 }
 
