@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Authentication } from '../authentication/authentication.js';
+import { refusedDigestOf } from '../authentication/refused-token.js';
 import { bearerOf } from '../authentication/credentials.js';
 import type { Principal } from '../authentication/principal.js';
 import type { Client, WsFirewall } from '../firewall/firewall.js';
@@ -93,7 +94,8 @@ export class Doorkeeper {
     try {
       principal = await this.authentication.authenticate(token, { source: 'header', request: raw }, client.address);
     } catch (error) {
-      if (isGatewayError(error) && error.code === 'TOKEN_INVALID') this.firewall.failedAuthentication(client);
+      if (isGatewayError(error) && error.code === 'TOKEN_INVALID')
+        this.firewall.failedAuthentication(client, refusedDigestOf(error));
       throw error;
     }
     this.#visitorOf(raw).subject = principal.subject;
