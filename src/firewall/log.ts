@@ -18,7 +18,10 @@ export class FirewallLog {
     const text = this.#lineOf(event);
     if (text === undefined) return;
     const line = visible(text); // a subject is whatever its token says, and a reason what an administrator wrote
-    const suppressed = this.sampler.take(`firewall ${event.kind}`);
+    const suppressed = this.sampler.take(
+      `firewall ${event.kind}`,
+      event.kind === 'ban' ? undefined : event.clientAddress,
+    );
     if (suppressed === undefined) return;
     this.#log[event.kind === 'ban' ? 'warn' : 'log'](suppressed === 0 ? line : `${line}, suppressed=${suppressed}`);
   };
