@@ -101,7 +101,7 @@ export type {
 } from './monitoring/events.js';
 export { OnWsEvent } from './monitoring/on-ws-event.js';
 export { FailureSink } from './monitoring/log.js';
-export type { FailureRecord } from './monitoring/log.js';
+export type { FailureRecord, NoticeRecord } from './monitoring/log.js';
 export { AuditFile } from './monitoring/audit/audit-file.js';
 export type { AuditFileOptions, AuditHead } from './monitoring/audit/audit-file.js';
 export { AuditSink } from './monitoring/audit/audit-sink.js';

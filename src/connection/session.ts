@@ -5,7 +5,7 @@ import type { Principal } from '../authentication/principal.js';
 import { LeakyCounter } from '../base/token-bucket.js';
 import { MessageBudget } from '../firewall/budget.js';
 import type { Client, EventLimit, Metered } from '../firewall/firewall.js';
-import { SubjectPeer } from '../firewall/peers.js';
+import type { SubjectPeer } from '../firewall/peers.js';
 import { encode } from '../protocol/codec.js';
 import { GatewayError, isErrorCode } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
@@ -59,7 +59,6 @@ export class WsSession<State extends object = object> implements Metered {
   readonly budget: MessageBudget;
   /** @internal Set while it has a principal. */
   subjectPeer: SubjectPeer | undefined;
-  #anonymous: SubjectPeer | undefined;
 
   #phase = OPENING;
   #state: State | undefined;
@@ -340,11 +339,6 @@ export class WsSession<State extends object = object> implements Metered {
     this.#releasing = false;
     if (this.#held?.length === 0) this.#held = undefined;
     if (this.isLive && !this.#isFull && this.socket.isPaused) this.socket.resume();
-  }
-
-  /** @internal The budgets of events while it is anonymous. */
-  get anonymous(): SubjectPeer {
-    return (this.#anonymous ??= new SubjectPeer('', Infinity, this.openedAt));
   }
 
   /**

@@ -185,7 +185,7 @@ export class WsFirewall {
   /** @internal @throws GatewayError OVERLOADED */
   checkCapacity(): void {
     if (this.#connections < this.options.maxConnections) return;
-    this.#enforce('connections', '', () => new GatewayError('OVERLOADED', { retryAfterMs: 5_000 }));
+    this.#enforce('connections', undefined, () => new GatewayError('OVERLOADED', { retryAfterMs: 5_000 }));
   }
 
   /** @internal The client's address, for logs and records: of one whose headers disagree, the peer's. */
@@ -213,7 +213,7 @@ export class WsFirewall {
     if (client.isExempt) return;
     const leftMs = this.#bans.leftMs(addressKey(client.peer.key), this.clock.monotonic());
     // No violation: whoever tries again would never get out.
-    if (leftMs > 0) this.#enforce('bans', client.address, () => banned(leftMs));
+    if (leftMs > 0) this.#enforce('bans', client, () => banned(leftMs));
   }
 
   /** @internal @throws GatewayError TOO_MANY_CONNECTIONS */
@@ -271,7 +271,7 @@ export class WsFirewall {
   checkSubject(client: Client, subject: string, isFirst = true): void {
     if (client.isExempt || (!isFirst && this.options.dryRun.includes('bans'))) return;
     const leftMs = this.#bans.leftMs(subjectKey(subject), this.clock.monotonic());
-    if (leftMs > 0) this.#enforce('bans', client.address, () => banned(leftMs));
+    if (leftMs > 0) this.#enforce('bans', client, () => banned(leftMs), subject);
   }
 
   /** @internal A session of the subject begins. */
@@ -289,6 +289,7 @@ export class WsFirewall {
   /** @internal A budget of this length of time is in use: who comes back within it has what was left. */
   remember(ms: number): void {
     this.#subjects.remember(ms);
+    this.#addresses.remember(ms);
   }
 
   /** @internal Charges a session for a message. @returns 0, or the milliseconds after which it would be within the budgets */
@@ -304,15 +305,12 @@ export class WsFirewall {
     return wait > 0 && this.#spent('subject', session) ? wait : 0;
   }
 
-  /** @internal Charges a session, or all sessions of its subject, for one event. */
-  chargeEvent(
-    session: Metered & { readonly anonymous: SubjectPeer },
-    event: string,
-    { limit, perMs, cost }: EventLimit,
-  ): number {
-    if (session.client.isExempt) return 0;
+  /** @internal Charges the subject of a session, or its address while there is none, for one event. */
+  chargeEvent(session: Metered, event: string, { limit, perMs, cost }: EventLimit): number {
+    const { client, subjectPeer } = session;
+    if (client.isExempt) return 0;
     const now = this.clock.monotonic();
-    const bucket = (session.subjectPeer ?? session.anonymous).event(event, limit, now);
+    const bucket = (subjectPeer ?? client.peer).event(event, limit, now);
     const wait = bucket.take(cost, (limit * 1_000) / perMs, limit, now);
     return wait > 0 && this.#spent('event', session) ? wait : 0;
   }
@@ -374,15 +372,26 @@ export class WsFirewall {
     return ban;
   }
 
-  /** A violation of a rule about handshakes. */
-  #violated(rule: FirewallRule, client: Client, error: () => GatewayError): void {
-    this.violation(client, undefined);
-    this.#enforce(rule, client.address, error);
+  /** A rule about handshakes is broken: what is refused for it is a violation, what a dry run lets in is none. */
+  #violated(rule: FirewallRule, client: Client, refusal: () => GatewayError): void {
+    if (!this.options.dryRun.includes(rule)) this.violation(client, undefined);
+    this.#enforce(rule, client, refusal);
   }
 
-  #enforce(rule: FirewallRule, clientAddress: string, error: () => GatewayError): void {
-    if (!this.options.dryRun.includes(rule)) throw error();
-    this.#onEvent({ kind: 'admission', rule, enforced: false, clientAddress });
+  /** @throws what `refusal` makes, unless the rule is in a dry run */
+  #enforce(rule: FirewallRule, client: Client | undefined, refusal: () => GatewayError, subject?: string): void {
+    const error = refusal();
+    if (!this.options.dryRun.includes(rule)) throw error;
+    const { code, cause } = error;
+    this.#onEvent({
+      kind: 'admission',
+      rule,
+      code,
+      enforced: false,
+      ...(client !== undefined && { clientAddress: client.address }),
+      ...(subject !== undefined && { subject }),
+      ...(typeof cause === 'string' && { reason: cause }),
+    });
   }
 
   /** @returns whether that has consequences */

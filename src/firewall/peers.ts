@@ -2,48 +2,20 @@ import { LeakyCounter, TokenBucket } from '../base/token-bucket.js';
 import type { ResolvedFirewall } from './options.js';
 
 /** What is known of an address, or of a subject: only as much as it takes to hold it to its limits. */
-export interface Peer {
+export abstract class Peer {
   /** How many connections, or sessions, hold on to it. */
-  users: number;
+  users = 0;
   /** When the last of them let go, in monotonic milliseconds. */
   idleSince: number;
-  readonly violations: LeakyCounter;
-}
-
-/** An address, or the /64 of one. */
-export class AddressPeer implements Peer {
-  users = 0;
-  idleSince: number;
   readonly violations = new LeakyCounter();
-  readonly handshakes: TokenBucket;
-  readonly failures: TokenBucket;
-
-  constructor(
-    readonly key: string,
-    { handshakeBurstPerAddress, failedAuthenticationsPerMinutePerAddress }: ResolvedFirewall,
-    now: number,
-  ) {
-    this.idleSince = now;
-    this.handshakes = new TokenBucket(handshakeBurstPerAddress, now);
-    this.failures = new TokenBucket(failedAuthenticationsPerMinutePerAddress, now);
-  }
-}
-
-/** A subject with its sessions. */
-export class SubjectPeer implements Peer {
-  users = 0;
-  idleSince: number;
-  readonly violations = new LeakyCounter();
-  readonly messages: TokenBucket;
+  // At most one for each handler that has a `@RateLimit()`.
   #events: Map<string, TokenBucket> | undefined;
 
   constructor(
     readonly key: string,
-    burst: number,
     now: number,
   ) {
     this.idleSince = now;
-    this.messages = new TokenBucket(burst, now);
   }
 
   /** The budget of one declared event. */
@@ -52,6 +24,32 @@ export class SubjectPeer implements Peer {
     let bucket = this.#events.get(event);
     if (bucket === undefined) this.#events.set(event, (bucket = new TokenBucket(limit, now)));
     return bucket;
+  }
+}
+
+/** An address, or the /64 of one. */
+export class AddressPeer extends Peer {
+  readonly handshakes: TokenBucket;
+  readonly failures: TokenBucket;
+
+  constructor(
+    key: string,
+    { handshakeBurstPerAddress, failedAuthenticationsPerMinutePerAddress }: ResolvedFirewall,
+    now: number,
+  ) {
+    super(key, now);
+    this.handshakes = new TokenBucket(handshakeBurstPerAddress, now);
+    this.failures = new TokenBucket(failedAuthenticationsPerMinutePerAddress, now);
+  }
+}
+
+/** A subject with its sessions. */
+export class SubjectPeer extends Peer {
+  readonly messages: TokenBucket;
+
+  constructor(key: string, burst: number, now: number) {
+    super(key, now);
+    this.messages = new TokenBucket(burst, now);
   }
 }
 
@@ -65,7 +63,7 @@ const MIN_IDLE_MS = 600_000;
  * Peers by key. Those with connections stay, and have a bound in the number of connections; of the others a limited number is
  * remembered, so that nobody has a fresh budget by coming back.
  */
-export class PeerTable<P extends Peer & { readonly key: string }> {
+export class PeerTable<P extends Peer> {
   readonly #active = new Map<string, P>();
   // In the order in which they went idle.
   readonly #idle = new Map<string, P>();

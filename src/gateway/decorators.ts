@@ -54,8 +54,8 @@ export interface RateLimitOptions {
 }
 
 /**
- * A budget for each event of its own: of the subject over all its sessions, or of the session while that is anonymous. Over it a
- * request is RATE_LIMITED with the exact `retryAfterMs`. On a class it is for each of its events; the handler's own wins.
+ * A budget for each event of its own: of the subject over all its sessions, or of the address while there is no subject, so that
+ * coming back is no way to a new one. Over it a request is RATE_LIMITED with the exact `retryAfterMs`. On a class it is for each of its events; the handler's own wins.
  *
  * @throws TypeError for a limit that cannot be
  */

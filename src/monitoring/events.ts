@@ -144,8 +144,15 @@ export interface BudgetEvent {
 export interface AdmissionEvent {
   readonly kind: 'admission';
   readonly rule: FirewallRule;
+  /** The code that the refusal would have had. */
+  readonly code: ErrorCode;
   readonly enforced: false;
-  readonly clientAddress: string;
+  /** Absent where the process is full, whoever asks. */
+  readonly clientAddress?: string;
+  /** Of a ban of a subject. */
+  readonly subject?: string;
+  /** In this package's own words. */
+  readonly reason?: string;
 }
 
 /** A header of a proxy came from an address that `firewall.trustProxy` does not name, and was not believed. Told once. */

@@ -1,5 +1,7 @@
 import type { WsClock } from '../base/clock.js';
-import type { FailureEvent } from './events.js';
+import type { FirewallRule } from '../firewall/options.js';
+import type { ErrorCode } from '../protocol/errors.js';
+import type { BudgetName, FailureEvent } from './events.js';
 import { withPrivacy } from './privacy.js';
 import type { Privacy } from './privacy.js';
 import type { Sampler } from './sampler.js';
@@ -13,9 +15,35 @@ export type FailureRecord = FailureEvent & {
   readonly suppressed?: number;
 };
 
+/** What a line of the log says that is no failure: a ban, or what a rule would have refused that is in a dry run. */
+export interface NoticeRecord {
+  readonly level: 'info' | 'warn';
+  readonly message: string;
+  /** Of a dry run: the rule, and the code that the refusal would have had. */
+  readonly rule?: FirewallRule;
+  readonly code?: ErrorCode;
+  /** Which of the budgets, where they are the rule. */
+  readonly budget?: BudgetName;
+  /** The declared event, of a budget of its own. */
+  readonly event?: string;
+  readonly sessionId?: string;
+  readonly clientAddress?: string;
+  readonly subject?: string;
+  readonly actor?: string;
+  readonly forMs?: number;
+  readonly reason?: string;
+  /** True for a ban that is not enforced. */
+  readonly dryRun?: boolean;
+  /** Such lines that were left out before this one. */
+  readonly suppressed?: number;
+}
+
 /** Where the lines go: Nest's Logger in a host application, pino in the standalone service. */
 export abstract class FailureSink {
   abstract write(record: FailureRecord): void;
+
+  /** Takes the lines that are no failures; a sink without it leaves them to Nest's Logger. */
+  note?(record: NoticeRecord): void;
 
   /** What keeps it from writing now, in a few words for an operator; undefined when nothing does. */
   get problem(): string | undefined {

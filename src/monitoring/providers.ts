@@ -2,13 +2,13 @@ import type { OnApplicationBootstrap, OnApplicationShutdown, Provider } from '@n
 import { ModulesContainer } from '@nestjs/core';
 import { WsClock } from '../base/clock.js';
 import { Fingerprints } from '../data-protection/fingerprint.js';
-import { FirewallLog } from '../firewall/log.js';
 import type { ResolvedOptions } from '../ws-gateway.options.js';
 import { AUDITED_KINDS } from './audit/audit-event.js';
 import { AuditLog } from './audit/audit-log.js';
 import { AuditSink } from './audit/audit-sink.js';
 import { WsMonitor } from './events.js';
 import { WsHealth, WsHealthIndicator } from './health.js';
+import { FirewallLog } from './firewall-log.js';
 import { FailureLog, FailureSink } from './log.js';
 import { WsMetrics } from './metrics/ws-metrics.js';
 import type { MetricsSource } from './metrics/ws-metrics.js';
@@ -76,7 +76,7 @@ export function monitoringProviders(options: symbol, source: symbol): Provider[]
         const monitor = new WsMonitor();
         const sampler = new Sampler(clock);
         monitor.subscribe(new FailureLog(sink, show, sampler, clock).listener);
-        monitor.on(['ban', 'budget', 'admission', 'proxy'], new FirewallLog(show, sampler).listener);
+        monitor.on(['ban', 'budget', 'admission', 'proxy'], new FirewallLog(sink, show, sampler).listener);
         return monitor;
       },
     },

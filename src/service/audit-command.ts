@@ -56,14 +56,10 @@ function report(verdict: AuditVerdict, files: number): number {
     if (verdict.file !== '') print(`noticed at: ${verdict.file}:${verdict.line}`);
     return 1;
   }
-  const { records, first, last, head, headSeq, crashes, crashCount, lost, deletedTo } = verdict;
+  const { records, first, last, head, headSeq, crashes, crashCount, lost } = verdict;
   const range = records === 0 ? '' : ` (${first} to ${last})`;
   print(`intact: ${records} records${range} in ${files} ${files === 1 ? 'file' : 'files'}\nhead: ${head}`);
-  if (first > 1) {
-    const why =
-      deletedTo >= first - 1 ? 'the audit has deleted what came before' : 'what came before is not in these files';
-    print(`begins at record ${first}, after a rotation: ${why}`);
-  }
+  if (first > 1) print(`begins at record ${first}, after a rotation: what came before is not in these files`);
   for (const crash of crashes) print(describe(crash));
   if (crashCount > crashes.length) print(`… and ${crashCount - crashes.length} crashes more`);
   if (lost > 0) print(`lost: ${lost} records could not be written when they happened`);

@@ -20,9 +20,8 @@ export interface ServiceConfiguration {
   readonly errorLogFile: string | undefined;
   readonly tls: TlsMaterial | undefined;
   readonly tlsFiles: TlsFiles;
-  /** `AUDIT_LOG_FILE`, `AUDIT_KEY` and `AUDIT_KEEP_FILES`; undefined when there is no audit. */
-  readonly audit:
-    { readonly path: string; readonly key: string | undefined; readonly keepFiles: number | undefined } | undefined;
+  /** `AUDIT_LOG_FILE` and `AUDIT_KEY`; undefined when there is no audit. */
+  readonly audit: { readonly path: string; readonly key: string | undefined } | undefined;
   /** True when everybody may read the metrics. @default false */
   readonly metricsPublic: boolean;
   readonly gateway: WsGatewayOptions;
@@ -149,7 +148,7 @@ export function readConfiguration(
     errorLogFile: writable('ERROR_LOG_FILE', get('ERROR_LOG_FILE'), problems),
     tls: readTls(tlsFiles, problems),
     tlsFiles,
-    audit: auditOf(get, problems),
+    audit: auditOf(get('AUDIT_LOG_FILE'), get('AUDIT_KEY'), problems),
     metricsPublic: oneOf('METRICS_PUBLIC', ['true', 'false'], get('METRICS_PUBLIC') ?? 'false') === 'true',
     gateway: options as unknown as WsGatewayOptions, // because optionProblems() has found nothing wrong with it
     checkMx: oneOf('EMAIL_CHECK_MX', ['true', 'false'], get('EMAIL_CHECK_MX') ?? 'false') === 'true',
@@ -229,25 +228,12 @@ function publicKeyOf(value: string | undefined, problems: string[]): string | un
   return readFile('JWT_PUBLIC_KEY', value, problems)?.toString('utf8');
 }
 
-/** More older files than this are as good as all. */
-const MAX_KEEP_FILES = 1_000_000;
-
-function auditOf(get: (name: string) => string | undefined, problems: string[]): ServiceConfiguration['audit'] {
-  const key = get('AUDIT_KEY');
-  const keepFiles = numberOf(get('AUDIT_KEEP_FILES'));
-  const isNumber = typeof keepFiles === 'number' && keepFiles >= 1 && keepFiles <= MAX_KEEP_FILES;
-  if (keepFiles !== undefined && !isNumber) {
-    problems.push(`AUDIT_KEEP_FILES must be an integer from 1 to ${MAX_KEEP_FILES}, got ${JSON.stringify(keepFiles)}`);
-  }
-  const path = get('AUDIT_LOG_FILE');
-  if (path === undefined) {
-    if (keepFiles !== undefined) problems.push('AUDIT_KEEP_FILES has no effect without AUDIT_LOG_FILE');
-    return undefined;
-  }
+function auditOf(path: string | undefined, key: string | undefined, problems: string[]): ServiceConfiguration['audit'] {
+  if (path === undefined) return undefined;
   if (key !== undefined && Buffer.byteLength(key) < MIN_AUDIT_KEY_BYTES) {
     problems.push(`AUDIT_KEY must be at least ${MIN_AUDIT_KEY_BYTES} bytes`);
   }
-  return { path, key, keepFiles: isNumber ? keepFiles : undefined };
+  return { path, key };
 }
 
 /** `masked`, or `subject=pseudonym,address=masked`. */

@@ -3,7 +3,7 @@ import { pino } from 'pino';
 import type { Logger } from 'pino';
 import type { WsClock } from '../base/clock.js';
 import { FailureSink } from '../monitoring/log.js';
-import type { FailureRecord } from '../monitoring/log.js';
+import type { FailureRecord, NoticeRecord } from '../monitoring/log.js';
 import { visible, visibleJson, visibleStack } from '../monitoring/visible.js';
 import type { ServiceConfiguration } from './configuration.js';
 import { FailureFile } from './failure-file.js';
@@ -123,6 +123,10 @@ export class PinoSink extends FailureSink {
     if (this.#file === undefined || level === 'debug') return; // a peer that says goodbye is no failure
     const time = new Date().toISOString();
     this.#file.write(`${visibleJson(JSON.stringify({ time, level, message, ...fields }))}\n`);
+  }
+
+  override note({ level, message, ...fields }: NoticeRecord): void {
+    this.log.pino[level]({ context: 'WsFirewall', ...fields }, message);
   }
 
   /** Resolves when everything is on the disk, or the disk has refused it. */

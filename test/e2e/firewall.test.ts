@@ -22,6 +22,9 @@ class MeteredGateway {
   @RateLimit({ limit: 10, perMs: 1_000, cost: 5 }) @SubscribeMessage('costly') costly(): string {
     return 'costly';
   }
+  @Public() @RateLimit({ limit: 1, perMs: 7_200_000 }) @SubscribeMessage('long') long(): string {
+    return 'long';
+  }
   @Public() @RateLimit({ limit: 1, perMs: 60_000 }) @SubscribeMessage('try') tryOut(): string {
     return 'tried';
   }
@@ -163,6 +166,8 @@ it('a header of a proxy that is not trusted is worth one warning', async () => {
     await Client.connect(`${test.url}/ws`, { localAddress: from, headers: { forwarded: 'for=203.0.113.9' } });
   }
   expect(told).toEqual([{ kind: 'proxy', clientAddress: '127.0.0.1' }]);
+  expect(test.log.notices).toMatchObject([{ level: 'warn', clientAddress: '127.0.0.1' }]);
+  expect(test.log.notices[0]?.message).toContain('set firewall.trustProxy');
 });
 
 describe('connections', () => {
@@ -391,15 +396,31 @@ describe('@RateLimit()', () => {
     ]);
   });
 
-  it('is of the session while that is anonymous, and costs nobody who may not ask', async () => {
+  it('is of the address while there is no subject, and costs nobody who may not ask', async () => {
     const test = await start();
     const [one, two] = [await Client.connect(`${test.url}/ws`), await Client.connect(`${test.url}/ws`)];
-    expect([await ask(one, 'try'), await ask(one, 'try'), await ask(two, 'try')]).toEqual([
+    const other = await Client.connect(`${test.url}/ws`, { localAddress: '127.0.0.2' });
+    expect([await ask(one, 'try'), await ask(two, 'try'), await ask(other, 'try')]).toEqual([
       'tried',
       'RATE_LIMITED',
       'tried',
     ]);
     for (let i = 0; i < 5; i++) expect(await ask(one, 'dear')).toBe('UNAUTHENTICATED');
+    expect(await ask(await connect(test), 'try')).toBe('tried'); // a subject has one of its own
+  });
+
+  it('is no fresher for those who come back, as long as it takes to fill', async () => {
+    const test = await start();
+    const answers = [];
+    for (let i = 0; i < 30; i++) {
+      const client = await Client.connect(`${test.url}/ws`);
+      answers.push(await ask(client, 'try'), await ask(client, 'long'));
+      await client.close();
+    }
+    expect(answers.filter((answer) => answer !== 'RATE_LIMITED')).toEqual(['tried', 'long']);
+    test.clock.advance(3_600_000);
+    const late = await Client.connect(`${test.url}/ws`);
+    expect([await ask(late, 'try'), await ask(late, 'long')]).toEqual(['tried', 'RATE_LIMITED']);
   });
 
   it.each([
@@ -532,7 +553,59 @@ describe('a dry run', () => {
       });
       for (let id = 0; id < 5; id++) expect(await ask(client)).toBe('free');
     }
-    expect(test.app.get(WsFirewall).bans()).toMatchObject([{ dryRun: true, address: '127.0.0.1' }]);
+    expect(test.app.get(WsFirewall).bans()).toEqual([]); // what is not enforced is no violation
+  });
+
+  it.each<[string, FirewallOptions, string, Record<string, string>]>([
+    ['origins', {}, 'ORIGIN_FORBIDDEN', { origin: 'https://evil.test' }],
+    ['lists', { deny: ['127.0.0.1'] }, 'IP_FORBIDDEN', {}],
+    ['connections', { maxConnectionsPerAddress: 1 }, 'TOO_MANY_CONNECTIONS', {}],
+    ['handshakes', { handshakesPerSecondPerAddress: 1, handshakeBurstPerAddress: 1 }, 'TOO_MANY_CONNECTIONS', {}],
+  ])('of %s counts no violations, and bans nobody', async (rule, firewall, code, headers) => {
+    const test = await start({ ...firewall, dryRun: [rule as 'origins'], ban: { violations: 2 } });
+    const told: unknown[] = [];
+    test.app.get(WsMonitor).on('admission', (event) => told.push(event));
+    for (let i = 0; i < 6; i++) {
+      const client = await Client.connect(`${test.url}/ws`, { token: token(), headers });
+      expect(await ask(client)).toBe('free');
+    }
+    expect(test.app.get(WsFirewall).bans()).toEqual([]);
+    expect(told.length).toBeGreaterThanOrEqual(5);
+    expect(told[0]).toMatchObject({ kind: 'admission', rule, code, enforced: false, clientAddress: '127.0.0.1' });
+    expect(test.log.notices).toHaveLength(told.length);
+    const line = { level: 'info', message: 'Dry run: would have refused', rule, code, clientAddress: '127.0.0.1' };
+    expect(test.log.notices[0]).toMatchObject(line);
+  });
+
+  it('of budgets says so, and ends nobody', async () => {
+    const test = await start(
+      { dryRun: ['budgets'], ban: { violations: 1 } },
+      { messagesPerSecond: 1, messageBurst: 1 },
+    );
+    const client = await connect(test);
+    for (let i = 0; i < 5; i++) expect(await ask(client)).toBe('free');
+    expect(test.log.notices).toHaveLength(4);
+    expect(test.log.notices[0]).toMatchObject({
+      rule: 'budgets',
+      budget: 'messages',
+      code: 'RATE_LIMITED',
+      clientAddress: '127.0.0.1',
+      subject: 'ada',
+    });
+    expect(test.app.get(WsFirewall).bans()).toEqual([]);
+  });
+
+  it('of bans tells of whom it would have refused', async () => {
+    const test = await start({ dryRun: ['bans'] });
+    const told: unknown[] = [];
+    test.app.get(WsMonitor).on('admission', (event) => told.push(event));
+    test.app.get(WsFirewall).ban({ address: '127.0.0.1' }, { forMs: 60_000 });
+    test.app.get(WsFirewall).ban({ subject: 'ada' }, { forMs: 60_000 });
+    expect(test.app.get(WsFirewall).bans()).toMatchObject([{ dryRun: true }, { dryRun: true }]);
+    expect(await ask(await connect(test))).toBe('free');
+    const would = { kind: 'admission', rule: 'bans', code: 'BANNED', enforced: false, clientAddress: '127.0.0.1' };
+    expect(told).toEqual([would, { ...would, subject: 'ada' }]);
+    expect(test.log.notices.slice(-1)).toMatchObject([{ rule: 'bans', code: 'BANNED', subject: 'ada' }]);
   });
 
   it('of one rule leaves the others in force', async () => {

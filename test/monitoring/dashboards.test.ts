@@ -37,7 +37,7 @@ beforeAll(async () => {
   const monitor = app.get(WsMonitor);
   monitor.emit({ kind: 'ban', action: 'added', target: { address: '192.0.2.1' }, enforced: true });
   monitor.emit({ kind: 'budget', budget: 'bytes', enforced: true });
-  monitor.emit({ kind: 'admission', rule: 'lists', enforced: false, clientAddress: '192.0.2.1' });
+  monitor.emit({ kind: 'admission', rule: 'lists', code: 'IP_FORBIDDEN', enforced: false, clientAddress: '192.0.2.1' });
   monitor.emit({ kind: 'admin', actor: 'root', act: 'sessions.revoke' });
   monitor.emit({ kind: 'bus', action: 'published' });
   for (const { name, labels } of samplesOf((await app.get(WsMetrics).text()).body)) {

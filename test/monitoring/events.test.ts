@@ -31,7 +31,7 @@ describe('WsMonitor', () => {
     const stopOther = monitor.on('ban', (event) => seen.push(event));
     expect([monitor.has('ban'), monitor.has('message')]).toEqual([true, false]);
     monitor.emit(ban);
-    monitor.emit({ kind: 'admission', rule: 'lists', enforced: false, clientAddress: '192.0.2.1' });
+    monitor.emit({ kind: 'admission', rule: 'lists', code: 'IP_FORBIDDEN', enforced: false, clientAddress: '192.0.2.1' });
     expect(seen).toEqual([ban, ban]);
     stopOther();
     monitor.emit({ kind: 'bus', action: 'connected' });

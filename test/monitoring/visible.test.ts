@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { FirewallLog } from '../../src/firewall/log.js';
+import { FirewallLog } from '../../src/monitoring/firewall-log.js';
 import { FailureLog } from '../../src/monitoring/log.js';
 import { NestSink } from '../../src/monitoring/nest-sink.js';
 import { privacyOf } from '../../src/monitoring/privacy.js';
@@ -65,12 +65,12 @@ describe('no active character of a stranger stands raw', () => {
 
   it('in a line of the firewall', () => {
     const lines = printed();
-    const log = new FirewallLog(show, new Sampler(new ManualClock()));
+    const log = new FirewallLog(new NestSink(), show, new Sampler(new ManualClock()));
     const ban = { kind: 'ban', action: 'added', enforced: true, forMs: 1, reason: HOSTILE } as const;
     log.listener({ ...ban, target: { subject: HOSTILE } });
     log.listener({ ...ban, target: { address: HOSTILE } });
     log.listener({ kind: 'budget', budget: 'messages', enforced: false, clientAddress: HOSTILE, subject: HOSTILE });
-    log.listener({ kind: 'admission', rule: 'origins', enforced: false, clientAddress: HOSTILE });
+    log.listener({ kind: 'admission', rule: 'origins', code: 'X', enforced: false, clientAddress: HOSTILE });
     expect(lines).toHaveLength(4);
     for (const line of lines) expect(ACTIVE.test(line)).toBe(false);
   });

@@ -16,27 +16,6 @@ async function audit(args: string[], environment = {}): Promise<{ code: number |
 }
 
 describe('ws-gateway audit', () => {
-  it('verify knows what AUDIT_KEEP_FILES has deleted', async () => {
-    const kept = auditPath();
-    await writeAudit(kept, 30, { maxFileBytes: 2_000, keepFiles: 2 });
-    const { code, output } = await audit(['verify', ...(await olderFiles(kept)), kept]);
-    expect([code, output]).toEqual([
-      0,
-      expect.stringMatching(/after a rotation: the audit has deleted what came before/),
-    ]);
-  });
-
-  it('the service refuses an AUDIT_KEEP_FILES that keeps nothing, or that has no audit to be about', async () => {
-    const start = async (environment: object): Promise<string> => {
-      const { exited, output } = run([], { JWT_SECRET: 'x'.repeat(32), ...environment });
-      expect(await exited).toBe(1);
-      return output();
-    };
-    const problem = 'AUDIT_KEEP_FILES must be an integer from 1 to 1000000, got 0';
-    expect(await start({ AUDIT_KEEP_FILES: '0', AUDIT_LOG_FILE: auditPath() })).toContain(problem);
-    expect(await start({ AUDIT_KEEP_FILES: '3' })).toContain('AUDIT_KEEP_FILES has no effect without AUDIT_LOG_FILE');
-  });
-
   const path = auditPath();
   const copy = auditPath();
   let head: string;

@@ -5,7 +5,7 @@ import type { DynamicModule, INestApplication, ModuleMetadata, Type } from '@nes
 import type { AddressInfo } from 'node:net';
 import { WsClock } from '../../src/base/clock.js';
 import { FailureSink } from '../../src/monitoring/log.js';
-import type { FailureRecord } from '../../src/monitoring/log.js';
+import type { FailureRecord, NoticeRecord } from '../../src/monitoring/log.js';
 import { WsGatewayModule } from '../../src/index.js';
 import type { AuthOptions, WsGatewayOptions } from '../../src/index.js';
 import { localTls } from './certificates.js';
@@ -64,9 +64,15 @@ export class ManualClock extends WsClock {
 /** The lines of the log, as they would be written. */
 export class MemorySink extends FailureSink {
   readonly lines: FailureRecord[] = [];
+  /** Those that are no failures. */
+  readonly notices: NoticeRecord[] = [];
 
   write(record: FailureRecord): void {
     this.lines.push(record);
+  }
+
+  override note(record: NoticeRecord): void {
+    this.notices.push(record);
   }
 }
 

@@ -25,7 +25,7 @@ export async function openAudit(
   clock = new ManualClock(),
 ): Promise<{ file: AuditFile; problems: string[]; clock: ManualClock }> {
   const problems: string[] = [];
-  const file = await AuditFile.open({ path, warnFreeBytes: 0, ...options }, clock, (message) => problems.push(message));
+  const file = await AuditFile.open({ path, ...options }, clock, (message) => problems.push(message));
   return { file, problems, clock };
 }
 

@@ -1,4 +1,4 @@
-import { open, rename, stat, statfs, unlink } from 'node:fs/promises';
+import { open, rename, stat, unlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { SystemClock } from '../../base/clock.js';
@@ -8,7 +8,7 @@ import { AuditLock } from './audit-lock.js';
 import { auditHash, bodyOf, lineOf } from './audit-record.js';
 import type { AuditHash, FileRecordType } from './audit-record.js';
 import { AuditSink } from './audit-sink.js';
-import { AuditFileError, findTail, lastSeqOf, MAX_BATCH_BYTES, olderFile, olderFiles } from './audit-tail.js';
+import { AuditFileError, findTail, MAX_BATCH_BYTES, olderFile, olderFiles } from './audit-tail.js';
 import type { AuditTail } from './audit-tail.js';
 
 export interface AuditFileOptions {
@@ -18,13 +18,8 @@ export interface AuditFileOptions {
   readonly key?: string | undefined;
   /** Bytes at which a new file is begun. @default 67_108_864 */
   readonly maxFileBytes?: number | undefined;
-  /**
-   * Older files that are kept; the oldest are deleted at the start and at each rotation, and a record says so. Infinity keeps
-   * all. @default Infinity
-   */
+  /** Older files that are kept; Infinity keeps all. @default Infinity */
   readonly keepFiles?: number | undefined;
-  /** Free bytes of the disk below which there is a warning. @default the smaller of 1 GiB and a tenth of the disk */
-  readonly warnFreeBytes?: number | undefined;
   /** Bytes that may wait for the disk; records past that are counted and lost. @default 8_388_608 */
   readonly maxQueuedBytes?: number | undefined;
   /** `batch` waits for the disk after each write of up to 256 KiB, `none` leaves that to the system. @default 'batch' */
@@ -36,7 +31,7 @@ export const AUDIT_FILE_DEFAULTS = {
   keepFiles: Infinity,
   maxQueuedBytes: 8 * 1_024 * 1_024,
   sync: 'batch',
-} as const satisfies Omit<AuditFileOptions, 'path' | 'key' | 'warnFreeBytes'>;
+} as const satisfies Omit<AuditFileOptions, 'path' | 'key'>;
 
 /** Hears of what is wrong with the file, and of its end. Not once for each record. */
 export type AuditProblemListener = (message: string, error?: unknown) => void;
@@ -60,9 +55,6 @@ interface Batch {
 /** Milliseconds between attempts while the disk refuses. */
 const RETRY_MS = 1_000;
 const WARN_EVERY_MS = 60_000;
-/** How often the disk is asked how much of it is free, in milliseconds. */
-const SPACE_EVERY_MS = 60_000;
-const MAX_WARN_FREE_BYTES = 1_024 ** 3;
 /** What a line has beside its body: numbers, hashes and their names. */
 const LINE_OVERHEAD_BYTES = 180;
 
@@ -95,15 +87,14 @@ export class AuditFile extends AuditSink {
 
   #draining: Promise<void> | undefined;
   #stopRetrying: (() => void) | undefined;
-  #isSpaceLow = false;
-  readonly #stopWatchingSpace: () => void;
   readonly #warnedAt = new Map<string, number>();
   #closed = false;
 
   private constructor(
-    { path, key, warnFreeBytes, ...limits }: AuditFileOptions,
+    { path, key, ...limits }: AuditFileOptions,
     tail: AuditTail,
-    { handle, size, deletion }: { handle: FileHandle; size: number; deletion: Deletion },
+    handle: FileHandle,
+    size: number,
     lock: AuditLock,
     private readonly clock: WsClock,
     private readonly listener: AuditProblemListener,
@@ -128,8 +119,7 @@ export class AuditFile extends AuditSink {
     if (size === 0 && tail.seq > 0) this.#note('rotated', {});
     const crashed = tail.half.length > 0 || (tail.type !== undefined && tail.type !== 'stopped');
     const half = tail.half.length > 0 && { halfLine: tail.half.length, halfLineHash: this.#hash(tail.half) };
-    this.#note(crashed ? 'recovered' : 'started', { pid: process.pid, ...half, ...this.#detailsOf(deletion) });
-    this.#stopWatchingSpace = clock.every(SPACE_EVERY_MS, () => void this.#checkSpace(warnFreeBytes));
+    this.#note(crashed ? 'recovered' : 'started', { pid: process.pid, ...half });
   }
 
   /**
@@ -152,10 +142,8 @@ export class AuditFile extends AuditSink {
       const tail = await findTail(options.path, hash);
       handle = await openFile(options.path);
       const { size } = await handle.stat();
-      const deletion = await deleteOldest(options.path, options.keepFiles);
-      const file = new AuditFile(options, tail, { handle, size, deletion }, lock, clock, tell);
+      const file = new AuditFile(options, tail, handle, size, lock, clock, tell);
       await file.#step();
-      await file.#checkSpace(options.warnFreeBytes);
       return file;
     } catch (error) {
       await handle?.close();
@@ -170,8 +158,7 @@ export class AuditFile extends AuditSink {
   }
 
   override get problem(): string | undefined {
-    if (this.#stopRetrying !== undefined || this.#lost !== undefined) return 'the audit cannot be written';
-    return this.#isSpaceLow ? 'the disk of the audit is almost full' : undefined;
+    return this.#stopRetrying === undefined && this.#lost === undefined ? undefined : 'the audit cannot be written';
   }
 
   /** @throws Error after `close()` */
@@ -200,7 +187,6 @@ export class AuditFile extends AuditSink {
   override async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    this.#stopWatchingSpace();
     this.#noteLost();
     this.#note('stopped');
     await this.flush();
@@ -313,31 +299,18 @@ export class AuditFile extends AuditSink {
       this.#warn('rotate', 'cannot be rotated and grows on', error);
       return;
     }
-    const deletion = await deleteOldest(this.#path, this.#limits.keepFiles);
-    await this.#beginFile({ after: basename(older), deleted: 0, ...this.#detailsOf(deletion) });
+    await this.#beginFile({ after: basename(older), deleted: await this.#deleteOldest() });
   }
 
-  /** What the record of a start or a rotation says of it: verification tells it from files that somebody took away. */
-  #detailsOf({ deleted, deletedTo, failure }: Deletion): { deleted: number; deletedTo: number } | undefined {
-    if (failure !== undefined) this.#warn('delete', 'has older files that cannot be deleted', failure);
-    return deleted === 0 ? undefined : { deleted, deletedTo };
-  }
-
-  /** Never throws: a disk that cannot be asked is told, and no reason to end. */
-  async #checkSpace(warnFreeBytes: number | undefined): Promise<void> {
-    try {
-      const { bavail, blocks, bsize } = await statfs(dirname(this.#path));
-      const free = bavail * bsize;
-      const isLow = free < (warnFreeBytes ?? Math.min(MAX_WARN_FREE_BYTES, (blocks * bsize) / 10));
-      if (isLow === this.#isSpaceLow) return;
-      this.#isSpaceLow = isLow;
-      const left = `${Math.floor(free / 1_024 ** 2)} MiB of its disk are free`;
-      this.#tell(
-        `${this.#path}: ${left}${isLow ? ', and the audit grows: make room, or keep fewer older files' : ' again'}`,
-      );
-    } catch (error) {
-      this.#warn('space', 'is on a disk that does not say how much of it is free', error);
-    }
+  /** @returns how many were deleted */
+  async #deleteOldest(): Promise<number> {
+    if (this.#limits.keepFiles === Infinity) return 0;
+    const files = await olderFiles(this.#path);
+    const excess = files.slice(0, Math.max(0, files.length - this.#limits.keepFiles));
+    const results = await Promise.allSettled(excess.map((file) => unlink(file)));
+    const failed = results.find((result) => result.status === 'rejected');
+    if (failed !== undefined) this.#warn('delete', 'has older files that cannot be deleted', failed.reason);
+    return results.filter(({ status }) => status === 'fulfilled').length;
   }
 
   async #beginFile(details: object): Promise<void> {
@@ -392,32 +365,6 @@ export class AuditFile extends AuditSink {
     this.#stopRetrying = undefined;
     this.#tell(`${this.#path} can be written again`);
   }
-}
-
-/** What became of the older files that are more than are kept. */
-interface Deletion {
-  readonly deleted: number;
-  /** Sequence number of the last record that is gone. */
-  readonly deletedTo: number;
-  /** Why others could not be deleted. */
-  readonly failure: unknown;
-}
-
-async function deleteOldest(path: string, keepFiles = Infinity): Promise<Deletion> {
-  const files = keepFiles === Infinity ? [] : await olderFiles(path);
-  let deletedTo = 0;
-  let deleted = 0;
-  for (const file of files.slice(0, Math.max(0, files.length - keepFiles))) {
-    try {
-      // oxlint-disable-next-line no-await-in-loop -- from the oldest on, so that no hole is left where one cannot be deleted
-      await unlink(file);
-    } catch (failure) {
-      return { deleted, deletedTo, failure };
-    }
-    deleted++;
-    deletedTo = lastSeqOf(file);
-  }
-  return { deleted, deletedTo, failure: undefined };
 }
 
 function sizeOf(body: string): number {

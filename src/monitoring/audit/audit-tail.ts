@@ -75,11 +75,6 @@ export function olderFile(path: string, lastSeq: number): string {
   return `${path}.${String(lastSeq).padStart(15, '0')}`;
 }
 
-/** The number in the name of an older file. */
-export function lastSeqOf(older: string): number {
-  return Number(older.slice(older.lastIndexOf('.') + 1));
-}
-
 /** Where the chain of a file goes on: at its end or, as long as it has no record of its own, at that of the older one. */
 export async function findTail(path: string, hash: AuditHash): Promise<AuditTail> {
   const tail = await readTail(path, hash);

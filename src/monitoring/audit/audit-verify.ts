@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises';
 import { auditHash, NO_RECORD, readRecord } from './audit-record.js';
-import type { AuditHash, AuditRecord, FileRecordType } from './audit-record.js';
+import type { AuditHash, AuditRecord } from './audit-record.js';
 import { isHalfLine, MAX_LINE_BYTES } from './audit-tail.js';
 
 export interface AuditVerifyOptions {
@@ -37,8 +37,6 @@ export type AuditVerdict =
       /** No more than 100 of them, and how many there are. */
       readonly crashes: readonly AuditCrash[];
       readonly crashCount: number;
-      /** The last record that the audit says it has deleted with its file, as it keeps so many; 0 when none. */
-      readonly deletedTo: number;
       /** How many records were given up because they could not be written, as the audit itself tells. */
       readonly lost: number;
     }
@@ -54,8 +52,6 @@ export type AuditVerdict =
     };
 
 const MAX_CRASHES = 100;
-/** Records with which the writer tells of files that it deleted. An application's records can have details of any name. */
-const DELETES: ReadonlySet<string> = new Set<FileRecordType>(['started', 'recovered', 'rotated']);
 
 /**
  * Reads the files once, line by line, and follows the chain. They may be given in any order: the numbers of their
@@ -100,7 +96,6 @@ class Chain {
   #first = 0;
   #records = 0;
   #lost = 0;
-  #deletedTo = 0;
   #headSeq: number | undefined;
   readonly #crashes: AuditCrash[] = [];
   #crashCount = 0;
@@ -155,17 +150,12 @@ class Chain {
       crashes: this.#crashes,
       crashCount: this.#crashCount,
       lost: this.#lost,
-      deletedTo: this.#deletedTo,
     };
   }
 
   #accept({ bytes }: Line, { seq, prev, type, details }: AuditRecord): void {
     if (this.#records++ === 0) this.#first = seq;
     if (type === 'lost' && Number.isSafeInteger(details.count)) this.#lost += details.count as number;
-    const { deletedTo } = details;
-    if (DELETES.has(type) && Number.isSafeInteger(deletedTo)) {
-      this.#deletedTo = Math.max(this.#deletedTo, deletedTo as number); // because it is an integer
-    }
     const own = this.hash(bytes);
     if (this.head === own) this.#headSeq = seq;
     else if (this.head === prev) this.#headSeq = seq - 1; // the files begin right after it

@@ -238,24 +238,6 @@ describe('rotation', () => {
     const verdict = await verifyAudit([...files, path]);
     expect(verdict).toMatchObject({ intact: true });
     expect(verdict.intact && verdict.first).toBeGreaterThan(1);
-    expect(verdict).toMatchObject({ deletedTo: verdict.intact && verdict.first - 1 });
-  });
-
-  it('deletes at a start what is more than is to be kept from then on, and tells it from what somebody took away', async () => {
-    const path = auditPath();
-    await writeAudit(path, 30, { maxFileBytes: 2_000, key: AUDIT_KEY });
-    const before = await olderFiles(path);
-    await writeAudit(path, 1, { maxFileBytes: 100_000, keepFiles: 2, key: AUDIT_KEY });
-    const files = await olderFiles(path);
-    expect(files).toEqual(before.slice(-2));
-    expect(recordsOf(path).find(({ type, seq }) => type === 'started' && seq !== 1)).toMatchObject({
-      details: { deleted: before.length - 2, deletedTo: (recordsOf(files[0] as string)[0]?.seq as number) - 1 },
-    });
-    const kept = await verifyAudit([...files, path], { key: AUDIT_KEY });
-    expect(kept).toMatchObject({ intact: true, deletedTo: kept.intact && kept.first - 1 });
-    const cut = await verifyAudit([...files.slice(1), path], { key: AUDIT_KEY });
-    expect(cut.intact && cut.deletedTo < cut.first - 1).toBe(true);
-    expect(await verifyAudit([files[0] as string, path], { key: AUDIT_KEY })).toMatchObject({ fault: 'removed' });
   });
 
   it('does not end with a file that is smaller than a record', async () => {
@@ -344,22 +326,6 @@ describe('what others do to the file', () => {
 });
 
 describe('a disk that takes no more', () => {
-  it('is told before it comes to that', async () => {
-    const path = auditPath();
-    const low = await openAudit(path, { warnFreeBytes: Number.MAX_SAFE_INTEGER });
-    expect(low.problems).toEqual([
-      expect.stringMatching(/audit\.log: \d+ MiB of its disk are free, and the audit grows/),
-    ]);
-    expect(low.file.problem).toBe('the disk of the audit is almost full');
-    low.clock.advance(180_000);
-    await low.file.flush();
-    expect(low.problems).toHaveLength(1);
-    await low.file.close();
-    const enough = await openAudit(path, { warnFreeBytes: 1 });
-    expect([enough.problems, enough.file.problem]).toEqual([[], undefined]);
-    await enough.file.close();
-  });
-
   it('is told, memory is bounded, and what was lost is recorded when it takes more again', async () => {
     const path = auditPath();
     const folder = dirname(path);
