@@ -37,9 +37,9 @@ describe('the lines of the log', () => {
     await client.ask({ event: 'refusal', data: subject, id: 2 });
     await client.close();
     await until(() => log.lines.length === 3);
-    const [fault, refusal, close] = log.lines;
+    const [fault, refused, close] = log.lines;
     expect(fault?.stack).toContain('Error: cannot take a***@example.org [token]\n    at ');
-    expect(refusal).toMatchObject({ message: 'closed to a***@example.org', reason: 'asked by a***@example.org' });
+    expect(refused).toMatchObject({ message: 'closed to a***@example.org', reason: 'asked by a***@example.org' });
     expect(close).toMatchObject({ code: 'CLOSED', clientAddress: '127.0.0.0/24' });
     const subjects = new Set(log.lines.map((line) => line.subject));
     expect(subjects.size).toBe(1);
