@@ -13,7 +13,7 @@ import { fits } from './jwt-options.js';
 import type { Algorithm, AllowedNames, FixedKeys, ResolvedIssuer } from './jwt-options.js';
 import { principalOf } from './principal.js';
 import type { Origin, Principal } from './principal.js';
-import { digestOf, invalid } from './token.js';
+import { digestOf, invalid, jsonOf, revocationDigestOf } from './token.js';
 
 /** Verified tokens remembered, by digest, and the longest of them in bytes: both bound what they cost. */
 const MAX_REMEMBERED = 5_000;
@@ -167,7 +167,7 @@ export class JwtAuthenticator extends Authenticator {
       // What a parser says quotes the token; what jsonwebtoken says names no claim's value.
       throw invalid(OWN_WORDS.has(reason.name) ? reason.message : 'malformed');
     }
-    const origin = { digest: digestOf(signedPartOf(token)), toleranceMs: clockToleranceSec * 1000 };
+    const origin = { digest: revocationDigestOf(token), toleranceMs: clockToleranceSec * 1000 };
     const principal = this.#principalOf(verified, issuer, origin);
     if (token.length <= MAX_REMEMBERED_BYTES) this.#remember(digest, principal);
     return principal;
@@ -256,23 +256,6 @@ function keyOf(
   if (keys instanceof PublishedKeys) return keys.find(kid, algorithm);
   const key = kid === undefined || keys.named.size === 0 ? keys.unnamed : keys.named.get(kid);
   return key !== undefined && fits(algorithm, key) ? key : undefined;
-}
-
-/**
- * What the signature is about, and by which a token is revoked: anybody can spell the signature of a token in another way
- * that is as good (unused bits of its last letter; `n - s` for `s` of an ECDSA).
- */
-function signedPartOf(token: string): string {
-  return token.slice(0, token.lastIndexOf('.'));
-}
-
-function jsonOf(part: string): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = JSON.parse(Buffer.from(part, 'base64url').toString());
-    return isJsonObject(value) ? value : undefined;
-  } catch {
-    return undefined; // whoever asks says that it is malformed
-  }
 }
 
 /** A refused token is no mistake in this code: whoever sends many must not make it take a stack for each. */

@@ -16,7 +16,7 @@ export type PrincipalInit = Pick<Principal, 'subject' | 'expiresAt'> & Partial<P
 
 /** What a principal came from. It is for this package alone, and no part of what an application sees or copies. */
 export interface Origin {
-  /** SHA-256 of its token, of a JWT without the signature; undefined when an application made it up. */
+  /** What its token is revoked by; undefined when an application made it up. */
   readonly digest: string | undefined;
   /** How long after `expiresAt` it may still have been let in. */
   readonly toleranceMs: number;
@@ -51,7 +51,7 @@ export function principalOf(init: PrincipalInit, origin: Origin): Principal {
     subject,
     roles: Object.freeze([...roles]),
     scopes: Object.freeze([...scopes]),
-    claims: Object.freeze(claims),
+    claims: Object.freeze({ ...claims }), // a copy: the object may be the application's own, which goes on using it
     expiresAt: Math.floor(expiresAt),
   };
   // Not enumerable: a copy with other roles is not the token's any more, and nobody prints it.

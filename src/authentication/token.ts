@@ -1,9 +1,33 @@
 import { hash } from 'node:crypto';
 import { GatewayError } from '../protocol/errors.js';
+import { isJsonObject } from '../protocol/message.js';
 
 /** What a token or a ticket is remembered by: both are secrets of full entropy, so a plain SHA-256 will do. */
 export function digestOf(token: string): string {
   return hash('sha256', token, 'base64');
+}
+
+/**
+ * What a token is revoked by. A token whose signature, or encryption, is right can be spelled in other ways that are as good
+ * (unused bits of a last letter; what is no letter at all; `n - s` for `s` of an ECDSA), so of a JWS (RFC 7515 §7.1) the signature
+ * is left out, and the parts of a JWE (RFC 7516 §7.1) are spelled anew. What is neither is taken as it is.
+ */
+export function revocationDigestOf(token: string): string {
+  const parts = token.split('.');
+  const isJose = (parts.length === 3 || parts.length === 5) && typeof jsonOf(parts[0] ?? '')?.alg === 'string';
+  if (!isJose) return digestOf(token);
+  if (parts.length === 3) return digestOf(token.slice(0, token.lastIndexOf('.')));
+  return digestOf(parts.map((part) => Buffer.from(part, 'base64url').toString('base64url')).join('.'));
+}
+
+/** A part of a token as an object; undefined when it is none. */
+export function jsonOf(part: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(Buffer.from(part, 'base64url').toString());
+    return isJsonObject(value) ? value : undefined;
+  } catch {
+    return undefined; // whoever asks says that it is malformed
+  }
 }
 
 /** `reason` is for the log and names no claim's value. */

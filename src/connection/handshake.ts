@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { TokenSource } from '../authentication/credentials.js';
 import type { Principal } from '../authentication/principal.js';
+import { refusedDigestOf } from '../authentication/refused-token.js';
 import type { UpgradeTrace } from '../monitoring/tracing.js';
 import { GatewayError, specOf } from '../protocol/errors.js';
 import { isThenable } from '../base/thenable.js';
@@ -98,7 +99,7 @@ function identify(
   const { source, token } = credential;
   const withoutIt = (error: unknown): Principal | undefined | Promise<Principal | undefined> => {
     if (!options.auth.anonymous || !isSetAside(source, error)) throw error;
-    if (error.code === 'TOKEN_INVALID') server.context.firewall.failedAuthentication(client);
+    if (error.code === 'TOKEN_INVALID') server.context.firewall.failedAuthentication(client, refusedDigestOf(error));
     reportSetAside(error, source, server.context.monitor, client.address);
     return identify(handshake, client, sources.slice(sources.indexOf(source) + 1));
   };
@@ -153,7 +154,7 @@ function reject(handshake: Handshake, client: Client, error: unknown): void {
   const { server, request, socket, head, lingering, trace } = handshake;
   const { monitor, options, firewall } = server.context;
   const isCoded = isGatewayError(error);
-  if (isCoded && error.code === 'TOKEN_INVALID') firewall.failedAuthentication(client);
+  if (isCoded && error.code === 'TOKEN_INVALID') firewall.failedAuthentication(client, refusedDigestOf(error));
   if (isCoded && BEFORE_THE_UPGRADE.has(error.code)) throw error;
   // What has no status can only be said in a frame.
   if (options.auth.reject === 'handshake' && !(isCoded && specOf(error.code).status === undefined)) throw error;

@@ -1,11 +1,13 @@
 import type { Principal } from '../authentication/principal.js';
-import { tokenIdOf } from '../authentication/principal.js';
+import { originOf, tokenIdOf } from '../authentication/principal.js';
 import type { Revocations } from '../authentication/revocations.js';
 import { isIssuedBefore } from '../authentication/revocations.js';
 import type { WsMonitor } from '../monitoring/events.js';
 import { encode } from '../protocol/codec.js';
 import { GatewayError } from '../protocol/errors.js';
 import { end } from './failure.js';
+import { SharedFrame } from './ledger.js';
+import type { Ledger } from './ledger.js';
 import { frame } from './outbox.js';
 import type { SessionPhase, WsSession } from './session.js';
 import { SubjectIndex } from './subject-index.js';
@@ -37,7 +39,10 @@ export interface SessionPage {
 
 /** What is revoked: one of these, or a subject's tokens of before a time. */
 export interface RevocationFilter {
-  /** One session, and every token that it was opened or refreshed with. */
+  /**
+   * One session, and every token that it was opened or refreshed with. Where more than 32 of these are still good, every token of
+   * the subject that is as old as the youngest of the others is refused with them.
+   */
   readonly sessionId?: string;
   /** All that a subject has now; a token issued later is good again. */
   readonly subject?: string;
@@ -80,6 +85,7 @@ export class WsSessions {
     private readonly revocations: Revocations,
     private readonly timeOfDay: () => number,
     private readonly monitor: WsMonitor,
+    private readonly ledger: Ledger,
   ) {}
 
   /**
@@ -149,9 +155,21 @@ export class WsSessions {
     if (subject !== undefined)
       this.revocations.addSubject(subject, issuedBefore as number, now); // because a subject has one, above
     else if (issuedBefore !== undefined) this.revocations.addEveryone(issuedBefore, now);
-    for (const { digest, expiresAt } of ended.flatMap(({ tokens }) => tokens))
-      this.revocations.addToken(digest, expiresAt);
+    for (const session of ended) this.#revokeTokensOf(session, now);
     return ended.length;
+  }
+
+  #revokeTokensOf(session: WsSession, now: number): void {
+    const { principal, tokens } = session;
+    if (principal === undefined) return;
+    const forgottenBefore = session.forgottenTokensBefore(now);
+    if (forgottenBefore !== undefined) this.revocations.addSubject(principal.subject, forgottenBefore, now);
+    for (const { digest, expiresAt } of tokens) this.revocations.addToken(digest, expiresAt);
+    // A copy that an application gave a ticket for: which token it came from, only its id says.
+    const tokenId = originOf(principal).digest === undefined ? tokenIdOf(principal) : undefined;
+    if (tokenId === undefined) return;
+    const { iss } = principal.claims;
+    this.revocations.addTokenId(tokenId, now, typeof iss === 'string' ? iss : undefined);
   }
 
   /**
@@ -162,11 +180,11 @@ export class WsSessions {
    */
   broadcast(event: string, data: unknown, filter: SessionFilter = {}): number {
     const text = encode(event, data);
-    const bytes = frame(text, true);
+    const shared = new SharedFrame(frame(text, true), text, this.ledger);
     let sent = 0;
     for (const session of this.#candidates(filter)) {
       if (!session.mayBeWrittenTo || !matches(session, filter)) continue;
-      session.socket.sendFrame(bytes, text);
+      session.socket.sendFrame(shared);
       sent++;
     }
     return sent;

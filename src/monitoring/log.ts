@@ -1,4 +1,5 @@
 import type { WsClock } from '../base/clock.js';
+import { contain, Faults } from '../base/contain.js';
 import type { FirewallRule } from '../firewall/options.js';
 import type { ErrorCode } from '../protocol/errors.js';
 import type { BudgetName, FailureEvent } from './events.js';
@@ -40,6 +41,7 @@ export interface NoticeRecord {
 
 /** Where the lines go: Nest's Logger in a host application, pino in the standalone service. */
 export abstract class FailureSink {
+  /** Takes a line. It is not waited for; what it throws, or rejects with, becomes a warning of the process. */
   abstract write(record: FailureRecord): void;
 
   /** Takes the lines that are no failures; a sink without it leaves them to Nest's Logger. */
@@ -61,6 +63,7 @@ const STACKS = { burst: 10, perSecond: 0.2, maxKeys: 512 } as const;
  */
 export class FailureLog {
   readonly #stacks = new Shares(STACKS);
+  readonly #faults = new Faults('FailureSink.write() failed');
 
   constructor(
     private readonly sink: FailureSink,
@@ -75,8 +78,8 @@ export class FailureLog {
     if (suppressed === undefined) return;
     const { stack, ...rest } = event;
     const hasStack = stack !== undefined && this.#stacks.take(kind, this.clock.monotonic());
-    const shown = this.#shown(hasStack ? event : rest);
-    this.sink.write({ ...shown, ...(suppressed > 0 && { suppressed }) });
+    const record = { ...this.#shown(hasStack ? event : rest), ...(suppressed > 0 && { suppressed }) };
+    contain(() => this.sink.write(record), this.#faults.tell);
   };
 
   #shown(event: FailureEvent): FailureEvent {

@@ -1,8 +1,12 @@
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
-import { afterEach, expect, it } from 'vitest';
+import { Injectable } from '@nestjs/common';
+import { afterEach, describe, expect, it } from 'vitest';
+import { Authentication } from '../../src/authentication/authentication.js';
 import { Revocations } from '../../src/authentication/revocations.js';
-import { WsSessions } from '../../src/index.js';
-import type { ConnectionGuard } from '../../src/index.js';
+import { revocationDigestOf } from '../../src/authentication/token.js';
+import { EarlierTokens } from '../../src/connection/earlier-tokens.js';
+import { Authenticator, JwtAuthenticator, WsSessions, WsTickets } from '../../src/index.js';
+import type { ConnectionGuard, PrincipalInit } from '../../src/index.js';
 import { startApp, stopApps, until } from '../support/app.js';
 import type { TestApp } from '../support/app.js';
 import { Client } from '../support/client.js';
@@ -56,6 +60,100 @@ it.each([
   await revokeSessionOf(test, revoked as string);
   expect(await outcome(test, spell(revoked as string))).toBe('SESSION_REVOKED');
   expect(await outcome(test, spell(spared as string))).toBe('in');
+});
+
+it.each([
+  ['RS256', rsa, respelled],
+  ['ES256', ec, respelled],
+  ['ES256', ec, negated],
+] as const)('nor where an Authenticator hands on a copy of the principal: %s', async (algorithm, pair, spell) => {
+  @Injectable()
+  class Copying extends Authenticator {
+    constructor(private readonly jwt: JwtAuthenticator) {
+      super();
+    }
+    override async authenticate(bearer: string): Promise<PrincipalInit> {
+      return { ...(await this.jwt.authenticate(bearer)), roles: ['another'] };
+    }
+  }
+  const providers = [{ provide: Authenticator, useClass: Copying }];
+  const test = await startApp({ providers, options: { auth: { jwt: { publicKey: pair.pem } } } });
+  const [revoked, spared] = ['1', '2'].map((jti) => signed({ jti }, { key: pair.privateKey, algorithm }));
+  expect(await outcome(test, spell(revoked as string))).toBe('in'); // as good a spelling as any
+  await revokeSessionOf(test, revoked as string);
+  expect(await outcome(test, spell(revoked as string))).toBe('SESSION_REVOKED');
+  expect(await outcome(test, spell(spared as string))).toBe('in');
+});
+
+describe('what a token is revoked by', () => {
+  const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
+
+  it('is not the signature of a JWS, nor the spelling of a JWE', () => {
+    const head = part({ alg: 'ES256' });
+    expect(revocationDigestOf(`${head}.x.AA`)).toBe(revocationDigestOf(`${head}.x.AB`));
+    expect(revocationDigestOf(`${head}.x.AA`)).not.toBe(revocationDigestOf(`${head}.y.AA`));
+    const jwe = `${part({ alg: 'dir', enc: 'A256GCM' })}..AAAA.AAAA.AA`;
+    for (const same of [`${jwe.slice(0, -1)}B`, `${jwe}=`, jwe.replace('..AAAA', '..A AAA')]) {
+      expect(revocationDigestOf(same)).toBe(revocationDigestOf(jwe));
+    }
+    expect(revocationDigestOf(`${jwe.slice(0, -2)}BA`)).not.toBe(revocationDigestOf(jwe));
+  });
+
+  it.each(['v1.user.secret', 'a.b.c', `${part({ typ: 'mine' })}.a.b`, 'opaque'])(
+    'is all of a token that is no JWT: %s',
+    (opaque) => {
+      expect(revocationDigestOf(opaque)).not.toBe(revocationDigestOf(`${opaque}2`));
+    },
+  );
+});
+
+describe('a session that has refreshed itself more often than its tokens are remembered', () => {
+  const REFRESHES = 40;
+
+  async function refreshed(test: TestApp, claims: (round: number) => object): Promise<string[]> {
+    const bearers = Array.from({ length: REFRESHES }, (_, round) => token({ jti: `${round}`, ...claims(round) }));
+    const client = await Client.connect(`${test.url}/ws`, { token: bearers[0] as string });
+    for (const bearer of bearers.slice(1)) {
+      expect(await client.ask({ event: 'auth', data: { token: bearer }, id: 1 })).toMatchObject({ event: 'auth' });
+    }
+    const { data } = await client.ask({ event: 'session', id: 2 });
+    expect(test.app.get(WsSessions).revoke({ sessionId: (data as { sessionId: string }).sessionId })).toBe(1);
+    return bearers;
+  }
+
+  it.each([
+    ['with a time of issue', (now: number) => (round: number) => ({ iat: now - 100 + round })],
+    ['without one', () => () => ({ iat: undefined })],
+  ])('is revoked with all of them: tokens %s', async (_, claims) => {
+    const test = await startApp();
+    const now = seconds(test);
+    for (const bearer of await refreshed(test, claims(now)))
+      expect(await outcome(test, bearer)).toBe('SESSION_REVOKED');
+    expect(await outcome(test, token({ iat: now, jti: 'later' }))).toBe('in');
+    expect(await outcome(test, token({ sub: 'eve', iat: 1 }))).toBe('in');
+    expect(test.app.get(Revocations, { strict: false }).size).toBeLessThanOrEqual(34);
+  });
+
+  it('leaves the others of its subject alone once those that are not remembered have expired', () => {
+    const earlier = new EarlierTokens();
+    for (let i = 0; i < 40; i++) earlier.add({ digest: `${i}`, expiresAt: 1_000, issuedAt: i + 0.5 }, 10);
+    expect(earlier.tokens.map(({ digest }) => digest)).toEqual(Array.from({ length: 32 }, (_, i) => `${i + 8}`));
+    expect(earlier.forgottenBefore(999)).toBe(8);
+    expect(earlier.forgottenBefore(1_000)).toBeUndefined();
+    earlier.add({ digest: 'last', expiresAt: 2_000, issuedAt: 50 }, 1_000);
+    expect(earlier.tokens).toHaveLength(1);
+  });
+});
+
+it('a revocation by session holds for the token that its ticket was bought with, also by a copy', async () => {
+  const test = await startApp({ options: { auth: { sources: ['header', 'ticket'] } } });
+  const bearer = token({ jti: 'bought' });
+  const principal = await test.app.get(Authentication).authenticate(bearer);
+  const { ticket } = await test.app.get(WsTickets).issue({ ...principal, roles: ['less'] });
+  const client = await Client.connect(`${test.url}/ws?ticket=${ticket}`);
+  const { data } = await client.ask({ event: 'session', id: 1 });
+  test.app.get(WsSessions).revoke({ sessionId: (data as { sessionId: string }).sessionId });
+  expect(await outcome(test, bearer)).toBe('SESSION_REVOKED');
 });
 
 it('a revocation while a connection guard is waited for keeps the client out', async () => {

@@ -51,7 +51,7 @@ const HARMLESS: Record<string, string> = {
   'authentication/revocations.ts addTokenId: this.#tokenIds.has(key)': NO_SECRET,
   'authentication/revocations.ts isRevoked: this.#tokens.has(digest)': LOOK_UP,
   'authentication/tickets.ts #take: this.#entries.get(digest)': LOOK_UP,
-  'connection/session.ts #keepEarlier: digest !== token.digest': NO_SECRET,
+  'connection/earlier-tokens.ts add: digest !== token.digest': NO_SECRET,
   'connection/sessions.ts isMeant: tokenIdOf(principal) !== tokenId': NO_SECRET,
 };
 

@@ -1,4 +1,5 @@
 import type { WsClock } from '../../base/clock.js';
+import { contain, containWithin, Faults } from '../../base/contain.js';
 import { TokenBucket } from '../../base/token-bucket.js';
 import { withPrivacy } from '../privacy.js';
 import type { Privacy } from '../privacy.js';
@@ -24,12 +25,17 @@ const REPEATABLE: ReadonlySet<string> = new Set<AuditType>(['denied', 'failed'])
 /** Milliseconds between two records that tell how many were left out: they must not be a flood of their own. */
 const TELL_EVERY_MS = 60_000;
 
+/** Milliseconds that a sink has to close: the application is waiting to end. */
+const CLOSE_MS = 5_000;
+
 /**
  * What happened goes into the sink, personal data shown as the options say. Nobody can fill the disk: what strangers cause is
  * bounded by type and code, with a share for each address, what a subject causes by subject and type, what an administrator does
  * by administrator and act. What is left out is counted, and a record tells the counts once a minute and at the end.
  */
 export class AuditLog {
+  readonly #writeFaults = new Faults('AuditSink.write() failed');
+  readonly #closeFaults = new Faults('AuditSink.close() failed');
   readonly #kinds = new Map<string, { readonly budget: TokenBucket; suppressed: number }>();
   readonly #addresses = new Shares(OF_ADDRESS);
   readonly #subjects = new Shares(OF_SUBJECT);
@@ -40,7 +46,7 @@ export class AuditLog {
   constructor(
     private readonly sink: AuditSink,
     private readonly show: Privacy,
-    private readonly clock: Pick<WsClock, 'now' | 'monotonic'>,
+    private readonly clock: Pick<WsClock, 'now' | 'monotonic' | 'every'>,
   ) {}
 
   /** For {@link WsMonitor.on}, with the kinds that are audited. */
@@ -59,10 +65,10 @@ export class AuditLog {
     this.#write(withPrivacy({ ...shown, time: this.#timeOfDay() }, this.show));
   }
 
-  /** Tells what was left out last, then closes the sink. */
+  /** Tells what was left out last, then closes the sink. Never rejects, and is over in five seconds whatever the sink does. */
   async close(): Promise<void> {
     this.#tellSuppressed();
-    await this.sink.close();
+    await containWithin(() => this.sink.close(), CLOSE_MS, this.clock, this.#closeFaults.tell);
   }
 
   /** How many kinds, addresses, subjects and administrators it remembers. */
@@ -111,11 +117,7 @@ export class AuditLog {
   }
 
   #write(entry: AuditEntry): void {
-    try {
-      this.sink.write(entry);
-    } catch {
-      process.emitWarning('The AuditSink threw', 'WsGatewayWarning');
-    }
+    contain(() => this.sink.write(entry), this.#writeFaults.tell);
   }
 }
 
