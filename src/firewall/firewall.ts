@@ -9,11 +9,12 @@ import { BadTokens } from './bad-tokens.js';
 import { BanTable } from './bans.js';
 import type { Ban, BanTarget } from './bans.js';
 import type { MessageBudget, MessageLimits } from './budget.js';
-import { addressOf, ClientAddresses, countedAs, normalised } from './client-address.js';
+import { addressOf, ClientAddresses, countedAs, normalised, rangesOf } from './client-address.js';
 import { MAX_BAN_MS } from './options.js';
 import type { FirewallRule, ResolvedFirewall } from './options.js';
 import { isOriginAllowed } from './origins.js';
 import { AddressPeer, PeerTable, SubjectPeer } from './peers.js';
+import { AddressCounts, capsOf, FirewallSockets } from './socket-quota.js';
 
 /** A connection, as the firewall knows it. */
 export interface Client {
@@ -86,6 +87,10 @@ export class WsFirewall {
   #clients: ClientAddresses;
   #lists: Readonly<Record<keyof AddressLists, AddressList>>;
   #connections = 0;
+  /** Connections of IPv6 by /64, /56 and /48. */
+  readonly #ranges = new AddressCounts();
+  /** @internal Sockets that are no session. */
+  readonly sockets: FirewallSockets;
   #sweepAt = 0;
   #hasWarnedOfProxy = false;
   #onEvent: (event: FirewallEvent) => void = () => undefined;
@@ -105,6 +110,11 @@ export class WsFirewall {
     this.#subjects = new PeerTable((key) => new SubjectPeer(key, subjectBurst(limits), clock.monotonic()));
     this.#clients = this.#makeClients();
     this.#lists = listsOf(options);
+    this.sockets = new FirewallSockets(options, {
+      isProxy: (address) => this.#clients.trusts(address),
+      connections: () => this.#connections,
+      enforce: (rule, address, error) => this.#enforce(rule, { address }, error),
+    });
   }
 
   /**
@@ -224,7 +234,7 @@ export class WsFirewall {
     const { peer } = client;
     const { options } = this;
     const now = this.clock.monotonic();
-    if (peer.users >= options.maxConnectionsPerAddress) {
+    if (peer.users >= options.maxConnectionsPerAddress || this.#isRangeFull(client.address)) {
       this.#violated('connections', client, () => new GatewayError('TOO_MANY_CONNECTIONS', { retryAfterMs: 5_000 }));
     }
     if (client.isExempt) return;
@@ -253,15 +263,23 @@ export class WsFirewall {
     return header !== undefined && sources.includes('cookie') && parseCookie(header)[cookie] !== undefined;
   }
 
+  /** One customer has 65,536 of what is counted as an address. */
+  #isRangeFull(address: string): boolean {
+    if (!address.includes(':')) return false;
+    return this.#ranges.isFull(rangesOf(address), capsOf(this.options.maxConnectionsPerAddress, this.options));
+  }
+
   /** @internal The connection counts from now on. */
-  enter({ peer }: Client): void {
+  enter({ address, peer }: Client): void {
     this.#connections++;
+    if (address.includes(':')) this.#ranges.enter(rangesOf(address));
     this.#addresses.hold(peer);
   }
 
   /** @internal */
-  leave({ peer }: Client): void {
+  leave({ address, peer }: Client): void {
     this.#connections--;
+    if (address.includes(':')) this.#ranges.leave(rangesOf(address));
     this.#addresses.release(peer, this.clock.monotonic());
   }
 
@@ -395,7 +413,12 @@ export class WsFirewall {
   }
 
   /** @throws what `refusal` makes, unless the rule is in a dry run */
-  #enforce(rule: FirewallRule, client: Client | undefined, refusal: () => GatewayError, subject?: string): void {
+  #enforce(
+    rule: FirewallRule,
+    client: Pick<Client, 'address'> | undefined,
+    refusal: () => GatewayError,
+    subject?: string,
+  ): void {
     const error = refusal();
     if (!this.options.dryRun.includes(rule)) throw error;
     const { code, cause } = error;
