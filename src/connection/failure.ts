@@ -9,9 +9,9 @@ import type { ErrorCode } from '../protocol/errors.js';
 import type { DisconnectData, ExceptionData, MessageId } from '../protocol/message.js';
 import type { FailureEvent, FailureLevel, WsMonitor } from '../monitoring/events.js';
 import type { MessageTrace } from '../monitoring/tracing.js';
+import type { SocketDeadlines } from '../socket/socket-deadlines.js';
 import { describe, failureOf, isFiltered } from './describe.js';
 import type { Failure } from './describe.js';
-import type { Lingering } from './lingering.js';
 import type { WsSession } from './session.js';
 
 /**
@@ -25,6 +25,8 @@ export interface Answerable {
   /** The declared event, for the log; undefined while it is only what a client wrote. */
   readonly event: string | undefined;
   readonly durationMs?: number;
+  /** What its message is on the heap, in bytes. */
+  readonly heapBytes?: number;
   /** The spans of the request, where there are any. */
   readonly trace?: MessageTrace | undefined;
 }
@@ -47,6 +49,9 @@ export function fail(session: WsSession, thrown: unknown, request: Answerable | 
     if (!session.takeBadFrame(session.server.context.clock.monotonic())) {
       return end(session, new GatewayError('BAD_FRAME'), { request });
     }
+  }
+  if (failure.code === 'VALIDATION_FAILED') {
+    session.server.context.firewall.chargeRefused(session, request?.heapBytes ?? 0);
   }
   // When the session has ended, a client's fault is no news any more; a fault of ours still is.
   const level = levelOf(failure.code);
@@ -156,7 +161,7 @@ export function refuse(
   socket: Duplex,
   thrown: unknown,
   monitor: WsMonitor,
-  lingering: Lingering,
+  sockets: SocketDeadlines,
   clientAddress: string,
 ): Failure {
   const failure = describe(thrown);
@@ -165,7 +170,7 @@ export function refuse(
   if (socket.writable) {
     const head = Object.entries(refusalHeaders(failure, body)).map(([name, value]) => `${name}: ${value}\r\n`);
     socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${head.join('')}\r\n${body}`);
-    lingering.add(socket);
+    sockets.linger(socket);
   } else socket.destroy();
   reportRefusal(failure, status, monitor, clientAddress);
   return failure;
@@ -195,8 +200,10 @@ export function refuseRequest(
   if (response.headersSent)
     response.destroy(); // half an answer cannot be taken back
   else {
-    const closes = kind === 'upgrade' || KEPT_OUT.has(status);
-    response.writeHead(status, refusalHeaders(failure, body, { status, closes }));
+    const headers = refusalHeaders(failure, body, status);
+    const stays = kind === 'http' && !KEPT_OUT.has(status);
+    if (stays || response.req.httpVersionMajor > 1) for (const name of OF_ONE_HOP) delete headers[name];
+    response.writeHead(status, headers);
     response.end(response.req.method === 'HEAD' ? undefined : body);
   }
   reportRefusal(failure, status, monitor, clientAddress, { kind, ...who });
@@ -205,15 +212,24 @@ export function refuseRequest(
 /** HTTP statuses of peers that are kept out: each further request takes them a connection. */
 const KEPT_OUT: ReadonlySet<number> = new Set([401, 403, 429]);
 
+/** A TCP connection was cut before it had asked for anything, so there was nothing to answer. */
+export function reportCut(thrown: unknown, monitor: WsMonitor, clientAddress: string): void {
+  reportRefusal(describe(thrown), undefined, monitor, clientAddress);
+}
+
+/** HTTP/2 has none of them (RFC 9113 §8.2.2). */
+const OF_ONE_HOP = ['Connection', 'Upgrade'] as const;
+
 function reportRefusal(
   failure: Failure,
-  status: number,
+  status: number | undefined,
   monitor: WsMonitor,
   clientAddress: string,
   who: { readonly kind: 'upgrade' | 'http'; readonly route?: string; readonly subject?: string } = { kind: 'upgrade' },
 ): void {
   const address = clientAddress !== '' && { clientAddress };
-  monitor.emit({ ...who, ...logged(failure), level: levelOf(failure.code), status, ...address });
+  const answer = status !== undefined && { status };
+  monitor.emit({ ...who, ...logged(failure), level: levelOf(failure.code), ...answer, ...address });
 }
 
 function refusalBody({ code, message, incidentId }: Failure): string {
@@ -226,10 +242,7 @@ const DEFAULT_RETRY_AFTER_SECONDS = 5;
 function refusalHeaders(
   { code, retryAfterMs }: Failure,
   body: string,
-  { status, closes }: { readonly status: number; readonly closes: boolean } = {
-    status: specOf(code).status ?? 500,
-    closes: true,
-  },
+  status = specOf(code).status ?? 500,
 ): Record<string, string> {
   const upgrade = code === 'UPGRADE_REQUIRED';
   const retry = status === 429 || status === 503 || code === 'BANNED';
@@ -237,7 +250,7 @@ function refusalHeaders(
   return {
     'Content-Type': 'application/json; charset=utf-8',
     'Content-Length': String(Buffer.byteLength(body)),
-    ...(closes && { Connection: upgrade ? 'close, upgrade' : 'close' }),
+    Connection: upgrade ? 'close, upgrade' : 'close',
     ...(upgrade && { Upgrade: 'websocket' }),
     ...(retry && { 'Retry-After': String(seconds) }),
     ...(code === 'BAD_UPGRADE' && { 'Sec-WebSocket-Version': '13' }), // RFC 6455 §4.4

@@ -255,7 +255,8 @@ describe('the doors and the gateway', () => {
     const { lines, records } = traceOf(house, address);
     expect(lines.filter((code) => code === 'TOKEN_INVALID')).toHaveLength(VIOLATIONS);
     expect(lines.length).toBeLessThan(300); // sampled, as refused upgrades are
-    expect(records.length).toBe(300);
+    expect(records.filter((code) => code === 'TOKEN_INVALID')).toHaveLength(VIOLATIONS);
+    expect(records.length).toBeLessThan(300); // of a flood, one address has its share
     expect(house.audit.entries.filter(({ type }) => type === 'banned')).toHaveLength(1);
   });
 
