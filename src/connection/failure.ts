@@ -25,6 +25,8 @@ export interface Answerable {
   /** The declared event, for the log; undefined while it is only what a client wrote. */
   readonly event: string | undefined;
   readonly durationMs?: number;
+  /** What its message is on the heap, in bytes. */
+  readonly heapBytes?: number;
   /** The spans of the request, where there are any. */
   readonly trace?: MessageTrace | undefined;
 }
@@ -47,6 +49,9 @@ export function fail(session: WsSession, thrown: unknown, request: Answerable | 
     if (!session.takeBadFrame(session.server.context.clock.monotonic())) {
       return end(session, new GatewayError('BAD_FRAME'), { request });
     }
+  }
+  if (failure.code === 'VALIDATION_FAILED') {
+    session.server.context.firewall.chargeRefused(session, request?.heapBytes ?? 0);
   }
   // When the session has ended, a client's fault is no news any more; a fault of ours still is.
   const level = levelOf(failure.code);

@@ -78,6 +78,10 @@ export interface AddressLists {
 const SWEEP_MS = 10_000;
 const MINUTE_MS = 60_000;
 
+/** Messages that a refused payload is charged for beside itself, and the bytes of heap that are one more. */
+const REFUSED_MESSAGES = 4;
+const REFUSED_BYTES = 4_096;
+
 /** Bans, lists and budgets. Injectable anywhere in the application. */
 export class WsFirewall {
   readonly #addresses: PeerTable<AddressPeer>;
@@ -324,6 +328,19 @@ export class WsFirewall {
     const perSubject = limits.messagesPerSecondPerSubject;
     if (subjectPeer !== undefined) wait = subjectPeer.messages.take(1, perSubject, subjectBurst(limits), now);
     return wait > 0 && this.#spent('subject', session) ? wait : 0;
+  }
+
+  /**
+   * @internal Charges a session, and its subject, for a payload that was refused: class-validator takes longer to say why not than
+   * a handler to answer. Those who go on are over their budgets, and that is a violation.
+   *
+   * @param heapBytes what the payload is on the heap
+   */
+  chargeRefused({ client, budget, subjectPeer }: Metered, heapBytes: number): void {
+    if (client.isExempt || this.options.dryRun.includes('budgets')) return;
+    const messages = REFUSED_MESSAGES + heapBytes / REFUSED_BYTES;
+    budget.charge(messages, this.limits);
+    subjectPeer?.messages.charge(messages, subjectBurst(this.limits));
   }
 
   /** @internal Charges the subject of a session, or its address while there is none, for one event. */
