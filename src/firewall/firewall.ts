@@ -320,6 +320,19 @@ export class WsFirewall {
     return budget.refuse(this.limits, this.clock.monotonic());
   }
 
+  /** @internal True when a token of that address was bad, or may have been, within a minute. */
+  hasFailed({ peer, isExempt }: Client): boolean {
+    const perMinute = this.options.failedAuthenticationsPerMinutePerAddress;
+    return !isExempt && peer.failures.waitFor(perMinute, perMinute / 60, perMinute, this.clock.monotonic()) > 0;
+  }
+
+  /** @internal A token may have been bad: the address has one attempt less, and it is no violation. */
+  doubtfulAuthentication({ peer, isExempt }: Client): void {
+    if (isExempt) return;
+    const perMinute = this.options.failedAuthenticationsPerMinutePerAddress;
+    peer.failures.take(1, perMinute / 60, perMinute, this.clock.monotonic());
+  }
+
   /** @internal A token was bad. */
   failedAuthentication(client: Client): void {
     if (client.isExempt) return;
