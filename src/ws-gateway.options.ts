@@ -1,3 +1,4 @@
+import { getHeapStatistics } from 'node:v8';
 import type { Type } from '@nestjs/common';
 import { CERTIFICATE_DEFAULTS, resolveCertificateOptions } from './authentication/certificate.js';
 import type { CertificateOptions } from './authentication/certificate.js';
@@ -77,12 +78,18 @@ export interface LimitOptions {
   maxStreams?: number;
   /** How long a handler may take to answer, in milliseconds, 1 to 3_600_000. @default 30_000 */
   handlerTimeoutMs?: number;
-  /** Most bytes queued for a peer that does not read, 1 to 268_435_456; more close with 4113. @default 1_048_576 */
+  /** Most bytes queued for a peer that does not read, 1 to 268_435_456; and one message more, which it has ten seconds and one for each 65_536 bytes to read; then, or with another, it is closed with 4113. @default 1_048_576 */
   maxOutboundBytes?: number;
   /** Most bytes queued for all peers together, 1_048_576 to 68_719_476_736; over it those with most to read are closed with 4113. @default 268_435_456 */
   maxOutboundBytesTotal?: number;
   /** Most bytes of messages that are begun and not complete, of all peers together, in the same range; over it those with most are closed with 1013. @default 268_435_456 */
   maxReceivingBytesTotal?: number;
+  /**
+   * Most bytes that messages of all sessions together hold, as they are on the heap, while they wait for their turn or their
+   * handler, or have a stream open; in the same range. Near it sessions of an address that has most of it are not read, at
+   * it their messages are RATE_LIMITED, and those with most are closed with 1013. @default a quarter of V8's heap
+   */
+  maxHandlingBytesTotal?: number;
   /** How long a message, or a frame, may take to arrive, in milliseconds, 1 to 3_600_000; a longer one closes with 4108. @default 30_000 */
   messageTimeoutMs?: number;
   /** Messages of a session in a second, in the long run; `Infinity`, or `null`, is off. @default 50 */
@@ -175,6 +182,7 @@ export const DEFAULTS = Object.freeze({
     maxOutboundBytes: 1_048_576,
     maxOutboundBytesTotal: 268_435_456,
     maxReceivingBytesTotal: 268_435_456,
+    maxHandlingBytesTotal: Math.floor(getHeapStatistics().heap_size_limit / 4),
     messageTimeoutMs: 30_000,
     messagesPerSecond: 50,
     messageBurst: 100,
@@ -270,6 +278,7 @@ export function resolveOptions(options: unknown, needsKeys = true): ResolvedOpti
       maxOutboundBytes: limit('maxOutboundBytes', 1, 268_435_456),
       maxOutboundBytesTotal: limit('maxOutboundBytesTotal', 1_048_576, 68_719_476_736),
       maxReceivingBytesTotal: limit('maxReceivingBytesTotal', 1_048_576, 68_719_476_736),
+      maxHandlingBytesTotal: limit('maxHandlingBytesTotal', 1_048_576, 68_719_476_736),
       messageTimeoutMs: limit('messageTimeoutMs', 1, 3_600_000),
       messagesPerSecond: budget('messagesPerSecond', 10_000_000),
       messageBurst: budget('messageBurst', 10_000_000),

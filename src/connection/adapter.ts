@@ -37,24 +37,29 @@ export class WsGatewayAdapter extends WsAdapter {
   readonly #newcomers: Newcomers;
   readonly #heartbeat: Heartbeat;
 
-  /** @param tables what else is to be swept */
+  /**
+   * @param tables what else is to be swept
+   * @param beforeBinding called before Nest binds a gateway, again and again
+   */
   constructor(
     private readonly context: ConnectionContext,
     private readonly host: HttpAdapterHost,
     tables: readonly Swept[],
+    private readonly beforeBinding: () => void,
   ) {
     super();
-    const { clock, sessions, pending, deadlines, revalidation, firewall, load, options } = context;
+    const { clock, sessions, pending, disconnects, deadlines, revalidation, firewall, load, ledger, options } = context;
     this.#lingering = new Lingering(() => clock.monotonic());
     this.#newcomers = new Newcomers(() => clock.monotonic());
-    const shedding = new Shedding(sessions, load, () => context.options.limits);
+    const shedding = new Shedding(sessions, load, ledger, options.limits);
     const own = [this.#lingering, this.#newcomers, shedding];
-    const swept = [deadlines, load, sessions, revalidation, firewall, ...own, ...tables];
+    const swept = [deadlines, load, sessions, disconnects, revalidation, firewall, ...own, ...tables];
     this.#heartbeat = new Heartbeat(clock, pending, options.limits, swept);
   }
 
   /** The server of a port and path; gateways that share both share it. */
   override create(port: number, options: Record<string, unknown> & { path?: string } = {}): GatewayServer {
+    this.beforeBinding();
     const { path, namespace, ...unused } = options;
     if (namespace !== undefined) throw new Error('A native WebSocket has no namespaces: give the gateway a path');
     if (Object.keys(unused).length > 0) {
@@ -115,10 +120,10 @@ export class WsGatewayAdapter extends WsAdapter {
 
   /**
    * Ends every session with SHUTTING_DOWN and 1012, each after its last answer in flight; new upgrades get 503. Resolves
-   * when the last one has closed, and before `shutdown.drainMs` are over.
+   * when the last one has closed and its `handleDisconnect` has settled, and before `shutdown.drainMs` are over.
    */
   async drain(): Promise<void> {
-    const { sessions, deadlines, clock, options } = this.context;
+    const { sessions, disconnects, deadlines, clock, options } = this.context;
     const { drainMs } = options.shutdown;
     const begun = clock.monotonic();
     sessions.drain(() => Math.round(1_000 + Math.random() * drainMs));
@@ -135,8 +140,11 @@ export class WsGatewayAdapter extends WsAdapter {
       if (elapsed >= drainMs * TERMINATE_AT) sessions.terminateAll();
       if (elapsed >= drainMs) giveUp();
     });
-    await Promise.race([sessions.whenEmpty(), timeOver]);
+    // A session's handleDisconnect may want the database, which the application closes when this has resolved.
+    const done = sessions.whenEmpty().then(() => disconnects.whenSettled());
+    await Promise.race([done, timeOver]);
     stop();
+    disconnects.giveUpAll();
     deadlines.giveUpAll(); // a handshake that waits holds a socket, and the HTTP server waits for that
   }
 

@@ -29,8 +29,12 @@ export interface Answerable {
   readonly trace?: MessageTrace | undefined;
 }
 
-/** Fails a request; ends the session too where the code says so. Without a request there is nobody to answer. */
-export function fail(session: WsSession, thrown: unknown, request: Answerable | undefined): void {
+/**
+ * Fails a request; ends the session too where the code says so. Without a request there is nobody to answer.
+ *
+ * @param isOurs true where it is the state of the process that the request fails by: it is no violation then
+ */
+export function fail(session: WsSession, thrown: unknown, request: Answerable | undefined, isOurs = false): void {
   const filtered = isFiltered(thrown);
   const failure = describe(filtered ? thrown.error : thrown);
   const wasLive = session.isLive;
@@ -46,7 +50,7 @@ export function fail(session: WsSession, thrown: unknown, request: Answerable | 
   }
   // When the session has ended, a client's fault is no news any more; a fault of ours still is.
   const level = levelOf(failure.code);
-  if (wasLive || level === 'error') report(session, 'request', failure, level, { request });
+  if (wasLive || level === 'error') report(session, 'request', failure, level, { request, isOurs });
 }
 
 /** How an end differs from what the catalogue says. */
@@ -55,6 +59,8 @@ export interface EndDetails {
   readonly level?: FailureLevel;
   readonly reconnect?: boolean;
   readonly request?: Answerable | undefined;
+  /** No violation, whatever the code. */
+  readonly isOurs?: boolean;
 }
 
 /** Ends a session on purpose: `disconnect` where a frame can still go out, then the close, and one event. */
@@ -253,7 +259,7 @@ function report(
     ...(closeCode !== undefined && { closeCode }),
     ...(durationMs !== undefined && { durationMs }),
   });
-  if (VIOLATIONS.has(failure.code)) {
+  if (VIOLATIONS.has(failure.code) && details.isOurs !== true) {
     context.firewall.violation(session.client, session, failure.code === 'RATE_LIMITED');
   }
 }

@@ -12,6 +12,12 @@ export class PendingRequest {
   isStream = false;
   /** Set while the stream is subscribed to. */
   stream: Unsubscribable | undefined = undefined;
+  /** The handler's promise, until it settles or is no longer waited for. */
+  promise: object | undefined = undefined;
+  /** True where it is answered and its handler still runs: what it holds is no longer its session's. */
+  isAbandoned = false;
+  /** The answer, where it waits until the peer has read what was sent before it. */
+  answer: string | undefined = undefined;
 
   constructor(
     readonly session: WsSession,
@@ -19,6 +25,8 @@ export class PendingRequest {
     readonly id: MessageId | undefined,
     /** True for a token without an envelope: there is no request to answer with an exception. */
     readonly bare: boolean,
+    /** What its message holds on the heap, as far as it is charged for; 0 once it is let go. */
+    public bytes: number,
     /** In monotonic milliseconds. */
     readonly startedAt: number,
     /** See {@link beginning}. */

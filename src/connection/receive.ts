@@ -7,13 +7,22 @@ import type { InboundMessage } from '../protocol/message.js';
 import type { MessageTrace } from '../monitoring/tracing.js';
 import { end, fail, reportStray } from './failure.js';
 import type { Answerable } from './failure.js';
+import { heapCostOf } from './heap-cost.js';
 import { beginning, measure } from './measure.js';
 import { PendingRequest } from './pending.js';
 import { InterceptedReply } from './router.js';
 import type { Route } from './router.js';
-import { done, reply } from './send.js';
+import { done, encodeReply, reply } from './send.js';
 import type { WsSession } from './session.js';
 import { isThenable } from '../base/thenable.js';
+
+/** What every request costs that is not answered at once, in bytes: its promises, and what is kept of it here. */
+const REQUEST_BYTES = 1_024;
+
+const HANDLERS_FULL = 'handlers hold more than limits.maxHandlingBytesTotal';
+
+/** When a message may be sent again that was refused because handlers hold too much, in milliseconds. */
+const RETRY_MS = 1_000;
 
 /** One text message, from its bytes to its reply. */
 export function receive(session: WsSession, bytes: Buffer): void {
@@ -21,6 +30,7 @@ export function receive(session: WsSession, bytes: Buffer): void {
   let message: InboundMessage | undefined;
   let route: Route | undefined;
   let bare = false;
+  let isRefused = false;
   let measuredFrom = 0;
   let trace: MessageTrace | undefined;
   const { traffic, tracing } = session.server.context;
@@ -31,18 +41,21 @@ export function receive(session: WsSession, bytes: Buffer): void {
     message = bare ? authMessage(text) : decode(text, session.server.context.options.limits.maxJsonDepth);
     route = findRoute(session, message.event);
     route.traffic.received++;
+    isRefused = route.traffic.waits && !route.serial && session.mayNotWait;
+    if (isRefused) throw new GatewayError('RATE_LIMITED', { retryAfterMs: RETRY_MS, cause: HANDLERS_FULL });
     measuredFrom = beginning(session);
     trace = tracing?.message(message, session.id);
     const result = trace === undefined ? route.call(session, message) : traced(trace, route, session, message); // guard → pipe → handler
     if (isThenable(result) || isObservable(result)) {
-      return follow(session, route, message, bare, result, measuredFrom, trace);
+      return follow(session, route, message, bytes, bare, result, measuredFrom, trace);
     }
     reply(session, message.event, message.id, result);
     measure(session, route, measuredFrom, true);
   } catch (error) {
     if (route === undefined) traffic.unknown++;
     else measure(session, route, measuredFrom, false);
-    fail(session, error, bare ? undefined : { id: idOf(message, error), event: route?.event, trace });
+    const request = bare ? undefined : { id: idOf(message, error), event: route?.event, trace };
+    fail(session, error, request, isRefused);
   }
   trace?.end();
 }
@@ -102,30 +115,50 @@ function follow(
   session: WsSession,
   route: Route,
   message: InboundMessage,
+  bytes: Buffer,
   bare: boolean,
   result: PromiseLike<unknown> | Observable<unknown>,
   measuredFrom: number,
   trace: MessageTrace | undefined,
 ): void {
   const { clock, pending } = session.server.context;
-  const request = new PendingRequest(session, route, message.id, bare, clock.monotonic(), measuredFrom, trace);
+  const cost = REQUEST_BYTES + heapCostOf(bytes);
+  const request = new PendingRequest(session, route, message.id, bare, cost, clock.monotonic(), measuredFrom, trace);
+  route.traffic.waits = true;
   pending.add(request);
   session.began(request);
   if (isObservable(result)) return stream(request, result);
+  request.promise = result;
   if (route.serial) session.block();
   // Promise.resolve: a thenable of an application's own may answer twice, or throw in then().
   Promise.resolve(result)
     .then((value) => {
       if (request.settled) return;
+      request.promise = undefined;
       if (isObservable(value)) return stream(request, value);
       if (value instanceof InterceptedReply) return stream(request, value.values, value);
-      reply(session, route.event, request.id, value);
-      settle(request);
+      answerWith(request, value);
     })
-    .then(undefined, (error: unknown) => failPending(request, error))
+    .then(undefined, (error: unknown) => {
+      request.promise = undefined;
+      failPending(request, error);
+    })
     .then(() => {
+      if (request.isAbandoned) session.letGo(request);
       if (route.serial) session.unblock();
     });
+}
+
+/** The one answer of a request; it waits while the peer has yet to read what is more than it may be behind. */
+function answerWith(request: PendingRequest, value: unknown): void {
+  const { session } = request;
+  const text = encodeReply(request.route.event, request.id, value);
+  if (text !== undefined && session.isLive && !session.socket.hasRoomFor(text.length)) {
+    session.server.context.pending.delete(request); // its handler has answered in time
+    return session.answerLater(request, text);
+  }
+  if (text !== undefined) session.sendText(text);
+  settle(request);
 }
 
 /** A streamed reply: each value under the request's `id`, then `done`. */
@@ -199,6 +232,8 @@ export function settle(request: PendingRequest, answer?: () => void): void {
   trace?.end();
   session.server.context.pending.delete(request);
   stop(request);
+  if (request.promise !== undefined) session.abandon(request, request.promise);
+  else session.letGo(request);
   session.ended(request);
 }
 

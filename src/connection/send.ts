@@ -8,10 +8,18 @@ import type { WsSession } from './session.js';
  * @throws TypeError when the value cannot be serialised; nothing has been sent then
  */
 export function reply(session: WsSession, event: string, id: MessageId | undefined, result: unknown): void {
-  if (result === undefined || result === null) {
-    if (id !== undefined) session.sendText(encode(event, null, id));
-  } else if (isWsResponse(result)) session.sendText(encode(result.event, result.data, id));
-  else session.sendText(encode(event, result, id));
+  const text = encodeReply(event, id, result);
+  if (text !== undefined) session.sendText(text);
+}
+
+/**
+ * The answer as it is sent; undefined when nothing is.
+ *
+ * @throws TypeError when the value cannot be serialised
+ */
+export function encodeReply(event: string, id: MessageId | undefined, result: unknown): string | undefined {
+  if (result === undefined || result === null) return id === undefined ? undefined : encode(event, null, id);
+  return isWsResponse(result) ? encode(result.event, result.data, id) : encode(event, result, id);
 }
 
 /** Ends a streamed reply. */

@@ -28,6 +28,9 @@ export type SessionPhase =
 /** Bytes of messages that may wait for their turn in one session, unless two messages are more than that. */
 const MAX_HELD_BYTES = 1_048_576;
 
+/** What a frame costs that waits for its turn, beside its bytes: a view of the chunk that it came in. */
+const HELD_FRAME_BYTES = 128;
+
 const OPENING: SessionPhase = { phase: 'opening' };
 const OPEN: SessionPhase = { phase: 'open' };
 const CLOSING: SessionPhase = { phase: 'closing' };
@@ -67,6 +70,8 @@ export class WsSession<State extends object = object> implements Metered {
   readonly #badFrames = new LeakyCounter();
   #held: Buffer[] | undefined;
   #heldBytes = 0;
+  #handling = 0;
+  #answers: PendingRequest[] | undefined;
   #releasing = false;
   #pending: Set<PendingRequest> | undefined;
   #streams = 0;
@@ -236,7 +241,7 @@ export class WsSession<State extends object = object> implements Metered {
   /** @internal */
   closing(): void {
     this.#phase = CLOSING;
-    this.#held = undefined;
+    this.#dropHeld();
     this.#endStreams();
     if (this.socket.isPaused) this.socket.resume(); // the peer's half of the close has to be read
   }
@@ -245,12 +250,14 @@ export class WsSession<State extends object = object> implements Metered {
   closed(): void {
     this.#phase = this.isLive ? CLOSED_BY_PEER : CLOSED;
     this.#endStreams();
+    this.server.context.ledger.goesOn(this);
     this.release(); // what the peer had sent before it closed is handled all the same
   }
 
-  /** Nobody reads them any more. */
+  /** Nobody reads them any more, and no answer that waits for its turn. */
   #endStreams(): void {
-    for (const request of this.#pending ?? []) if (request.isStream) settle(request);
+    this.#answers = undefined;
+    for (const request of this.#pending ?? []) if (request.isStream || request.answer !== undefined) settle(request);
   }
 
   /** @internal True while messages are handled: also those that came before the peer's close, unless it is revoked since. */
@@ -267,7 +274,74 @@ export class WsSession<State extends object = object> implements Metered {
   /** @internal */
   began(request: PendingRequest): void {
     (this.#pending ??= new Set()).add(request);
-    if (this.#isFull) this.socket.pause();
+    this.#charge(request.bytes);
+    if (this.#isFull) this.stopReading();
+  }
+
+  /** @internal Bytes of its messages that wait for their turn or for their handler, as they are on the heap. */
+  get handling(): number {
+    return this.#handling;
+  }
+
+  #charge(bytes: number): void {
+    this.#handling += bytes;
+    this.server.context.ledger.charge(this.client.peer, bytes);
+  }
+
+  #discharge(bytes: number): void {
+    this.#handling -= bytes;
+    this.server.context.ledger.discharge(this.client.peer, bytes);
+  }
+
+  /** @internal Nothing holds the request's message any more. */
+  letGo(request: PendingRequest): void {
+    const { bytes } = request;
+    if (bytes === 0) return;
+    request.bytes = 0;
+    if (!request.isAbandoned) return this.#discharge(bytes);
+    this.server.context.ledger.reclaim(request);
+    this.server.context.ledger.discharge(this.client.peer, bytes);
+  }
+
+  /** @internal It is answered, and its handler still has the message: that counts for its address until the promise has gone. */
+  abandon(request: PendingRequest, promise: object): void {
+    request.isAbandoned = true;
+    request.promise = undefined;
+    this.#handling -= request.bytes;
+    this.server.context.ledger.abandon(promise, this.client.peer, request.bytes, request);
+  }
+
+  /** @internal True when no message may be handed to a handler that takes its time: handlers hold too much already. */
+  get mayNotWait(): boolean {
+    const { ledger } = this.server.context;
+    return ledger.isPressed && ledger.refuses(this.client.peer, this.inFlight === this.#streams);
+  }
+
+  /** @internal The answer is sent when the peer has read what it is behind with. */
+  answerLater(request: PendingRequest, text: string): void {
+    request.answer = text;
+    request.bytes += text.length;
+    this.#charge(text.length);
+    (this.#answers ??= []).push(request);
+  }
+
+  #sendAnswers(): void {
+    let next: PendingRequest | undefined;
+    while ((next = this.#answers?.[0]) !== undefined) {
+      if (!next.settled && !this.socket.hasRoomFor(next.answer?.length ?? 0)) return;
+      this.#answers?.shift();
+      if (next.settled) continue;
+      this.sendText(next.answer ?? '');
+      settle(next);
+    }
+    this.#answers = undefined;
+  }
+
+  /** @internal Not read until {@link release} finds room; the sweep asks for what no end of a request does. */
+  stopReading(): void {
+    this.socket.pause();
+    const { ledger } = this.server.context;
+    if (ledger.isPressed || this.socket.isBehind) ledger.stop(this);
   }
 
   /**
@@ -307,6 +381,8 @@ export class WsSession<State extends object = object> implements Metered {
     if (!this.#isFull && (this.#held === undefined || this.#releasing)) return false;
     (this.#held ??= []).push(bytes);
     this.#heldBytes += bytes.length;
+    this.#charge(bytes.length + HELD_FRAME_BYTES);
+    if (!this.socket.isPaused) this.stopReading();
     // One chunk of compressed frames can be a thousand times its size when it is unpacked.
     const { maxMessageBytes } = this.server.context.options.limits;
     if (this.#heldBytes > Math.max(MAX_HELD_BYTES, 2 * maxMessageBytes)) {
@@ -315,23 +391,37 @@ export class WsSession<State extends object = object> implements Metered {
     return true;
   }
 
+  #dropHeld(): void {
+    if (this.#held !== undefined) this.#discharge(this.#heldBytes + this.#held.length * HELD_FRAME_BYTES);
+    this.#held = undefined;
+    this.#heldBytes = 0;
+  }
+
   get #isFull(): boolean {
-    if (this.#blocked > 0) return true;
-    return this.inFlight - this.#streams >= this.server.context.options.limits.maxConcurrentMessages;
+    if (this.#blocked > 0 || this.socket.isBehind) return true;
+    const { ledger, options } = this.server.context;
+    const inHandlers = this.inFlight - this.#streams;
+    if (inHandlers >= options.limits.maxConcurrentMessages) return true;
+    return inHandlers > 0 && ledger.isStopped(this.client.peer);
   }
 
   /** @internal Handles what was held, as far as there is room. A message that makes room meanwhile does not start it anew. */
   release(): void {
     if (this.#releasing) return;
     this.#releasing = true;
+    if (this.#answers !== undefined) this.#sendAnswers();
     let next: Buffer | undefined;
     while (this.handlesMessages && !this.#isFull && (next = this.#held?.shift()) !== undefined) {
       this.#heldBytes -= next.length;
+      this.#discharge(next.length + HELD_FRAME_BYTES);
       receive(this, next);
     }
     this.#releasing = false;
-    if (this.#held?.length === 0) this.#held = undefined;
-    if (this.isLive && !this.#isFull && this.socket.isPaused) this.socket.resume();
+    if (this.#held?.length === 0 || !this.handlesMessages) this.#dropHeld();
+    if (!this.isLive || !this.socket.isPaused) return;
+    if (this.#isFull) return this.stopReading();
+    this.server.context.ledger.goesOn(this);
+    this.socket.resume();
   }
 
   /**
@@ -373,6 +463,7 @@ export class WsSession<State extends object = object> implements Metered {
     if (!this.isLive) return;
     if (now >= this.#authenticateBy) return end(this, new GatewayError('AUTH_TIMEOUT'));
     if (timeOfDay >= this.#endsAt) return end(this, new GatewayError('TOKEN_EXPIRED'));
+    if (this.socket.isLate(now)) return end(this, new GatewayError('SLOW_CONSUMER'));
     if (this.#isStalled(now)) return end(this, new GatewayError('STALLED'));
     if (now >= this.#pongBy) {
       if (!this.socket.isPaused) return end(this, new GatewayError('NO_PONG'));

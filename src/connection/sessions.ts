@@ -6,6 +6,8 @@ import type { WsMonitor } from '../monitoring/events.js';
 import { encode } from '../protocol/codec.js';
 import { GatewayError } from '../protocol/errors.js';
 import { end } from './failure.js';
+import { SharedFrame } from './ledger.js';
+import type { Ledger } from './ledger.js';
 import { frame } from './outbox.js';
 import type { SessionPhase, WsSession } from './session.js';
 import { SubjectIndex } from './subject-index.js';
@@ -83,6 +85,7 @@ export class WsSessions {
     private readonly revocations: Revocations,
     private readonly timeOfDay: () => number,
     private readonly monitor: WsMonitor,
+    private readonly ledger: Ledger,
   ) {}
 
   /**
@@ -177,11 +180,11 @@ export class WsSessions {
    */
   broadcast(event: string, data: unknown, filter: SessionFilter = {}): number {
     const text = encode(event, data);
-    const bytes = frame(text, true);
+    const shared = new SharedFrame(frame(text, true), text, this.ledger);
     let sent = 0;
     for (const session of this.#candidates(filter)) {
       if (!session.mayBeWrittenTo || !matches(session, filter)) continue;
-      session.socket.sendFrame(bytes, text);
+      session.socket.sendFrame(shared);
       sent++;
     }
     return sent;

@@ -1,14 +1,9 @@
 import type { LoadGauge } from '../firewall/load-gauge.js';
 import { GatewayError } from '../protocol/errors.js';
 import { end } from './failure.js';
+import type { ByteLimits, Ledger } from './ledger.js';
 import type { WsSession } from './session.js';
 import type { WsSessions } from './sessions.js';
-
-/** What all sessions together may hold of bytes. */
-export interface ByteLimits {
-  readonly maxOutboundBytesTotal: number;
-  readonly maxReceivingBytesTotal: number;
-}
 
 /** Time between two rounds, in milliseconds: what was ended in one has to have an effect before the next. */
 const ROUND_MS = 1_000;
@@ -18,50 +13,78 @@ const SHARE = 0.1;
 const AT_LEAST = 10;
 
 /**
- * What the process cannot hold is let go of: bytes from those who hold most of them, and under a load that is too high the
- * newest anonymous sessions. Whoever has authenticated and reads what it is sent keeps its service.
+ * Ends the sessions that hold most bytes where all together hold too many; under load the newest anonymous ones; and where the
+ * heap stays full, those that hold most whoever they are.
  */
 export class Shedding {
   #roundAt = 0;
+  /** Set while the heap is full; gone once V8 has collected all garbage since. */
+  #sinceCollection: WeakRef<object> | undefined;
 
   constructor(
     private readonly sessions: WsSessions,
     private readonly load: LoadGauge,
-    private readonly limits: () => ByteLimits,
-  ) {}
+    private readonly ledger: Ledger,
+    private readonly limits: ByteLimits,
+  ) {
+    ledger.onFull(() => this.#shedOutbound());
+  }
 
   sweep(now: number): void {
-    this.#shedBytes();
+    this.#shedOutbound();
+    this.#shedReceiving();
+    this.#shedHandling();
+    this.ledger.sweep();
     if (now < this.#roundAt) return;
     this.#roundAt = now + ROUND_MS;
     if (this.load.isOverloaded) this.#shedAnonymous();
+    this.#shedHeap();
   }
 
-  #shedBytes(): void {
-    let outbound = 0;
+  #shedOutbound(): void {
+    const { sessions, ledger } = this;
+    const { maxOutboundBytesTotal } = this.limits;
+    let own = 0;
+    for (const { socket } of sessions.all()) own += socket.ownOutbound;
+    // What is shared goes when the last of its readers does, so it is asked for anew each time.
+    if (own + ledger.shared > maxOutboundBytesTotal) {
+      for (const session of this.#largest(({ socket }) => socket.bufferedAmount)) {
+        if (own + ledger.shared <= maxOutboundBytesTotal) break;
+        own -= session.socket.ownOutbound;
+        cut(session, 'SLOW_CONSUMER');
+      }
+    }
+    ledger.outbound = own + ledger.shared;
+  }
+
+  #shedReceiving(): void {
     let receiving = 0;
-    const live = this.sessions.all();
-    for (const { socket } of live) {
-      outbound += socket.bufferedAmount;
-      receiving += socket.receiving;
-    }
-    const { maxOutboundBytesTotal, maxReceivingBytesTotal } = this.limits();
-    if (outbound > maxOutboundBytesTotal) {
-      this.#endLargest(({ socket }) => socket.bufferedAmount, outbound - maxOutboundBytesTotal, 'SLOW_CONSUMER');
-    }
-    if (receiving > maxReceivingBytesTotal) {
-      this.#endLargest(({ socket }) => socket.receiving, receiving - maxReceivingBytesTotal, 'OVERLOADED');
-    }
+    for (const { socket } of this.sessions.all()) receiving += socket.receiving;
+    const size = ({ socket }: WsSession): number => socket.receiving;
+    this.#endLargest(size, receiving - this.limits.maxReceivingBytesTotal);
   }
 
-  #endLargest(size: (session: WsSession) => number, excess: number, code: 'SLOW_CONSUMER' | 'OVERLOADED'): void {
+  /** What handlers hold whose session has gone is nothing that ending another would bring back, so only sessions count here. */
+  #shedHandling(): void {
+    const { maxHandlingBytesTotal } = this.limits;
+    if (this.ledger.handling <= maxHandlingBytesTotal) return;
+    let handling = 0;
+    for (const session of this.sessions.all()) handling += session.handling;
+    this.#endLargest((session) => session.handling, handling - maxHandlingBytesTotal);
+  }
+
+  #endLargest(size: (session: WsSession) => number, excess: number): void {
     let left = excess;
-    for (const session of [...this.sessions.all()].toSorted((a, b) => size(b) - size(a))) {
+    if (left <= 0) return;
+    for (const session of this.#largest(size)) {
       if (left <= 0) return;
       left -= size(session);
-      end(session, new GatewayError(code, { retryAfterMs: 5_000, cause: 'the process holds too many bytes' }));
-      session.socket.terminate(); // what it holds is to be had back now, and not when it likes to close
+      cut(session, 'OVERLOADED');
     }
+  }
+
+  #largest(size: (session: WsSession) => number): WsSession[] {
+    return [...this.sessions.all()].filter((session) => size(session) > 0).toSorted((a, b) => size(b) - size(a));
   }
 
   #shedAnonymous(): void {
@@ -70,4 +93,29 @@ export class Shedding {
     for (const session of anonymous.slice(-count))
       end(session, new GatewayError('OVERLOADED', { retryAfterMs: 5_000 }));
   }
+
+  /**
+   * Garbage counts as heap in use until it is collected. So each round waits until V8 has collected all of it since the round
+   * before, and found the heap full again.
+   */
+  #shedHeap(): void {
+    if (!this.load.isHeapFull) this.#sinceCollection = undefined;
+    else if (this.#sinceCollection === undefined) this.#sinceCollection = new WeakRef({});
+    else if (this.#sinceCollection.deref() === undefined) {
+      this.#sinceCollection = undefined;
+      const live = [...this.sessions.all()].filter(({ isLive }) => isLive);
+      const count = Math.max(AT_LEAST, Math.ceil(live.length * SHARE));
+      const newest = live.toReversed(); // of those that hold as much, since the sort is stable
+      for (const session of newest.toSorted((a, b) => held(b) - held(a)).slice(0, count)) cut(session, 'OVERLOADED');
+    }
+  }
+}
+
+function held({ handling, socket }: WsSession): number {
+  return handling + socket.ownOutbound + socket.receiving;
+}
+
+function cut(session: WsSession, code: 'SLOW_CONSUMER' | 'OVERLOADED'): void {
+  end(session, new GatewayError(code, { retryAfterMs: 5_000, cause: 'the process holds too many bytes' }));
+  session.socket.terminate(); // its bytes are needed now, and not when the peer likes to close
 }

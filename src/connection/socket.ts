@@ -1,7 +1,10 @@
 import type { Duplex, Writable } from 'node:stream';
 import { WebSocket } from 'ws';
-import { end, endByApplication, endViolation } from './failure.js';
+import { contain, containResult, Faults } from '../base/contain.js';
+import { Backlog } from './backlog.js';
+import { end, endByApplication, endViolation, reportStray } from './failure.js';
 import { GatewayError } from '../protocol/errors.js';
+import type { SharedFrame } from './ledger.js';
 import { onClose, onControl, onMessage } from './lifecycle.js';
 import { flushSoon, frame, frames } from './outbox.js';
 import { Pongs } from './pongs.js';
@@ -16,6 +19,7 @@ export const SESSION = Symbol.for('nestjs-ws-gateway.session');
  * answered twice, fragments would hold more memory than they are long, and nobody would be STALLED.
  */
 interface Internals {
+  readonly _socket?: Duplex;
   readonly _closeFrameReceived?: boolean;
   readonly _receiver?: Writable & {
     readonly _fragments?: Buffer[];
@@ -35,6 +39,31 @@ const BETWEEN_FRAMES = 0;
 /** UTF-16 units queued within one tick before they are written all the same. */
 const MAX_QUEUED_LENGTH = 65_536;
 
+/** What `ws` itself emits on the socket of a server. */
+const NATIVE: ReadonlySet<string> = new Set(['message', 'ping', 'pong', 'close', 'error']);
+
+/** For a socket that is no session: it was turned away. */
+const FAULTS = new Faults('A listener of a WebSocket threw');
+
+/** A listener as browsers have it. */
+type Handler = ((event: unknown) => unknown) | { handleEvent(event: unknown): unknown };
+
+/** The same for the same handler: it is what removeEventListener() looks for. */
+const fencedHandlers = new WeakMap<object, (this: GatewaySocket, event: { readonly type: string }) => void>();
+
+function fencedOf(handler: Handler): unknown {
+  if ((typeof handler !== 'function' && typeof handler !== 'object') || handler === null) return handler;
+  let fenced = fencedHandlers.get(handler);
+  if (fenced === undefined) {
+    fenced = function (event) {
+      const result = typeof handler === 'function' ? handler.call(this, event) : handler.handleEvent(event);
+      if (typeof result === 'object') this.returned(event.type, result);
+    };
+    fencedHandlers.set(handler, fenced);
+  }
+  return fenced;
+}
+
 /** Longest reason of a close, in bytes (RFC 6455 §5.5). */
 const MAX_REASON_BYTES = 123;
 
@@ -48,6 +77,7 @@ export class GatewaySocket extends WebSocket {
   #queued: string | string[] | undefined = undefined;
   #queuedLength = 0;
   #pongs: Pongs | undefined = undefined;
+  #backlog: Backlog | undefined = undefined;
   /** Fragments of the message that has begun which have memory of their own. */
   #ownFragments = 0;
 
@@ -117,10 +147,72 @@ export class GatewaySocket extends WebSocket {
       this.#releaseChunks();
       if (session !== undefined) onControl(session, args[0] as Buffer);
       (this.#pongs ??= new Pongs(this)).answer(args[0] as Buffer);
-    } else if (event === 'close' && session !== undefined) onClose(session, args[0] as number);
+    } else if (event === 'close') {
+      this.#forgetBacklog();
+      if (session !== undefined) onClose(session, args[0] as number);
+    }
     // An error without a listener ends the process. What it says comes again as the close.
     if (event === 'error' && this.listenerCount('error') === 0) return true;
-    return super.emit(event, ...args);
+    // Of its own events the application expects that they throw where it emits them.
+    return typeof event === 'string' && NATIVE.has(event) ? this.#tell(event, args) : super.emit(event, ...args);
+  }
+
+  /** Calls the application's listeners, each in a fence: `ws` emits from where a throw, or a rejection, ends the process. */
+  #tell(event: string, args: unknown[]): boolean {
+    if (this.listenerCount(event) === 0) return false;
+    for (const listener of this.rawListeners(event)) {
+      // Not contain(): messages come here too, and this makes no closure for each.
+      let result: unknown;
+      try {
+        result = Reflect.apply(listener, this, args);
+      } catch (error) {
+        this.#failed(event, error);
+      }
+      if (typeof result === 'object') containResult(result, (error) => this.#failed(event, error));
+    }
+    return true;
+  }
+
+  #failed(event: string, error: unknown): void {
+    const session = this[SESSION];
+    if (session === undefined) FAULTS.tell(error, ` at "${event}"`);
+    else reportStray(session, error, `socket.${event}`);
+  }
+
+  /** `ws` wraps these, and lets go of what they return: of an async one, what it rejects with. */
+  override addEventListener(type: string, handler: Handler, ...rest: unknown[]): void {
+    // because the overloads of addEventListener() differ in the type of the event only, which is passed on untouched
+    (super.addEventListener as (...args: unknown[]) => void)(type, fencedOf(handler), ...rest);
+  }
+
+  override removeEventListener(type: string, handler: Handler): void {
+    (super.removeEventListener as (...args: unknown[]) => void)(type, fencedOf(handler)); // because of the same overloads
+  }
+
+  /** @internal What a listener of the style of browsers has returned. */
+  returned(event: string, result: unknown): void {
+    containResult(result, (error) => this.#failed(event, error));
+  }
+
+  override ping(...args: unknown[]): void {
+    (super.ping as (...args: unknown[]) => void)(...this.#fenced('ping', args)); // because data and mask are passed on untouched
+  }
+
+  override pong(...args: unknown[]): void {
+    (super.pong as (...args: unknown[]) => void)(...this.#fenced('pong', args)); // because data and mask are passed on untouched
+  }
+
+  /** With the callback of the application, where there is one, in a fence: the stream calls it from where a throw ends the process. */
+  #fenced(method: string, args: unknown[]): unknown[] {
+    if (args.length === 0) return args;
+    return args.map((arg) => {
+      if (typeof arg !== 'function') return arg;
+      return (...results: unknown[]) =>
+        contain(
+          () => Reflect.apply(arg, this, results),
+          (error) => this.#failed(method, error),
+        );
+    });
   }
 
   /** Both `ws` and the application close here. `ws` does so before it emits `error` for a violation of RFC 6455. */
@@ -140,9 +232,10 @@ export class GatewaySocket extends WebSocket {
     }
     this.flush(); // what was sent first goes first
     this.#count(1, sizeOf(data));
+    const before = this.bufferedAmount;
     // because the overloads of send() take (cb) or (options, cb), and both are passed on untouched
-    (super.send as (data: unknown, ...rest: unknown[]) => void)(data, ...rest);
-    this.#checkOutbound();
+    (super.send as (data: unknown, ...rest: unknown[]) => void)(data, ...this.#fenced('send', rest));
+    this.#checkOutbound(before, this.bufferedAmount - before);
   }
 
   /** Text leaves at the end of the tick, together with what else is sent in it. */
@@ -157,14 +250,18 @@ export class GatewaySocket extends WebSocket {
   }
 
   /** Sends a text frame that is made already, and shared with other sockets. */
-  sendFrame(bytes: Buffer, text: string): void {
-    if (this.#stream === undefined || this.readyState !== this.OPEN) return this.send(text);
+  sendFrame(shared: SharedFrame): void {
+    const { bytes, text } = shared;
+    const stream = this.#stream;
+    if (stream === undefined || this.readyState !== this.OPEN) return this.send(text);
     this.flush(); // what was sent first goes first
-    if (this.#stream.writable) {
-      this.#stream.write(bytes);
-      this.#count(1, bytes.length);
-    }
-    this.#checkOutbound();
+    if (!stream.writable) return;
+    const before = stream.writableLength;
+    stream.write(bytes);
+    this.#count(1, bytes.length);
+    this.#checkOutbound(before, bytes.length);
+    const waiting = stream.writableLength;
+    if (waiting > 0) (this.#backlog ??= new Backlog(waiting)).holdShared(shared);
   }
 
   flush(): void {
@@ -174,13 +271,12 @@ export class GatewaySocket extends WebSocket {
     this.#queuedLength = 0;
     // ws has ended it, or the peer has: what is written then would be an error of the stream.
     const stream = this.#stream;
-    if (stream?.writable) {
-      const isKept = stream.writableLength > 0;
-      const bytes = typeof queued === 'string' ? frame(queued, isKept) : frames(queued, isKept);
-      stream.write(bytes);
-      this.#count(typeof queued === 'string' ? 1 : queued.length, bytes.length);
-    }
-    this.#checkOutbound();
+    if (!stream?.writable) return;
+    const before = stream.writableLength;
+    const bytes = typeof queued === 'string' ? frame(queued, before > 0) : frames(queued, before > 0);
+    stream.write(bytes);
+    this.#count(typeof queued === 'string' ? 1 : queued.length, bytes.length);
+    this.#checkOutbound(before, bytes.length);
   }
 
   #count(messages: number, bytes: number): void {
@@ -191,11 +287,74 @@ export class GatewaySocket extends WebSocket {
     traffic.sentBytes += bytes;
   }
 
-  #checkOutbound(): void {
+  /**
+   * Over its bound a peer may be by one message, and has time to read it; meanwhile it is not read. One more ends it.
+   *
+   * @param before bytes that were queued before the message
+   * @param size bytes of the message
+   */
+  #checkOutbound(before: number, size: number): void {
+    this.#backlog?.wrote(size);
     const session = this[SESSION];
-    if (session?.isLive && this.bufferedAmount > session.server.context.options.limits.maxOutboundBytes) {
-      end(session, new GatewayError('SLOW_CONSUMER'));
+    if (!session?.isLive) return;
+    const { options, clock, ledger } = session.server.context;
+    const { maxOutboundBytes } = options.limits;
+    const waiting = this.bufferedAmount;
+    if (waiting <= maxOutboundBytes) return;
+    const backlog = (this.#backlog ??= new Backlog(waiting));
+    if (backlog.granted > 0 && before > maxOutboundBytes) {
+      if (waiting - backlog.granted > maxOutboundBytes) end(session, new GatewayError('SLOW_CONSUMER'));
+      return;
     }
+    backlog.grant(size, waiting, clock.monotonic());
+    session.stopReading();
+    this.#stream?.once('drain', () => session.release()); // the sweep would be late for one that reads quickly
+    ledger.grant(size);
+  }
+
+  /** True while it is over its bound: what the peer asks is not read then. */
+  get isBehind(): boolean {
+    return this.#backlog !== undefined && this.#backlog.granted > 0 && this.bufferedAmount > this.#maxOutboundBytes;
+  }
+
+  get #maxOutboundBytes(): number {
+    return this[SESSION]?.server.context.options.limits.maxOutboundBytes ?? Infinity;
+  }
+
+  /** True when a message of so many bytes does not end the session. */
+  hasRoomFor(size: number): boolean {
+    if (!this.isBehind) return true;
+    const waiting = this.bufferedAmount + this.#queuedLength + size;
+    return waiting - (this.#backlog?.granted ?? 0) <= this.#maxOutboundBytes;
+  }
+
+  /** Asked by the sweep: had the peer its time to read, and is it over its bound all the same? @param now monotonic */
+  isLate(now: number): boolean {
+    const backlog = this.#backlog;
+    if (backlog === undefined) return false;
+    const waiting = this.bufferedAmount;
+    backlog.sharedOf(waiting);
+    if (waiting === 0) this.#backlog = undefined;
+    else if (waiting <= this.#maxOutboundBytes) backlog.withdraw();
+    else return backlog.isLate(now);
+    return false;
+  }
+
+  override terminate(): void {
+    this.#forgetBacklog();
+    super.terminate();
+  }
+
+  #forgetBacklog(): void {
+    this.#backlog?.sharedOf(0);
+    this.#backlog = undefined;
+  }
+
+  /** Bytes queued for this peer alone; none once it is cut. */
+  get ownOutbound(): number {
+    if ((this as unknown as Internals)._socket?.destroyed) return 0;
+    const waiting = this.bufferedAmount;
+    return this.#backlog === undefined ? waiting : waiting - this.#backlog.sharedOf(waiting);
   }
 }
 

@@ -46,6 +46,11 @@ export class LoadGauge {
     return this.#delayMs > maxEventLoopDelayMs || this.#heapPercent > maxHeapPercent;
   }
 
+  /** True when more of the heap is in use than may be. */
+  get isHeapFull(): boolean {
+    return this.#heapPercent > this.limits().maxHeapPercent;
+  }
+
   sweep(now: number): void {
     if (this.#histogram === undefined || now < this.#sampleAt) return;
     this.#sampleAt = now + SAMPLE_MS;

@@ -29,6 +29,8 @@ export abstract class Peer {
 
 /** An address, or the /64 of one. */
 export class AddressPeer extends Peer {
+  /** Bytes of its messages that wait for their turn or their handler. */
+  handling = 0;
   readonly handshakes: TokenBucket;
   readonly failures: TokenBucket;
 

@@ -1,3 +1,4 @@
+import { contain, Faults } from '../base/contain.js';
 import type { FirewallRule } from '../firewall/options.js';
 import type { ErrorCode } from '../protocol/errors.js';
 import type { BudgetName, FailureEvent, FailureLevel } from './events.js';
@@ -38,6 +39,7 @@ export interface NoticeRecord {
 
 /** Where the lines go: Nest's Logger in a host application, pino in the standalone service. */
 export abstract class FailureSink {
+  /** Takes a line. It is not waited for; what it throws, or rejects with, becomes a warning of the process. */
   abstract write(record: FailureRecord): void;
 
   /** Takes the lines that are no failures; a sink without it leaves them to Nest's Logger. */
@@ -55,6 +57,8 @@ export abstract class FailureSink {
  * in it that ends the line or steers a terminal.
  */
 export class FailureLog {
+  readonly #faults = new Faults('FailureSink.write() failed');
+
   constructor(
     private readonly sink: FailureSink,
     private readonly show: Privacy,
@@ -64,7 +68,8 @@ export class FailureLog {
   readonly listener = (event: FailureEvent): void => {
     const suppressed = isSampled(event.level) ? this.sampler.take(`${event.level} ${event.code}`) : 0;
     if (suppressed === undefined) return;
-    this.sink.write({ ...this.#shown(event), ...(suppressed > 0 && { suppressed }) });
+    const record = { ...this.#shown(event), ...(suppressed > 0 && { suppressed }) };
+    contain(() => this.sink.write(record), this.#faults.tell);
   };
 
   #shown(event: FailureEvent): FailureEvent {

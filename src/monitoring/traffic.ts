@@ -9,6 +9,8 @@ export const DURATION_BOUNDS_MS = [
  */
 export class EventTraffic {
   received = 0;
+  /** True once a handler of it has not answered at once. */
+  waits = false;
   /** How many durations are in the buckets, and their sum in milliseconds. */
   timed = 0;
   timedMs = 0;

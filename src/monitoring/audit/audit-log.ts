@@ -1,4 +1,5 @@
 import type { WsClock } from '../../base/clock.js';
+import { contain, containWithin, Faults } from '../../base/contain.js';
 import { TokenBucket } from '../../base/token-bucket.js';
 import { withPrivacy } from '../privacy.js';
 import type { Privacy } from '../privacy.js';
@@ -17,6 +18,9 @@ const REPEATABLE: ReadonlySet<string> = new Set<AuditType>(['denied', 'failed'])
 /** Milliseconds between two records that tell how many were left out: they must not be a flood of their own. */
 const TELL_EVERY_MS = 60_000;
 
+/** Milliseconds that a sink has to close: the application is waiting to end. */
+const CLOSE_MS = 5_000;
+
 /**
  * What happened goes into the sink, personal data shown as the options say. What a stranger can cause is bounded by type
  * and code, so that nobody can fill the disk; what is left out is counted, and a record tells the counts once a minute and at
@@ -24,6 +28,8 @@ const TELL_EVERY_MS = 60_000;
  * denied or failed.
  */
 export class AuditLog {
+  readonly #writeFaults = new Faults('AuditSink.write() failed');
+  readonly #closeFaults = new Faults('AuditSink.close() failed');
   readonly #buckets = new Map<string, { readonly budget: TokenBucket; suppressed: number }>();
   /** In monotonic milliseconds. */
   #suppressedSince: number | undefined;
@@ -31,7 +37,7 @@ export class AuditLog {
   constructor(
     private readonly sink: AuditSink,
     private readonly show: Privacy,
-    private readonly clock: Pick<WsClock, 'now' | 'monotonic'>,
+    private readonly clock: Pick<WsClock, 'now' | 'monotonic' | 'every'>,
   ) {}
 
   /** For {@link WsMonitor.on}, with the kinds that are audited. */
@@ -51,10 +57,10 @@ export class AuditLog {
     this.#write(withPrivacy({ ...shown, time: this.#timeOfDay() }, this.show));
   }
 
-  /** Tells what was left out last, then closes the sink. */
+  /** Tells what was left out last, then closes the sink. Never rejects, and is over in five seconds whatever the sink does. */
   async close(): Promise<void> {
     this.#tellSuppressed();
-    await this.sink.close();
+    await containWithin(() => this.sink.close(), CLOSE_MS, this.clock, this.#closeFaults.tell);
   }
 
   /** @returns false when the record is to be left out */
@@ -84,10 +90,6 @@ export class AuditLog {
   }
 
   #write(entry: AuditEntry): void {
-    try {
-      this.sink.write(entry);
-    } catch {
-      process.emitWarning('The AuditSink threw', 'WsGatewayWarning');
-    }
+    contain(() => this.sink.write(entry), this.#writeFaults.tell);
   }
 }

@@ -1,0 +1,72 @@
+import type { SharedFrame } from './ledger.js';
+
+/** How long a peer has to read a message that is larger than its bound: so long, and a second more for so many bytes. */
+const READ_MS = 10_000;
+const BYTES_PER_SECOND = 65_536;
+
+/**
+ * What waits for a peer that is behind with its reading; made when it is. Positions are bytes written since this
+ * was made, with what was waiting then before them.
+ */
+export class Backlog {
+  #written: number;
+  #granted = 0;
+  #readBy = Infinity;
+  /** Shared frames that are not read yet, in their order, and where each of them ends. */
+  readonly #frames: SharedFrame[] = [];
+  readonly #ends: number[] = [];
+  #shared = 0;
+
+  /** @param waiting bytes queued, all of them */
+  constructor(waiting: number) {
+    this.#written = waiting;
+  }
+
+  wrote(bytes: number): void {
+    this.#written += bytes;
+  }
+
+  /** Bytes by which the peer may be over its bound: one message, and one only until it is back within it. */
+  get granted(): number {
+    return this.#granted;
+  }
+
+  /** Grants one message over the bound. The time is fixed now: to read a byte now and then does not add to it. */
+  grant(bytes: number, waiting: number, now: number): void {
+    this.#granted = bytes;
+    this.#readBy = now + READ_MS + (waiting / BYTES_PER_SECOND) * 1_000;
+  }
+
+  withdraw(): void {
+    this.#granted = 0;
+    this.#readBy = Infinity;
+  }
+
+  /** True when the peer has had its time and is still over its bound. */
+  isLate(now: number): boolean {
+    return now >= this.#readBy;
+  }
+
+  /** The last frame written is one that others are sent, too. */
+  holdShared(frame: SharedFrame): void {
+    frame.wait();
+    this.#frames.push(frame);
+    this.#ends.push(this.#written);
+    this.#shared += frame.bytes.length;
+  }
+
+  /** Lets go of the shared frames that the peer has read. @returns bytes of those that it has not */
+  sharedOf(waiting: number): number {
+    const read = this.#written - waiting;
+    let done = 0;
+    while (done < this.#ends.length && (this.#ends[done] as number) <= read) done++; // because done is in range
+    if (done > 0) {
+      this.#ends.splice(0, done);
+      for (const frame of this.#frames.splice(0, done)) {
+        this.#shared -= frame.bytes.length;
+        frame.read();
+      }
+    }
+    return Math.min(this.#shared, waiting);
+  }
+}
