@@ -6,6 +6,7 @@ import { TokenBucket } from '../base/token-bucket.js';
 import { fits, weaknessOf } from './jwt-options.js';
 import type { Algorithm } from './jwt-options.js';
 import { UnknownKey } from './token.js';
+import { GatewayError } from '../protocol/errors.js';
 
 /** Age at which keys are fetched anew, in milliseconds; meanwhile, and as long as that fails, the old ones serve. */
 const MAX_AGE_MS = 600_000;
@@ -137,7 +138,9 @@ export class PublishedKeys {
 
   /** Whether the token is bad cannot be said while its key may be one that we could not fetch. */
   #refuseWhileFailing(): void {
-    if (this.#isFailing) throw new UnknownKey(FETCH_TIMEOUT_MS, `the keys at ${this.#name} cannot be fetched`);
+    if (!this.#isFailing) return;
+    const [message, cause] = ['Authentication is not available', `the keys at ${this.#name} cannot be fetched`];
+    throw new GatewayError('OVERLOADED', { message, retryAfterMs: FETCH_TIMEOUT_MS, cause }); // no client's fault, so none is charged
   }
 
   #mayFetch(): boolean {

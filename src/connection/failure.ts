@@ -259,14 +259,15 @@ function report(
     ...(closeCode !== undefined && { closeCode }),
     ...(durationMs !== undefined && { durationMs }),
   });
-  if (VIOLATIONS.has(failure.code) && details.isOurs !== true) {
+  if (failure.code === 'TOKEN_INVALID') {
+    context.firewall.failedAuthentication(session.client, failure.refusedDigest, session);
+  } else if (VIOLATIONS.has(failure.code) && details.isOurs !== true) {
     context.firewall.violation(session.client, session, failure.code === 'RATE_LIMITED');
   }
 }
 
-/** Codes of what counts towards a ban. */
+/** Codes of what counts towards a ban, beside bad tokens. */
 const VIOLATIONS: ReadonlySet<ErrorCode> = new Set([
-  'TOKEN_INVALID',
   'BAD_FRAME',
   'UNKNOWN_EVENT',
   'RATE_LIMITED',

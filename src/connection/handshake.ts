@@ -98,7 +98,7 @@ function identify(
   const { source, token } = credential;
   const withoutIt = (error: unknown): Principal | undefined | Promise<Principal | undefined> => {
     if (!options.auth.anonymous || !isSetAside(source, error)) throw error;
-    countBadToken(server.context, client, error, false);
+    countBadToken(server.context, client, error);
     reportSetAside(error, source, server.context.monitor, client.address);
     return identify(handshake, client, sources.slice(sources.indexOf(source) + 1));
   };
@@ -154,7 +154,7 @@ function reject(handshake: Handshake, client: Client, error: unknown): void {
   const { server, request, socket, head, lingering, trace } = handshake;
   const { monitor, options } = server.context;
   const isCoded = isGatewayError(error);
-  countBadToken(server.context, client, error, false);
+  countBadToken(server.context, client, error);
   if (isCoded && BEFORE_THE_UPGRADE.has(error.code)) throw error;
   // What has no status can only be said in a frame.
   if (options.auth.reject === 'handshake' && !(isCoded && specOf(error.code).status === undefined)) throw error;

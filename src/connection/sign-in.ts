@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { isDeepStrictEqual } from 'node:util';
 import { endOf } from '../authentication/principal.js';
 import type { Principal } from '../authentication/principal.js';
+import { refusedDigestOf } from '../authentication/refused-token.js';
 import { UnknownKey } from '../authentication/token.js';
 import { isThenable } from '../base/thenable.js';
 import type { Client } from '../firewall/firewall.js';
@@ -80,16 +81,11 @@ export function signIn(session: WsSession, principal: Principal): void | Promise
   );
 }
 
-/**
- * Counts a token that was bad, or that may have been, against the address that it came from.
- *
- * @param hasSession true where the end of the session counts the violation
- */
-export function countBadToken(context: ConnectionContext, client: Client, error: unknown, hasSession: boolean): void {
+/** Counts a token that was bad, or that may have been, against the address that it came from. */
+export function countBadToken({ firewall }: ConnectionContext, client: Client, error: unknown): void {
   if (!isGatewayError(error)) return;
-  const isBad = error.code === 'TOKEN_INVALID';
-  if (isBad && !hasSession) context.firewall.failedAuthentication(client);
-  else if (isBad || error instanceof UnknownKey) context.firewall.doubtfulAuthentication(client);
+  if (error.code === 'TOKEN_INVALID') firewall.failedAuthentication(client, refusedDigestOf(error));
+  else if (error instanceof UnknownKey) firewall.doubtfulAuthentication(client, refusedDigestOf(error));
 }
 
 /** A session has one subject for all its life, and none once it has ended: both may come to pass while a token is verified. */

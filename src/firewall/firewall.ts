@@ -5,6 +5,7 @@ import type { FirewallEvent } from '../monitoring/events.js';
 import type { WsClock } from '../base/clock.js';
 import { GatewayError } from '../protocol/errors.js';
 import { AddressList, isRange } from './address-list.js';
+import { BadTokens } from './bad-tokens.js';
 import { BanTable } from './bans.js';
 import type { Ban, BanTarget } from './bans.js';
 import type { MessageBudget, MessageLimits } from './budget.js';
@@ -74,12 +75,14 @@ export interface AddressLists {
 }
 
 const SWEEP_MS = 10_000;
+const MINUTE_MS = 60_000;
 
 /** Bans, lists and budgets. Injectable anywhere in the application. */
 export class WsFirewall {
   readonly #addresses: PeerTable<AddressPeer>;
   readonly #subjects: PeerTable<SubjectPeer>;
   readonly #bans = new BanTable();
+  readonly #badTokens = new BadTokens();
   #clients: ClientAddresses;
   #lists: Readonly<Record<keyof AddressLists, AddressList>>;
   #connections = 0;
@@ -168,7 +171,7 @@ export class WsFirewall {
 
   /** @internal How many entries the firewall has in all its tables. */
   get size(): number {
-    return this.#addresses.size + this.#subjects.size + this.#bans.size;
+    return this.#addresses.size + this.#subjects.size + this.#bans.size + this.#badTokens.size;
   }
 
   /** @internal Connections of the process. */
@@ -326,19 +329,33 @@ export class WsFirewall {
     return !isExempt && peer.failures.waitFor(perMinute, perMinute / 60, perMinute, this.clock.monotonic()) > 0;
   }
 
-  /** @internal A token may have been bad: the address has one attempt less, and it is no violation. */
-  doubtfulAuthentication({ peer, isExempt }: Client): void {
-    if (isExempt) return;
-    const perMinute = this.options.failedAuthenticationsPerMinutePerAddress;
-    peer.failures.take(1, perMinute / 60, perMinute, this.clock.monotonic());
+  /**
+   * @internal A token was bad. The same one again within the time is a client that reconnects, and counts no more.
+   *
+   * @param digest of the token; undefined where it is not known
+   */
+  failedAuthentication(client: Client, digest: string | undefined, session?: Metered): void {
+    if (this.#hasLostAttempt(client, digest)) this.violation(client, session);
   }
 
-  /** @internal A token was bad. */
-  failedAuthentication(client: Client): void {
-    if (client.isExempt) return;
+  /** @internal A token may have been bad: the address has one attempt less, and it is no violation. The same one counts once, too. */
+  doubtfulAuthentication(client: Client, digest: string | undefined): void {
+    this.#hasLostAttempt(client, digest && `doubtful ${digest}`);
+  }
+
+  /** @returns false for a token that its address has lost an attempt for already */
+  #hasLostAttempt({ isExempt, peer }: Client, digest: string | undefined): boolean {
+    if (isExempt) return false;
+    const now = this.clock.monotonic();
+    if (digest !== undefined && !this.#badTokens.isNew(peer.key, digest, this.#sameTokenMs, now)) return false;
     const perMinute = this.options.failedAuthenticationsPerMinutePerAddress;
-    client.peer.failures.take(1, perMinute / 60, perMinute, this.clock.monotonic());
-    this.violation(client, undefined);
+    peer.failures.take(1, perMinute / 60, perMinute, now);
+    return true;
+  }
+
+  /** Both counts of bad tokens have forgotten one by then. */
+  get #sameTokenMs(): number {
+    return Math.max(this.options.ban.withinMs, MINUTE_MS);
   }
 
   /**
@@ -366,6 +383,7 @@ export class WsFirewall {
     this.#addresses.sweep(now);
     this.#subjects.sweep(now);
     this.#bans.sweep(now);
+    this.#badTokens.sweep(this.#sameTokenMs, now);
   }
 
   #add(

@@ -2,6 +2,7 @@ import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websock
 import type { WsResponse } from '@nestjs/websockets';
 import { Authentication } from '../authentication/authentication.js';
 import type { Principal } from '../authentication/principal.js';
+import { UnknownKey } from '../authentication/token.js';
 import { WsSession } from '../connection/session.js';
 import { countBadToken, signIn } from '../connection/sign-in.js';
 import { GatewayError } from '../protocol/errors.js';
@@ -49,7 +50,8 @@ export class WsGateway {
 
   #principalOf(token: string, { client, server: { context } }: WsSession): Principal | Promise<Principal> {
     const refused = (error: unknown): never => {
-      countBadToken(context, client, error, true);
+      // Of a bad one the end of the session counts.
+      if (error instanceof UnknownKey) countBadToken(context, client, error);
       throw error;
     };
     try {

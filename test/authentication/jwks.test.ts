@@ -223,7 +223,7 @@ describe('a key id that is not known', () => {
     const headers = { 'x-forwarded-for': '203.0.113.7' };
     const client = await Client.connect(`${test.url}/ws`, { headers });
     for (let id = 0; id < 60; id++) {
-      const answer = await client.ask({ event: 'auth', data: { token: naming('new') }, id });
+      const answer = await client.ask({ event: 'auth', data: { token: naming(`new-${id}`) }, id });
       expect(answer).toMatchObject({ event: 'exception', data: { code: 'OVERLOADED', retryable: true } });
     }
     expect((await refusal(`${test.url}/ws`, { headers })).status).toBe(429);

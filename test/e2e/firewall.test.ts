@@ -211,7 +211,7 @@ describe('connections', () => {
 
   it('with bad tokens are fewer', async () => {
     const test = await start({ failedAuthenticationsPerMinutePerAddress: 3 });
-    for (let i = 0; i < 3; i++) await (await connect(test, { bearer: 'bad' })).closed;
+    for (let i = 0; i < 3; i++) await (await connect(test, { bearer: `bad.${i}` })).closed;
     const { status, headers } = await refused(test);
     expect([status, headers['retry-after']]).toEqual([429, '20']);
     test.clock.advance(20_000);
@@ -438,8 +438,9 @@ describe('bans', () => {
 
   it('come with violations, are longer each time, and end by themselves', async () => {
     const test = await start({ ban });
+    let guesses = 0;
     const misbehave = async (): Promise<void> => {
-      for (let i = 0; i < 3; i++) await (await connect(test, { bearer: 'bad' })).closed;
+      for (let i = 0; i < 3; i++) await (await connect(test, { bearer: `bad.${guesses++}` })).closed;
     };
     await misbehave();
     expect(await refused(test)).toMatchObject({
@@ -483,7 +484,7 @@ describe('bans', () => {
     const test = await start({ ban });
     const good = await connect(test, { sub: 'good' });
     const stranger = await Client.connect(`${test.url}/ws`);
-    for (let i = 0; i < 3; i++) await (await connect(test, { bearer: 'bad' })).closed;
+    for (let i = 0; i < 3; i++) await (await connect(test, { bearer: `bad.${i}` })).closed;
     expect((await stranger.closed).reason).toBe('BANNED');
     expect(await ask(good)).toBe('free');
   });
@@ -525,9 +526,63 @@ describe('bans', () => {
 
   it('never meet who is exempt', async () => {
     const test = await start({ ban, exempt: ['127.0.0.0/30'] });
-    for (let i = 0; i < 10; i++) await (await connect(test, { bearer: 'bad' })).closed;
+    for (let i = 0; i < 10; i++) await (await connect(test, { bearer: `bad.${i}` })).closed;
     test.app.get(WsFirewall).ban({ address: '127.0.0.1' }, { forMs: 5_000 });
     expect(await ask(await connect(test))).toBe('free');
+  });
+});
+
+describe('the same bad token again', () => {
+  const ban = { violations: 3, withinMs: 120_000 };
+  const byHandshake = async (test: TestApp, bearer: string): Promise<void> =>
+    void (await (
+      await connect(test, { bearer })
+    ).closed);
+  const byMessage = async ({ url }: TestApp, bearer: string): Promise<void> => {
+    const client = await Client.connect(`${url}/ws`);
+    client.send({ event: 'auth', data: { token: bearer } });
+    expect((await client.closed).reason).toBe('TOKEN_INVALID');
+  };
+  const byRefresh = async (test: TestApp, bearer: string): Promise<void> => {
+    const client = await connect(test);
+    client.send({ event: 'auth', data: { token: bearer } });
+    expect((await client.closed).reason).toBe('TOKEN_INVALID');
+  };
+
+  it.each([
+    ['at the handshake', byHandshake],
+    ['by message', byMessage],
+    ['in a refresh', byRefresh],
+  ])('is no guessing, but another one is: %s', async (_, present) => {
+    const test = await start({ ban, failedAuthenticationsPerMinutePerAddress: 5 });
+    for (let i = 0; i < 20; i++) await present(test, 'a.stale.one');
+    expect(test.app.get(WsFirewall).bans()).toEqual([]);
+    await present(test, 'a.second.one');
+    await present(test, 'a.third.one');
+    expect(test.app.get(WsFirewall).bans()).toHaveLength(1);
+  });
+
+  it('counts once in the time, and from each address', async () => {
+    const test = await start({ ban: { ...ban, violations: 2 } });
+    await byHandshake(test, 'a.stale.one');
+    await (
+      await connect(test, { bearer: 'a.stale.one', from: '127.0.0.2' })
+    ).closed;
+    expect(test.app.get(WsFirewall).bans()).toEqual([]);
+    test.clock.advance(119_000);
+    await byHandshake(test, 'a.stale.one');
+    expect(test.app.get(WsFirewall).bans()).toEqual([]);
+    test.clock.advance(1_000);
+    await byHandshake(test, 'a.stale.one');
+    await byHandshake(test, 'a.second.one');
+    expect(test.app.get(WsFirewall).bans()).toHaveLength(1);
+  });
+
+  it('by message counts among the bad tokens of the address, too', async () => {
+    const test = await start({ failedAuthenticationsPerMinutePerAddress: 2 });
+    await byMessage(test, 'a.first.one');
+    await byMessage(test, 'a.second.one');
+    expect((await refused(test)).status).toBe(429);
   });
 });
 
