@@ -9,7 +9,7 @@ interface Response {
 }
 
 /** Codes that the catalogue gives no status, since they come after an upgrade. */
-const STATUS_OF: Readonly<Record<string, number>> = { VALIDATION_FAILED: 400, SESSION_REVOKED: 401, INTERNAL: 500 };
+const STATUS_OF: Readonly<Record<string, number>> = { VALIDATION_FAILED: 400, CONFLICT: 409, SESSION_REVOKED: 401, INTERNAL: 500 };
 
 const CODE_OF: Readonly<Record<number, string>> = {
   400: 'VALIDATION_FAILED',
