@@ -54,7 +54,8 @@ export function receive(session: WsSession, bytes: Buffer): void {
   } catch (error) {
     if (route === undefined) traffic.unknown++;
     else measure(session, route, measuredFrom, false);
-    const request = bare ? undefined : { id: idOf(message, error), event: route?.event, trace };
+    const heapBytes = heapCostOf(bytes);
+    const request = bare ? undefined : { id: idOf(message, error), event: route?.event, heapBytes, trace };
     fail(session, error, request, isRefused);
   }
   trace?.end();
@@ -219,7 +220,8 @@ export function failPending(request: PendingRequest, error: unknown): void {
   if (request.settled) return;
   const { session } = request;
   const durationMs = Math.round(session.server.context.clock.monotonic() - request.startedAt);
-  const answerable = { id: request.id, event: request.route.event, durationMs, trace: request.trace };
+  const { id, bytes: heapBytes, trace } = request;
+  const answerable = { id, event: request.route.event, durationMs, heapBytes, trace };
   settle(request, () => fail(session, error, request.bare ? undefined : answerable));
 }
 

@@ -9,11 +9,12 @@ import { BadTokens } from './bad-tokens.js';
 import { BanTable } from './bans.js';
 import type { Ban, BanTarget } from './bans.js';
 import type { MessageBudget, MessageLimits } from './budget.js';
-import { addressOf, ClientAddresses, countedAs, normalised } from './client-address.js';
+import { addressOf, ClientAddresses, countedAs, normalised, rangesOf } from './client-address.js';
 import { MAX_BAN_MS } from './options.js';
 import type { FirewallRule, ResolvedFirewall } from './options.js';
 import { isOriginAllowed } from './origins.js';
 import { AddressPeer, PeerTable, SubjectPeer } from './peers.js';
+import { AddressCounts, capsOf, FirewallSockets } from './socket-quota.js';
 
 /** A connection, as the firewall knows it. */
 export interface Client {
@@ -77,6 +78,10 @@ export interface AddressLists {
 const SWEEP_MS = 10_000;
 const MINUTE_MS = 60_000;
 
+/** Messages that a refused payload is charged for beside itself, and the bytes of heap that are one more. */
+const REFUSED_MESSAGES = 4;
+const REFUSED_BYTES = 4_096;
+
 /** Bans, lists and budgets. Injectable anywhere in the application. */
 export class WsFirewall {
   readonly #addresses: PeerTable<AddressPeer>;
@@ -89,6 +94,10 @@ export class WsFirewall {
   #clients: ClientAddresses;
   #lists: Readonly<Record<keyof AddressLists, AddressList>>;
   #connections = 0;
+  /** Connections of IPv6 by /64, /56 and /48. */
+  readonly #ranges = new AddressCounts();
+  /** @internal Sockets that are no session. */
+  readonly sockets: FirewallSockets;
   #sweepAt = 0;
   #hasWarnedOfProxy = false;
   #onEvent: (event: FirewallEvent) => void = () => undefined;
@@ -108,6 +117,11 @@ export class WsFirewall {
     this.#subjects = new PeerTable((key) => new SubjectPeer(key, subjectBurst(limits), clock.monotonic()));
     this.#clients = this.#makeClients();
     this.#lists = listsOf(options);
+    this.sockets = new FirewallSockets(options, {
+      isProxy: (address) => this.#clients.trusts(address),
+      connections: () => this.#connections,
+      enforce: (rule, address, error) => this.#enforce(rule, { address }, error),
+    });
   }
 
   /**
@@ -229,7 +243,7 @@ export class WsFirewall {
     const { peer } = client;
     const { options } = this;
     const now = this.clock.monotonic();
-    if (peer.users >= options.maxConnectionsPerAddress) {
+    if (peer.users >= options.maxConnectionsPerAddress || this.#isRangeFull(client.address)) {
       this.#violated('connections', client, () => new GatewayError('TOO_MANY_CONNECTIONS', { retryAfterMs: 5_000 }));
     }
     if (client.isExempt) return;
@@ -258,15 +272,23 @@ export class WsFirewall {
     return header !== undefined && sources.includes('cookie') && parseCookie(header)[cookie] !== undefined;
   }
 
+  /** One customer has 65,536 of what is counted as an address. */
+  #isRangeFull(address: string): boolean {
+    if (!address.includes(':')) return false;
+    return this.#ranges.isFull(rangesOf(address), capsOf(this.options.maxConnectionsPerAddress, this.options));
+  }
+
   /** @internal The connection counts from now on. */
-  enter({ peer }: Client): void {
+  enter({ address, peer }: Client): void {
     this.#connections++;
+    if (address.includes(':')) this.#ranges.enter(rangesOf(address));
     this.#addresses.hold(peer);
   }
 
   /** @internal */
-  leave({ peer }: Client): void {
+  leave({ address, peer }: Client): void {
     this.#connections--;
+    if (address.includes(':')) this.#ranges.leave(rangesOf(address));
     this.#addresses.release(peer, this.clock.monotonic());
   }
 
@@ -317,6 +339,19 @@ export class WsFirewall {
     const perSubject = limits.messagesPerSecondPerSubject;
     if (subjectPeer !== undefined) wait = subjectPeer.messages.take(1, perSubject, subjectBurst(limits), now);
     return wait > 0 && this.#spent('subject', session) ? wait : 0;
+  }
+
+  /**
+   * @internal Charges a session, and its subject, for a payload that was refused: class-validator takes longer to say why not than
+   * a handler to answer. Those who go on are over their budgets, and that is a violation.
+   *
+   * @param heapBytes what the payload is on the heap
+   */
+  chargeRefused({ client, budget, subjectPeer }: Metered, heapBytes: number): void {
+    if (client.isExempt || this.options.dryRun.includes('budgets')) return;
+    const messages = REFUSED_MESSAGES + heapBytes / REFUSED_BYTES;
+    budget.charge(messages, this.limits);
+    subjectPeer?.messages.charge(messages, subjectBurst(this.limits));
   }
 
   /** @internal Charges the subject of a session, or its address while there is none, for one event. */
@@ -412,7 +447,12 @@ export class WsFirewall {
   }
 
   /** @throws what `refusal` makes, unless the rule is in a dry run */
-  #enforce(rule: FirewallRule, client: Client | undefined, refusal: () => GatewayError, subject?: string): void {
+  #enforce(
+    rule: FirewallRule,
+    client: Pick<Client, 'address'> | undefined,
+    refusal: () => GatewayError,
+    subject?: string,
+  ): void {
     const error = refusal();
     if (!this.options.dryRun.includes(rule)) throw error;
     const { code, cause } = error;

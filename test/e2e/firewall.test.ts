@@ -1,9 +1,9 @@
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
+import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { afterEach, describe, expect, it } from 'vitest';
-import { Public, RateLimit, WsFirewall, WsGatewayReload, WsMonitor, WsSessions } from '../../src/index.js';
+import { EmailDto, Public, RateLimit, WsFirewall, WsGatewayReload, WsMonitor, WsSessions } from '../../src/index.js';
 import type { AuthOptions, BanEvent, FirewallOptions, LimitOptions } from '../../src/index.js';
 import { resolveOptions } from '../../src/ws-gateway.options.js';
 import { OVER_TLS, startApp, stopApps, until } from '../support/app.js';
@@ -15,6 +15,9 @@ import { SECRET, token } from '../support/tokens.js';
 class MeteredGateway {
   @SubscribeMessage('free') free(): string {
     return 'free';
+  }
+  @SubscribeMessage('write') write(@MessageBody() { email }: EmailDto): string {
+    return email;
   }
   @RateLimit({ limit: 2, perMs: 60_000 }) @SubscribeMessage('dear') dear(): string {
     return 'dear';
@@ -356,6 +359,28 @@ describe('the budget of messages', () => {
     await Promise.all(clients.map((client) => client.close()));
     await until(() => test.app.get(WsSessions).count({ subject: 'ada' }) === 0);
     expect(await ask(await connect(test))).toBe('RATE_LIMITED');
+  });
+
+  it('is charged for refused payloads, by what they are to look at, and a flood of them is a violation', async () => {
+    const limits = { messagesPerSecond: 10, messageBurst: 20, messagesPerSecondPerSubject: 1_000 };
+    const test = await start({ ban: { violations: 3 } }, limits);
+    const client = await connect(test);
+    const write = async (data: object): Promise<unknown> => {
+      const reply = await client.ask({ event: 'write', data, id: 1 });
+      return (reply.data as { code?: string }).code ?? reply.data;
+    };
+    const bad = { email: 'nobody' };
+    for (let i = 0; i < 4; i++) expect(await write(bad)).toBe('VALIDATION_FAILED');
+    expect(await write(bad)).toBe('RATE_LIMITED');
+    test.clock.advance(3_000);
+    for (let i = 0; i < 20; i++) expect(await write({ email: 'ada@example.com' })).toBe('ada@example.com');
+    test.clock.advance(3_000);
+    const large = { ...bad, ...Object.fromEntries(Array.from({ length: 2_000 }, (_, i) => [`k${i}`, {}])) };
+    expect(await write(large)).toBe('VALIDATION_FAILED');
+    test.clock.advance(2_000);
+    expect(await write(bad)).toBe('RATE_LIMITED'); // more than a burst was owed
+    expect(await write(bad)).toBe('RATE_LIMITED');
+    expect(test.app.get(WsFirewall).bans()).toMatchObject([{ subject: 'ada' }]);
   });
 
   it('is not for who is exempt', async () => {
