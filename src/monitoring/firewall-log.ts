@@ -21,7 +21,7 @@ export class FirewallLog {
   readonly listener = (event: FirewallEvent): void => {
     const notice = noticeOf(event);
     if (notice === undefined) return;
-    const suppressed = this.sampler.take(`firewall ${notice.message} ${notice.rule ?? ''}`);
+    const suppressed = this.sampler.take(`firewall ${notice.message} ${notice.rule ?? ''}`, notice.clientAddress);
     if (suppressed === undefined) return;
     const { reason } = notice;
     const shown = visibleTexts({

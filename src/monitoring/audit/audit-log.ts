@@ -4,6 +4,7 @@ import { TokenBucket } from '../../base/token-bucket.js';
 import { withPrivacy } from '../privacy.js';
 import type { Privacy } from '../privacy.js';
 import { scrub } from '../scrub.js';
+import { networkOf, Shares } from '../shares.js';
 import { auditEventOf } from './audit-event.js';
 import type { AuditedEvent, AuditEntry, AuditEvent, AuditType } from './audit-event.js';
 import type { AuditSink } from './audit-sink.js';
@@ -11,9 +12,15 @@ import type { AuditSink } from './audit-sink.js';
 /** Records of one type and code that strangers can cause at once, and how many more each second lets in. */
 const BURST = 1_000;
 const PER_SECOND = 50;
+/** What of it one address has, so that its flood leaves the others theirs. */
+const OF_ADDRESS = { burst: 200, perSecond: 10, maxKeys: 4_096 } as const;
+/** Records of one type about one subject. A customer that refreshes all day long writes 20 MB. */
+const OF_SUBJECT = { burst: 200, perSecond: 0.5, maxKeys: 16_384 } as const;
+/** Acts of one kind of one administrator, who may well have a script. */
+const OF_ACTOR = { burst: 1_000, perSecond: 10, maxKeys: 1_024 } as const;
 /** Codes of applications are theirs to invent; no more than these are told apart. */
-const MAX_BUCKETS = 64;
-/** What one subject can cause over and over within one session. */
+const MAX_KINDS = 64;
+/** What every subject can cause over and over by requests alone: together they have no more than strangers have. */
 const REPEATABLE: ReadonlySet<string> = new Set<AuditType>(['denied', 'failed']);
 /** Milliseconds between two records that tell how many were left out: they must not be a flood of their own. */
 const TELL_EVERY_MS = 60_000;
@@ -22,15 +29,17 @@ const TELL_EVERY_MS = 60_000;
 const CLOSE_MS = 5_000;
 
 /**
- * What happened goes into the sink, personal data shown as the options say. What a stranger can cause is bounded by type
- * and code, so that nobody can fill the disk; what is left out is counted, and a record tells the counts once a minute and at
- * the end. What an administrator or an authenticated subject did is never left out, except for requests of a subject that were
- * denied or failed.
+ * What happened goes into the sink, personal data shown as the options say. Nobody can fill the disk: what strangers cause is
+ * bounded by type and code, with a share for each address, what a subject causes by subject and type, what an administrator does
+ * by administrator and act. What is left out is counted, and a record tells the counts once a minute and at the end.
  */
 export class AuditLog {
   readonly #writeFaults = new Faults('AuditSink.write() failed');
   readonly #closeFaults = new Faults('AuditSink.close() failed');
-  readonly #buckets = new Map<string, { readonly budget: TokenBucket; suppressed: number }>();
+  readonly #kinds = new Map<string, { readonly budget: TokenBucket; suppressed: number }>();
+  readonly #addresses = new Shares(OF_ADDRESS);
+  readonly #subjects = new Shares(OF_SUBJECT);
+  readonly #actors = new Shares(OF_ACTOR);
   /** In monotonic milliseconds. */
   #suppressedSince: number | undefined;
 
@@ -49,8 +58,7 @@ export class AuditLog {
   /** Never throws: an audit that fails must not end a session. */
   record(event: AuditEvent): void {
     const now = this.clock.monotonic();
-    const stranger = event.actor === undefined && (event.subject === undefined || REPEATABLE.has(event.type));
-    if (stranger && !this.#take(`${event.type} ${event.code ?? ''}`.trimEnd(), now)) return;
+    if (!this.#take(event, now)) return;
     if (this.#suppressedSince !== undefined && now - this.#suppressedSince >= TELL_EVERY_MS) this.#tellSuppressed();
     const { reason } = event;
     const shown = { ...event, ...(reason !== undefined && { reason: scrub(reason, this.show) }) };
@@ -63,15 +71,34 @@ export class AuditLog {
     await containWithin(() => this.sink.close(), CLOSE_MS, this.clock, this.#closeFaults.tell);
   }
 
+  /** How many kinds, addresses, subjects and administrators it remembers. */
+  get size(): number {
+    return this.#kinds.size + this.#addresses.size + this.#subjects.size + this.#actors.size;
+  }
+
   /** @returns false when the record is to be left out */
-  #take(kind: string, now: number): boolean {
-    const key = this.#buckets.size < MAX_BUCKETS || this.#buckets.has(kind) ? kind : 'other';
-    let bucket = this.#buckets.get(key);
-    if (bucket === undefined) this.#buckets.set(key, (bucket = { budget: new TokenBucket(BURST, now), suppressed: 0 }));
-    if (bucket.budget.take(1, PER_SECOND, BURST, now) === 0) return true;
-    bucket.suppressed++;
+  #take(event: AuditEvent, now: number): boolean {
+    const kind = this.#kindOf(`${event.type} ${event.code ?? ''}`.trimEnd(), now);
+    if (this.#hasShare(event, now) && (!isShared(event) || kind.budget.take(1, PER_SECOND, BURST, now) === 0))
+      return true;
+    kind.suppressed++;
     this.#suppressedSince ??= now;
     return false;
+  }
+
+  #hasShare({ type, code = '', event = '', actor, subject, clientAddress }: AuditEvent, now: number): boolean {
+    // An administrator who lacks the scope is a customer like any other.
+    if (actor !== undefined && type !== 'denied') return this.#actors.take(`${type} ${event} ${actor}`, now);
+    const who = actor ?? subject;
+    if (who !== undefined) return this.#subjects.take(`${type} ${who}`, now);
+    return clientAddress === undefined || this.#addresses.take(`${networkOf(clientAddress)} ${type} ${code}`, now);
+  }
+
+  #kindOf(name: string, now: number): { readonly budget: TokenBucket; suppressed: number } {
+    const key = this.#kinds.size < MAX_KINDS || this.#kinds.has(name) ? name : 'other';
+    let kind = this.#kinds.get(key);
+    if (kind === undefined) this.#kinds.set(key, (kind = { budget: new TokenBucket(BURST, now), suppressed: 0 }));
+    return kind;
   }
 
   #timeOfDay(): string {
@@ -82,9 +109,9 @@ export class AuditLog {
     if (this.#suppressedSince === undefined) return;
     this.#suppressedSince = undefined;
     const counts: Record<string, number> = {};
-    for (const [kind, bucket] of this.#buckets) {
-      if (bucket.suppressed > 0) counts[kind] = bucket.suppressed;
-      bucket.suppressed = 0;
+    for (const [name, kind] of this.#kinds) {
+      if (kind.suppressed > 0) counts[name] = kind.suppressed;
+      kind.suppressed = 0;
     }
     this.#write({ type: 'suppressed', time: this.#timeOfDay(), details: counts });
   }
@@ -92,4 +119,9 @@ export class AuditLog {
   #write(entry: AuditEntry): void {
     contain(() => this.sink.write(entry), this.#writeFaults.tell);
   }
+}
+
+/** Whether all who cause it have one budget: strangers, and subjects that need a request only. */
+function isShared({ type, actor, subject }: AuditEvent): boolean {
+  return (actor === undefined && subject === undefined) || REPEATABLE.has(type);
 }
