@@ -3,6 +3,7 @@ import type { KeyObject } from 'node:crypto';
 import { Logger } from '@nestjs/common';
 import type { JwksClient } from 'jwks-rsa';
 import { TokenBucket } from '../base/token-bucket.js';
+import { visible } from '../base/visible.js';
 import { GatewayError } from '../protocol/errors.js';
 import { fits, weaknessOf } from './jwt-options.js';
 import type { Algorithm } from './jwt-options.js';
@@ -158,7 +159,7 @@ export class PublishedKeys {
     if (now < this.#complainAt) return;
     this.#complainAt = now + COMPLAINT_MS;
     const meanwhile = this.#keys.length > 0 ? 'the keys known so far still serve' : 'no token can be verified';
-    this.#log.error(`The keys at ${this.#name} cannot be fetched (${reasonOf(error)}); ${meanwhile}`);
+    this.#log.error(`The keys at ${this.#name} cannot be fetched (${visible(reasonOf(error))}); ${meanwhile}`);
   }
 }
 
