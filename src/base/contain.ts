@@ -92,6 +92,9 @@ export class Faults {
   };
 }
 
+/** Nest's Logger calls the application's LoggerService, where there is one. */
+export const loggerFaults = new Faults("The application's logger threw");
+
 function tell(failed: Failed, error: unknown): void {
   try {
     failed(error);

@@ -4,6 +4,7 @@ import { Server as TlsServer } from 'node:tls';
 import { Logger } from '@nestjs/common';
 import type { HttpAdapterHost } from '@nestjs/core';
 import { WsAdapter } from '@nestjs/platform-ws';
+import { contain, loggerFaults } from '../base/contain.js';
 import { Heartbeat } from './heartbeat.js';
 import type { Swept } from './heartbeat.js';
 import { GatewayServer } from './server.js';
@@ -183,7 +184,7 @@ export class WsGatewayAdapter extends WsAdapter {
     const own = port !== APPLICATION_PORT;
     const { httpAdapter } = this.host; // read here and not earlier: it is not there when the module is made
     const http = own ? createServer() : (httpAdapter.getHttpServer() as HttpServer);
-    if (own) http.on('error', (error) => this.#log.error(error));
+    if (own) http.on('error', (error) => contain(() => this.#log.error(error), loggerFaults.tell));
     const endpoint = new Endpoint(http, own, this.context, this.#sockets);
     if (!own) answerUnrouted(httpAdapter, (request, response, next) => endpoint.request(request, response, next));
     this.#endpoints.set(port, endpoint);

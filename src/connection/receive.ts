@@ -169,11 +169,13 @@ function stream(request: PendingRequest, values: Observable<unknown>, intercepte
   if (request.settled) return;
   if (!session.isLive && intercepted === undefined) return settle(request); // nobody is left to read it
   let single: unknown; // the answer, should it turn out to be no stream
-  const guarded = (step: () => void): void => {
+  const guarded = (step: () => unknown): void => {
     try {
       step();
     } catch (error) {
-      failPending(request, error);
+      // A stream that has ended may throw yet, when it is let go of within subscribe().
+      if (request.settled) reportStray(session, error, event);
+      else failPending(request, error);
     }
   };
   if (intercepted === undefined || intercepted.isStream) guarded(() => begin(request));
@@ -184,8 +186,8 @@ function stream(request: PendingRequest, values: Observable<unknown>, intercepte
     };
   }
   const wanted = takeWhile<unknown>(() => !request.settled && session.isLive);
-  const subscription = values.pipe(wanted).subscribe({
-    next: (value) =>
+  const observer = {
+    next: (value: unknown) =>
       guarded(() => {
         if (!request.isStream) return void (single = value);
         session.server.context.pending.delete(request); // it has begun to answer
@@ -199,8 +201,8 @@ function stream(request: PendingRequest, values: Observable<unknown>, intercepte
         else if (id !== undefined) done(session, event, id);
         settle(request);
       }),
-  });
-  request.stream = subscription;
+  };
+  guarded(() => (request.stream = values.pipe(wanted).subscribe(observer))); // it may be an Observable of whatever make
   if (request.settled) stop(request);
   else session.release();
 }

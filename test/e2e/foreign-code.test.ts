@@ -19,6 +19,7 @@ import {
 import { IsInt, Validate, ValidatorConstraint } from 'class-validator';
 import type { ValidatorConstraintInterface } from 'class-validator';
 import type { Writable } from 'node:stream';
+import { Observable } from 'rxjs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { WebSocket, WebSocketServer as Server } from 'ws';
 import { Deadlines } from '../../src/authentication/deadlines.js';
@@ -128,6 +129,8 @@ const schema = {
   '~standard': { version: 1, vendor: 'test', validate: (value: unknown) => at('StandardSchema.validate', { value }) },
 };
 
+const REJECTING = { '~standard': { version: 1, vendor: 'test', validate: FAULTS.rejects } };
+
 @UseConnectionGuard(Door)
 @WebSocketGateway()
 class Gateway {
@@ -181,6 +184,25 @@ class Gateway {
   }
   @SubscribeMessage('schema') schema(@MessageBody({ schema } as never) { amount }: { amount: number }): number {
     return amount;
+  }
+  @SubscribeMessage('two') two(
+    @MessageBody({ schema: REJECTING } as never) first: object,
+    @MessageBody() second: Dto,
+    @MessageBody({ schema: REJECTING } as never) third: object,
+  ): object[] {
+    return [first, second, third];
+  }
+  @SubscribeMessage('no observable') noObservable(): object {
+    return { lift: () => undefined, subscribe: () => undefined };
+  }
+  @SubscribeMessage('teardown') teardown(): Observable<number> {
+    return new Observable((subscriber) => {
+      setImmediate(() => {
+        subscriber.next(1);
+        subscriber.complete();
+      });
+      return () => at('TeardownLogic', undefined);
+    });
   }
   @SubscribeMessage('json') json(): object {
     return { toJSON: () => at('toJSON', 1) };
@@ -281,6 +303,48 @@ describe('foreign code at a message', () => {
     expect(told()).toEqual(isOurs ? [`${expected} ${event}`] : []);
     faulty = undefined;
     expect(await client.ask({ event: 'handler', id: 2 })).toEqual({ event: 'handler', data: 1, id: 2 });
+    await client.close();
+  });
+});
+
+describe('foreign code at a message', () => {
+  beforeAll(async () => void (shared = await startApp(setup)));
+  afterAll(stopApps);
+  beforeEach(() => void (shared.log.lines.length = 0));
+
+  it('has one answer where two parameters fail, one of them at once', async () => {
+    const client = await connect();
+    faulty = { call: 'ValidatorConstraintInterface.validate', fault: 'throws' };
+    expect(codeOf(await client.ask({ event: 'two', data: { amount: 1 }, id: 1 }))).toBe('INTERNAL');
+    await settle();
+    expect(told()).toEqual(['INTERNAL two']);
+    await client.close();
+  });
+
+  it('has one answer where what it returns looks like an Observable and is none', async () => {
+    const client = await connect();
+    expect(codeOf(await client.ask({ event: 'no observable', id: 1 }))).toBe('INTERNAL');
+    shared.clock.advance(60_000);
+    expect(await client.ask({ event: 'handler', id: 2 })).toMatchObject({ id: 2, data: 1 });
+    expect(told()).toEqual(['INTERNAL no observable']);
+    await client.close();
+  });
+
+  it('has one answer and one line where the end of its stream throws', async () => {
+    const client = await connect();
+    faulty = { call: 'TeardownLogic', fault: 'throws' };
+    expect(await client.ask({ event: 'teardown', id: 1 })).toMatchObject({ id: 1, data: 1 });
+    expect(await client.next()).toMatchObject({ id: 1, done: true });
+    await settleAt(client);
+    expect(told()).toEqual(['INTERNAL teardown']);
+    await client.close();
+  });
+
+  it('is INTERNAL where what it returns cannot be serialised', async () => {
+    const client = await connect();
+    faulty = { call: 'toJSON', fault: 'throws' };
+    expect(codeOf(await client.ask({ event: 'json', id: 1 }))).toBe('INTERNAL');
+    expect(told()).toEqual(['INTERNAL json']);
     await client.close();
   });
 });
