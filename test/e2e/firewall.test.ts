@@ -362,8 +362,8 @@ describe('the budget of messages', () => {
   });
 
   it('is charged for refused payloads, by what they are to look at, and a flood of them is a violation', async () => {
-    const limits = { messagesPerSecond: 10, messageBurst: 20, messagesPerSecondPerSubject: 1_000 };
-    const test = await start({ ban: { violations: 3 } }, limits);
+    const roomy = { messagesPerSecond: 10, messageBurst: 20, messagesPerSecondPerSubject: 1_000 };
+    const test = await start({ ban: { violations: 3 } }, roomy);
     const client = await connect(test);
     const write = async (data: object): Promise<unknown> => {
       const reply = await client.ask({ event: 'write', data, id: 1 });
