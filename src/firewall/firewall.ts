@@ -86,7 +86,10 @@ const REFUSED_BYTES = 4_096;
 export class WsFirewall {
   readonly #addresses: PeerTable<AddressPeer>;
   readonly #subjects: PeerTable<SubjectPeer>;
-  readonly #bans = new BanTable();
+  readonly #bans = new BanTable(
+    (ban) => this.#ended('expired', ban),
+    (ban) => this.#ended('dropped', ban),
+  );
   readonly #badTokens = new BadTokens();
   #clients: ClientAddresses;
   #lists: Readonly<Record<keyof AddressLists, AddressList>>;
@@ -125,7 +128,8 @@ export class WsFirewall {
    * Bans an address (IPv6: its /64) or a subject. Its sessions end with BANNED, and its handshakes are refused.
    *
    * @param options `forMs`: how long, in milliseconds, 1 to a year; `reason`: for the list; `actor`: who does it, for the audit
-   * @throws TypeError for a target that is neither, or a time that cannot be
+   * @throws TypeError for a target that is neither, or a time that cannot be; GatewayError CONFLICT when there are 10,000 bans of
+   * operators in force, since none of them is ever dropped to make room
    */
   ban(target: BanTarget, { forMs, reason = 'banned by an operator', actor }: BanOptions): Ban {
     if (!Number.isInteger(forMs) || forMs < 1 || forMs > MAX_BAN_MS) throw new TypeError('forMs is 1 to 31536000000');
@@ -149,7 +153,9 @@ export class WsFirewall {
 
   /** The bans in force, the oldest first. */
   bans(): Ban[] {
-    return this.#bans.list(this.clock.monotonic());
+    const isDry = this.options.dryRun.includes('bans');
+    const bans = this.#bans.list(this.clock.monotonic());
+    return isDry ? bans.map((ban) => ({ ...ban, dryRun: true })) : bans;
   }
 
   /** The lists in force. */
@@ -228,25 +234,44 @@ export class WsFirewall {
       this.#violated('lists', client, () => new GatewayError('IP_FORBIDDEN'));
     }
     if (client.isExempt) return;
-    const leftMs = this.#bans.leftMs(addressKey(client.peer.key), this.clock.monotonic());
     // No violation: whoever tries again would never get out.
-    if (leftMs > 0) this.#enforce('bans', client, () => banned(leftMs));
+    this.#refuseBanned(addressKey(client.peer.key), client);
   }
 
   /** @internal @throws GatewayError TOO_MANY_CONNECTIONS */
   checkRates(client: Client): void {
+    if (client.peer.users >= this.options.maxConnectionsPerAddress || this.#isRangeFull(client.address)) {
+      this.#violated('connections', client, () => new GatewayError('TOO_MANY_CONNECTIONS', { retryAfterMs: 5_000 }));
+    }
+    this.checkHandshakes(client);
+  }
+
+  /** @internal Charges the address for one more handshake, or for one request over HTTP. @throws GatewayError TOO_MANY_CONNECTIONS */
+  checkHandshakes(client: Client): void {
+    if (client.isExempt) return;
     const { peer } = client;
     const { options } = this;
     const now = this.clock.monotonic();
-    if (peer.users >= options.maxConnectionsPerAddress || this.#isRangeFull(client.address)) {
-      this.#violated('connections', client, () => new GatewayError('TOO_MANY_CONNECTIONS', { retryAfterMs: 5_000 }));
-    }
-    if (client.isExempt) return;
     const { handshakesPerSecondPerAddress: rate, handshakeBurstPerAddress: burst } = options;
     const perMinute = options.failedAuthenticationsPerMinutePerAddress;
     const wait = peer.handshakes.take(1, rate, burst, now) || peer.failures.waitFor(1, perMinute / 60, perMinute, now);
     if (wait === 0) return;
     this.#violated('handshakes', client, () => new GatewayError('TOO_MANY_CONNECTIONS', { retryAfterMs: wait }));
+  }
+
+  /**
+   * @internal Charges the address for a probe, from a budget as large as that of handshakes and apart from it: a flood of handshakes
+   * must not make a process look dead, nor its probes keep clients out.
+   *
+   * @throws GatewayError TOO_MANY_CONNECTIONS
+   */
+  checkProbes(client: Client): void {
+    if (client.isExempt) return;
+    const { handshakesPerSecondPerAddress: rate, handshakeBurstPerAddress: burst } = this.options;
+    const wait = client.peer.probe(rate, burst, this.clock.monotonic());
+    // No violation: what watches a server has no other address to watch it from.
+    if (wait > 0)
+      this.#enforce('handshakes', client, () => new GatewayError('TOO_MANY_CONNECTIONS', { retryAfterMs: wait }));
   }
 
   /** @internal @throws GatewayError ORIGIN_FORBIDDEN */
@@ -295,8 +320,14 @@ export class WsFirewall {
    */
   checkSubject(client: Client, subject: string, isFirst = true): void {
     if (client.isExempt || (!isFirst && this.options.dryRun.includes('bans'))) return;
-    const leftMs = this.#bans.leftMs(subjectKey(subject), this.clock.monotonic());
-    if (leftMs > 0) this.#enforce('bans', client, () => banned(leftMs), subject);
+    this.#refuseBanned(subjectKey(subject), client, subject);
+  }
+
+  /** One that was made in a dry run is enforced neither then nor later. */
+  #refuseBanned(key: string, client: Client, subject?: string): void {
+    const leftMs = this.#bans.leftMs(key, this.clock.monotonic());
+    if (leftMs === 0 || (this.#bans.isDry(key) && !this.options.dryRun.includes('bans'))) return;
+    this.#enforce('bans', client, () => banned(leftMs), subject);
   }
 
   /** @internal A session of the subject begins. */
@@ -416,11 +447,17 @@ export class WsFirewall {
   ): Ban {
     const enforced = !this.options.dryRun.includes('bans');
     const ban: Ban = { ...target, until: this.clock.now() + forMs, reason, ...(!enforced && { dryRun: true }) };
-    this.#bans.add(key, ban, forMs, this.clock.monotonic());
+    const inForce = this.#bans.add(key, ban, forMs, this.clock.monotonic(), isManual);
+    if (inForce !== ban) return inForce; // an operator has said so, and for longer
     const by = actor !== undefined && { actor };
     this.#onEvent({ kind: 'ban', action: 'added', target, forMs, reason, enforced, ...by });
     if (enforced) this.#onBan({ ban, forMs, spared, isManual });
     return ban;
+  }
+
+  #ended(action: 'expired' | 'dropped', ban: Ban): void {
+    const target = 'subject' in ban ? { subject: ban.subject } : { address: ban.address };
+    this.#onEvent({ kind: 'ban', action, target, enforced: ban.dryRun !== true });
   }
 
   /** A rule about handshakes is broken: what is refused for it is a violation, what a dry run lets in is none. */
