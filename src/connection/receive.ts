@@ -56,6 +56,7 @@ export function receive(session: WsSession, bytes: Buffer): void {
     else measure(session, route, measuredFrom, false);
     const request = bare ? undefined : { id: idOf(message, error), event: route?.event, trace };
     fail(session, error, request, isRefused);
+    if (isRefused) session.refused(RETRY_MS);
   }
   trace?.end();
 }
