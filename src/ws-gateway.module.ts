@@ -12,6 +12,7 @@ import { Revocations } from './authentication/revocations.js';
 import { WsTickets } from './authentication/tickets.js';
 import { SystemClock, WsClock } from './base/clock.js';
 import { endBanned } from './connection/banned.js';
+import { Disconnects } from './connection/disconnects.js';
 import { LoadGauge } from './firewall/load-gauge.js';
 import { WsFirewall } from './firewall/firewall.js';
 import type { BanNotice } from './firewall/firewall.js';
@@ -21,6 +22,7 @@ import { PendingRequests } from './connection/pending.js';
 import { Revalidation } from './connection/revalidation.js';
 import type { ConnectionContext, GatewayServer } from './connection/server.js';
 import { WsSessions } from './connection/sessions.js';
+import { AfterInits } from './gateway/after-init.js';
 import { CONNECTION_GUARDS_METADATA } from './gateway/decorators.js';
 import { Fingerprints } from './data-protection/fingerprint.js';
 import { WsSeal } from './data-protection/ws-seal.js';
@@ -200,9 +202,10 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
         const { revalidate, revalidateEveryMs } = options.auth;
         const revalidation = new Revalidation(revalidate, revalidateEveryMs, () => clock.monotonic());
         const pending = new PendingRequests();
+        const disconnects = new Disconnects(options.limits, () => clock.monotonic());
         const traffic = new Traffic(options.monitoring.metrics);
         const shared = { options, clock, monitor, sessions, authentication, deadlines, firewall };
-        return { ...shared, load, ledger, revalidation, pending, traffic, tracing };
+        return { ...shared, load, ledger, revalidation, pending, disconnects, traffic, tracing };
       },
     },
     {
@@ -214,9 +217,19 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
         inFlight: () => pending.size,
       }),
     },
+    { provide: AfterInits, inject: [WsClock], useFactory: (clock: WsClock) => new AfterInits(clock) },
     {
       provide: WsGatewayAdapter,
-      inject: [ApplicationConfig, HttpAdapterHost, CONTEXT, LiveOptions, WsTickets, Revocations],
+      inject: [
+        ApplicationConfig,
+        HttpAdapterHost,
+        CONTEXT,
+        LiveOptions,
+        AfterInits,
+        ModulesContainer,
+        WsTickets,
+        Revocations,
+      ],
       useFactory: installAdapter,
     },
   ],
@@ -254,6 +267,7 @@ export class WsGatewayModule
     private readonly guard: WsGuard,
     private readonly pipe: WsValidationPipe,
     private readonly filter: WsExceptionFilter,
+    private readonly afterInits: AfterInits,
     health: WsHealth,
   ) {
     super();
@@ -276,6 +290,7 @@ export class WsGatewayModule
     if (provides(this.modules, Authenticator)) {
       this.authentication.replaceAuthenticator(this.moduleRef.get(Authenticator, { strict: false }));
     }
+    await this.afterInits.settled();
     await this.#bindGateways();
     await this.adapter.start();
   }
@@ -291,7 +306,7 @@ export class WsGatewayModule
   async #bindGateways(): Promise<void> {
     const handlers = new Handlers(this.config, this.modules, this.moduleRef, this.guard, this.pipe, this.filter);
     // The package's own gateway comes first: nobody else is to have `auth`.
-    for (const host of this.#gateways().toSorted((a, b) => Number(b.own) - Number(a.own))) {
+    for (const host of gatewaysOf(this.modules).toSorted((a, b) => Number(b.own) - Number(a.own))) {
       const { metatype, name } = host.wrapper;
       const options = (Reflect.getMetadata(GATEWAY_OPTIONS, metatype as object) ?? {}) as { path?: string };
       const port = (Reflect.getMetadata(PORT_METADATA, metatype as object) ?? 0) as number;
@@ -322,15 +337,16 @@ export class WsGatewayModule
       for (const { connectionGuards } of this.adapter.servers) connectionGuards.push(instance);
     }
   }
+}
 
-  #gateways(): GatewayHost[] {
-    return [...this.modules].flatMap(([moduleKey, module]) =>
-      [...module.providers.values()]
-        .filter(({ isNotMetatype, metatype }) => !isNotMetatype && metatype !== null)
-        .filter(({ metatype }) => Reflect.hasMetadata(GATEWAY_METADATA, metatype as object))
-        .map((wrapper) => ({ wrapper, module, moduleKey, own: wrapper.metatype === WsGateway })),
-    );
-  }
+/** Every gateway of the application, and the package's own. */
+function gatewaysOf(modules: ModulesContainer): GatewayHost[] {
+  return [...modules].flatMap(([moduleKey, module]) =>
+    [...module.providers.values()]
+      .filter(({ isNotMetatype, metatype }) => !isNotMetatype && metatype !== null)
+      .filter(({ metatype }) => Reflect.hasMetadata(GATEWAY_METADATA, metatype as object))
+      .map((wrapper) => ({ wrapper, module, moduleKey, own: wrapper.metatype === WsGateway })),
+  );
 }
 
 /** True when the application has a provider of that class; its modules are known before any of them is made. */
@@ -344,12 +360,16 @@ function installAdapter(
   host: HttpAdapterHost,
   context: ConnectionContext,
   live: LiveOptions,
+  afterInits: AfterInits,
+  modules: ModulesContainer,
   ...tables: Swept[]
 ): WsGatewayAdapter {
   if ((config.getIoAdapter() as unknown) instanceof WsGatewayAdapter) {
     throw new Error('WsGatewayModule is imported with forRoot() more than once');
   }
-  const adapter = new WsGatewayAdapter(context, host, tables);
+  const fence = (): void =>
+    afterInits.fence(gatewaysOf(modules).map(({ wrapper: { name, instance } }) => ({ name: String(name), instance })));
+  const adapter = new WsGatewayAdapter(context, host, tables, fence);
   live.onChange(() => adapter.applyLimits());
   config.setIoAdapter(adapter);
   return adapter;

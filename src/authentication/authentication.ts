@@ -12,6 +12,7 @@ import type { Deadlines } from './deadlines.js';
 import type { JwtAuthenticator } from './jwt-authenticator.js';
 import { originOf, principalOf } from './principal.js';
 import type { Principal, PrincipalInit } from './principal.js';
+import { refusedFor } from './refused-token.js';
 import type { Revocations } from './revocations.js';
 import type { WsTickets } from './tickets.js';
 import { invalid, revocationDigestOf } from './token.js';
@@ -93,6 +94,18 @@ export class Authentication {
   }
 
   #authenticate(token: string, context: AuthenticationContext, clientAddress: string): Principal | Promise<Principal> {
+    const refused = (error: unknown): never => {
+      throw refusedFor(token, error);
+    };
+    try {
+      const answer = this.#verify(token, context, clientAddress);
+      return isThenable(answer) ? answer.catch(refused) : answer;
+    } catch (error) {
+      return refused(error);
+    }
+  }
+
+  #verify(token: string, context: AuthenticationContext, clientAddress: string): Principal | Promise<Principal> {
     if (token.length > MAX_TOKEN_BYTES) throw invalid('longer than 8 KiB');
     if (context.source === 'certificate') return this.#refuseRevoked(this.#certified(context));
     if (context.source === 'ticket') return this.#refuseRevoked(this.#redeem(token, context, clientAddress));

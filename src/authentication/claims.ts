@@ -1,3 +1,4 @@
+import { containResult } from '../base/contain.js';
 import { isJsonObject } from '../protocol/message.js';
 
 type Claims = Readonly<Record<string, unknown>>;
@@ -19,7 +20,8 @@ export function namesIn(claims: Claims, where: ClaimNames): readonly string[] {
   if (typeof where === 'function') {
     const names: unknown = where(claims);
     if (Array.isArray(names) && names.every((name) => typeof name === 'string')) return names;
-    throw new TypeError('A function of auth.claims must return a list of strings');
+    containResult(names, () => undefined); // the error says it: what it is rejected with comes too late
+    throw new TypeError('A function of auth.claims must return a list of strings, and at once');
   }
   return [...new Set(where.flatMap((path) => namesOf(claimAt(claims, path))))];
 }

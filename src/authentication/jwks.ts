@@ -2,6 +2,7 @@ import { createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { Logger } from '@nestjs/common';
 import type { JwksClient } from 'jwks-rsa';
+import { contain, loggerFaults } from '../base/contain.js';
 import { TokenBucket } from '../base/token-bucket.js';
 import { GatewayError } from '../protocol/errors.js';
 import { fits, weaknessOf } from './jwt-options.js';
@@ -139,13 +140,18 @@ export class PublishedKeys {
     this.onChange();
     const left = published.length - usable.length;
     if (left > 0)
-      this.#log.warn(`${left} of the keys at ${this.#name} are of no use: too weak, of another kind, or too many`);
+      this.#tell('warn', `${left} of the keys at ${this.#name} are of no use: too weak, of another kind, or too many`);
+  }
+
+  /** A logger of the application's may throw, and a fetch that nobody waits for must not end the process by it. */
+  #tell(level: 'log' | 'warn' | 'error', line: string): void {
+    contain(() => this.#log[level](line), loggerFaults.tell);
   }
 
   #succeeded(): void {
     this.#fetching = undefined;
     this.#freshUntil = this.now() + MAX_AGE_MS;
-    if (this.#isFailing) this.#log.log(`The keys at ${this.#name} can be fetched again`);
+    if (this.#isFailing) this.#tell('log', `The keys at ${this.#name} can be fetched again`);
     this.#isFailing = false;
     this.#complainAt = -Infinity;
   }
@@ -158,7 +164,7 @@ export class PublishedKeys {
     if (now < this.#complainAt) return;
     this.#complainAt = now + COMPLAINT_MS;
     const meanwhile = this.#keys.length > 0 ? 'the keys known so far still serve' : 'no token can be verified';
-    this.#log.error(`The keys at ${this.#name} cannot be fetched (${reasonOf(error)}); ${meanwhile}`);
+    this.#tell('error', `The keys at ${this.#name} cannot be fetched (${reasonOf(error)}); ${meanwhile}`);
   }
 }
 

@@ -51,7 +51,7 @@ export function principalOf(init: PrincipalInit, origin: Origin): Principal {
     subject,
     roles: Object.freeze([...roles]),
     scopes: Object.freeze([...scopes]),
-    claims: Object.freeze(claims),
+    claims: Object.freeze({ ...claims }), // a copy: the object may be the application's own, which goes on using it
     expiresAt: Math.floor(expiresAt),
   };
   // Not enumerable: a copy with other roles is not the token's any more, and nobody prints it.

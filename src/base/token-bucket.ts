@@ -24,6 +24,11 @@ export class TokenBucket {
     return wait;
   }
 
+  /** Takes tokens that were not asked for before; the bucket can owe up to `most` of them. */
+  charge(cost: number, most: number): void {
+    this.#tokens = Math.max(-most, this.#tokens - cost);
+  }
+
   /** What {@link take} would return, with nothing taken. */
   waitFor(cost: number, perSecond: number, burst: number, now: number): number {
     if (perSecond === Infinity || burst === Infinity) return 0;

@@ -4,14 +4,16 @@ import { Server as TlsServer } from 'node:tls';
 import { Logger } from '@nestjs/common';
 import type { HttpAdapterHost } from '@nestjs/core';
 import { WsAdapter } from '@nestjs/platform-ws';
+import { contain, loggerFaults } from '../base/contain.js';
 import { Heartbeat } from './heartbeat.js';
 import type { Swept } from './heartbeat.js';
-import { Lingering } from './lingering.js';
-import { Newcomers } from './newcomers.js';
 import { GatewayServer } from './server.js';
 import { Shedding } from './shedding.js';
 import type { ConnectionContext } from './server.js';
 import { Endpoint, pathOf } from './upgrade.js';
+import { SocketDeadlines } from '../socket/socket-deadlines.js';
+import { reportCut } from './failure.js';
+import { normalised } from '../firewall/client-address.js';
 
 /** The port that stands for the application's own HTTP server, as in `@WebSocketGateway()`. */
 const APPLICATION_PORT = 0;
@@ -33,28 +35,32 @@ const TERMINATE_AT = 0.9;
 export class WsGatewayAdapter extends WsAdapter {
   readonly #log = new Logger(WsGatewayAdapter.name);
   readonly #endpoints = new Map<number, Endpoint>();
-  readonly #lingering: Lingering;
-  readonly #newcomers: Newcomers;
+  readonly #sockets: SocketDeadlines;
   readonly #heartbeat: Heartbeat;
 
-  /** @param tables what else is to be swept */
+  /**
+   * @param tables what else is to be swept
+   * @param beforeBinding called before Nest binds a gateway, again and again
+   */
   constructor(
     private readonly context: ConnectionContext,
     private readonly host: HttpAdapterHost,
     tables: readonly Swept[],
+    private readonly beforeBinding: () => void,
   ) {
     super();
-    const { clock, sessions, pending, deadlines, revalidation, firewall, load, ledger, options } = context;
-    this.#lingering = new Lingering(() => clock.monotonic());
-    this.#newcomers = new Newcomers(() => clock.monotonic());
+    const { clock, sessions, pending, disconnects, deadlines, revalidation, firewall, load, ledger, options } = context;
+    const cut = (error: unknown, address: string): void => reportCut(error, context.monitor, normalised(address) ?? '');
+    this.#sockets = new SocketDeadlines(() => clock.monotonic(), firewall.sockets, cut);
     const shedding = new Shedding(sessions, load, ledger, options.limits);
-    const own = [this.#lingering, this.#newcomers, shedding];
-    const swept = [deadlines, load, sessions, revalidation, firewall, ...own, ...tables];
+    const own = [this.#sockets, shedding];
+    const swept = [deadlines, load, sessions, disconnects, revalidation, firewall, ...own, ...tables];
     this.#heartbeat = new Heartbeat(clock, pending, options.limits, swept);
   }
 
   /** The server of a port and path; gateways that share both share it. */
   override create(port: number, options: Record<string, unknown> & { path?: string } = {}): GatewayServer {
+    this.beforeBinding();
     const { path, namespace, ...unused } = options;
     if (namespace !== undefined) throw new Error('A native WebSocket has no namespaces: give the gateway a path');
     if (Object.keys(unused).length > 0) {
@@ -115,10 +121,10 @@ export class WsGatewayAdapter extends WsAdapter {
 
   /**
    * Ends every session with SHUTTING_DOWN and 1012, each after its last answer in flight; new upgrades get 503. Resolves
-   * when the last one has closed, and before `shutdown.drainMs` are over.
+   * when the last one has closed and its `handleDisconnect` has settled, and before `shutdown.drainMs` are over.
    */
   async drain(): Promise<void> {
-    const { sessions, deadlines, clock, options } = this.context;
+    const { sessions, disconnects, deadlines, clock, options } = this.context;
     const { drainMs } = options.shutdown;
     const begun = clock.monotonic();
     sessions.drain(() => Math.round(1_000 + Math.random() * drainMs));
@@ -135,8 +141,11 @@ export class WsGatewayAdapter extends WsAdapter {
       if (elapsed >= drainMs * TERMINATE_AT) sessions.terminateAll();
       if (elapsed >= drainMs) giveUp();
     });
-    await Promise.race([sessions.whenEmpty(), timeOver]);
+    // A session's handleDisconnect may want the database, which the application closes when this has resolved.
+    const done = sessions.whenEmpty().then(() => disconnects.whenSettled());
+    await Promise.race([done, timeOver]);
     stop();
+    disconnects.giveUpAll();
     deadlines.giveUpAll(); // a handshake that waits holds a socket, and the HTTP server waits for that
   }
 
@@ -156,7 +165,7 @@ export class WsGatewayAdapter extends WsAdapter {
   override async dispose(): Promise<void> {
     this.#heartbeat.stop();
     this.context.load.stop();
-    this.#lingering.destroyAll();
+    this.#sockets.close();
     for (const [port, endpoint] of this.#endpoints) {
       endpoint.dispose();
       if (port !== APPLICATION_PORT) await closeHttp(endpoint.http);
@@ -175,16 +184,44 @@ export class WsGatewayAdapter extends WsAdapter {
     const own = port !== APPLICATION_PORT;
     const { httpAdapter } = this.host; // read here and not earlier: it is not there when the module is made
     const http = own ? createServer() : (httpAdapter.getHttpServer() as HttpServer);
-    if (own) http.on('error', (error) => this.#log.error(error));
-    const endpoint = new Endpoint(http, own, this.context, this.#lingering, this.#newcomers);
-    if (!own) {
-      httpAdapter.use((request: IncomingMessage, response: ServerResponse, next: () => void) =>
-        endpoint.request(request, response, next),
-      );
-    }
+    if (own) http.on('error', (error) => contain(() => this.#log.error(error), loggerFaults.tell));
+    const endpoint = new Endpoint(http, own, this.context, this.#sockets);
+    if (!own) answerUnrouted(httpAdapter, (request, response, next) => endpoint.request(request, response, next));
     this.#endpoints.set(port, endpoint);
     return endpoint;
   }
+}
+
+type Middleware = (request: IncomingMessage, response: ServerResponse, next: () => void) => void;
+
+/** What an HTTP framework wraps around Node's own objects, where it does. */
+interface Wrapped<T> {
+  readonly raw?: T;
+  /** Fastify's: the answer is written past it. */
+  hijack?(): void;
+}
+
+/**
+ * Has `answer` asked about every request that the application has no route for. Nest makes its routes after the gateways, and
+ * what answers for a missing one last of all, so that is the place; there is no other that the frameworks have in common.
+ */
+function answerUnrouted(httpAdapter: HttpAdapterHost['httpAdapter'], answer: Middleware): void {
+  const setNotFoundHandler = httpAdapter.setNotFoundHandler?.bind(httpAdapter);
+  if (setNotFoundHandler === undefined) return void httpAdapter.use(answer);
+  httpAdapter.setNotFoundHandler = (handler, ...rest) => {
+    if (httpAdapter.getType() !== 'fastify') {
+      httpAdapter.use(answer); // under a global prefix the handler sees nothing else
+      return setNotFoundHandler(handler, ...rest);
+    }
+    const wrapped = (request: Wrapped<IncomingMessage>, reply: Wrapped<ServerResponse>): unknown => {
+      let result: unknown;
+      // because fastify's have both
+      answer(request.raw as IncomingMessage, reply.raw as ServerResponse, () => (result = handler(request, reply)));
+      if ((reply.raw as ServerResponse).headersSent) reply.hijack?.();
+      return result;
+    };
+    return setNotFoundHandler(wrapped, ...rest);
+  };
 }
 
 function listen(http: HttpServer, port: number): Promise<void> {

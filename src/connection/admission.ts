@@ -26,16 +26,16 @@ export function checkHandshake(request: IncomingMessage): void {
  * May this peer connect at all? The cheapest question comes first.
  *
  * @returns who it is; the connection counts when it is let in
- * @throws GatewayError SHUTTING_DOWN, OVERLOADED, BAD_UPGRADE, IP_FORBIDDEN, BANNED, TOO_MANY_CONNECTIONS, ORIGIN_FORBIDDEN
+ * @throws GatewayError SHUTTING_DOWN, BAD_UPGRADE, IP_FORBIDDEN, BANNED, TOO_MANY_CONNECTIONS, OVERLOADED, ORIGIN_FORBIDDEN
  */
 export function admit(request: IncomingMessage, socket: Duplex, context: ConnectionContext): Client {
   const { firewall, load } = context;
   refuseWhileDraining(context);
-  if (load.isOverloaded) throw new GatewayError('OVERLOADED', { retryAfterMs: 5_000 });
-  firewall.checkCapacity();
   const client = firewall.clientOf(request, socket);
   firewall.checkLists(client);
-  firewall.checkRates(client);
+  firewall.checkRates(client); // before capacity: at capacity, too, one address gets no more answers and lines than its rate
+  if (load.isOverloaded) throw new GatewayError('OVERLOADED', { retryAfterMs: 5_000 });
+  firewall.checkCapacity();
   firewall.checkOrigin(client, request);
   return client;
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { HttpException } from '@nestjs/common';
 import { WsException } from '@nestjs/websockets';
+import { refusedDigestOf } from '../authentication/refused-token.js';
 import { ERRORS, GatewayError, isErrorCode, specOf } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
 
@@ -27,6 +28,8 @@ export interface Failure {
   readonly reason?: string;
   /** For the log: where, of what was not foreseen. */
   readonly stack?: string;
+  /** For the firewall: of the token that is refused. */
+  readonly refusedDigest?: string;
 }
 
 /**
@@ -96,6 +99,7 @@ function stackOf(thrown: unknown): string | undefined {
 function fromGatewayError(error: GatewayError): Failure {
   const { code, message, details, retryable, retryAfterMs, cause } = error;
   if (code === 'INTERNAL') return internal(cause ?? error);
+  const refusedDigest = refusedDigestOf(error);
   return failureOf(code, {
     message: typeof message === 'string' ? message : specOf(code).message,
     details,
@@ -103,6 +107,7 @@ function fromGatewayError(error: GatewayError): Failure {
     retryAfterMs: Number.isFinite(retryAfterMs) ? retryAfterMs : undefined,
     ...(error instanceof SessionEnd && { fatal: true }),
     ...(typeof cause === 'string' && { reason: cause }),
+    ...(refusedDigest !== undefined && { refusedDigest }),
   });
 }
 

@@ -9,9 +9,9 @@ import type { ErrorCode } from '../protocol/errors.js';
 import type { DisconnectData, ExceptionData, MessageId } from '../protocol/message.js';
 import type { FailureEvent, FailureLevel, WsMonitor } from '../monitoring/events.js';
 import type { MessageTrace } from '../monitoring/tracing.js';
+import type { SocketDeadlines } from '../socket/socket-deadlines.js';
 import { describe, failureOf, isFiltered } from './describe.js';
 import type { Failure } from './describe.js';
-import type { Lingering } from './lingering.js';
 import type { WsSession } from './session.js';
 
 /**
@@ -25,6 +25,8 @@ export interface Answerable {
   /** The declared event, for the log; undefined while it is only what a client wrote. */
   readonly event: string | undefined;
   readonly durationMs?: number;
+  /** What its message is on the heap, in bytes. */
+  readonly heapBytes?: number;
   /** The spans of the request, where there are any. */
   readonly trace?: MessageTrace | undefined;
 }
@@ -47,6 +49,9 @@ export function fail(session: WsSession, thrown: unknown, request: Answerable | 
     if (!session.takeBadFrame(session.server.context.clock.monotonic())) {
       return end(session, new GatewayError('BAD_FRAME'), { request });
     }
+  }
+  if (failure.code === 'VALIDATION_FAILED') {
+    session.server.context.firewall.chargeRefused(session, request?.heapBytes ?? 0);
   }
   // When the session has ended, a client's fault is no news any more; a fault of ours still is.
   const level = levelOf(failure.code);
@@ -156,7 +161,7 @@ export function refuse(
   socket: Duplex,
   thrown: unknown,
   monitor: WsMonitor,
-  lingering: Lingering,
+  sockets: SocketDeadlines,
   clientAddress: string,
 ): Failure {
   const failure = describe(thrown);
@@ -165,7 +170,7 @@ export function refuse(
   if (socket.writable) {
     const head = Object.entries(refusalHeaders(failure, body)).map(([name, value]) => `${name}: ${value}\r\n`);
     socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${head.join('')}\r\n${body}`);
-    lingering.add(socket);
+    sockets.linger(socket);
   } else socket.destroy();
   reportRefusal(failure, status, monitor, clientAddress);
   return failure;
@@ -181,14 +186,25 @@ export function refuseRequest(
   const failure = describe(error);
   const status = specOf(failure.code).status ?? 500;
   const body = refusalBody(failure);
-  response.writeHead(status, refusalHeaders(failure, body));
+  const headers = refusalHeaders(failure, body);
+  if (response.req.httpVersionMajor > 1) for (const name of OF_ONE_HOP) delete headers[name];
+  response.writeHead(status, headers);
   response.end(response.req.method === 'HEAD' ? undefined : body);
   reportRefusal(failure, status, monitor, clientAddress);
 }
 
-function reportRefusal(failure: Failure, status: number, monitor: WsMonitor, clientAddress: string): void {
+/** A TCP connection was cut before it had asked for anything, so there was nothing to answer. */
+export function reportCut(thrown: unknown, monitor: WsMonitor, clientAddress: string): void {
+  reportRefusal(describe(thrown), undefined, monitor, clientAddress);
+}
+
+/** HTTP/2 has none of them (RFC 9113 §8.2.2). */
+const OF_ONE_HOP = ['Connection', 'Upgrade'] as const;
+
+function reportRefusal(failure: Failure, status: number | undefined, monitor: WsMonitor, clientAddress: string): void {
   const address = clientAddress !== '' && { clientAddress };
-  monitor.emit({ kind: 'upgrade', ...logged(failure), level: levelOf(failure.code), status, ...address });
+  const answer = status !== undefined && { status };
+  monitor.emit({ kind: 'upgrade', ...logged(failure), level: levelOf(failure.code), ...answer, ...address });
 }
 
 function refusalBody({ code, message }: Failure): string {
@@ -259,14 +275,15 @@ function report(
     ...(closeCode !== undefined && { closeCode }),
     ...(durationMs !== undefined && { durationMs }),
   });
-  if (VIOLATIONS.has(failure.code) && details.isOurs !== true) {
+  if (failure.code === 'TOKEN_INVALID') {
+    context.firewall.failedAuthentication(session.client, failure.refusedDigest, session);
+  } else if (VIOLATIONS.has(failure.code) && details.isOurs !== true) {
     context.firewall.violation(session.client, session, failure.code === 'RATE_LIMITED');
   }
 }
 
-/** Codes of what counts towards a ban. */
+/** Codes of what counts towards a ban, beside bad tokens. */
 const VIOLATIONS: ReadonlySet<ErrorCode> = new Set([
-  'TOKEN_INVALID',
   'BAD_FRAME',
   'UNKNOWN_EVENT',
   'RATE_LIMITED',

@@ -2,15 +2,16 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { TokenSource } from '../authentication/credentials.js';
 import type { Principal } from '../authentication/principal.js';
+import { refusedDigestOf } from '../authentication/refused-token.js';
 import type { UpgradeTrace } from '../monitoring/tracing.js';
 import { GatewayError, specOf } from '../protocol/errors.js';
 import { isThenable } from '../base/thenable.js';
+import type { SocketDeadlines, SocketHolder } from '../socket/socket-deadlines.js';
 import type { Client, WsFirewall } from '../firewall/firewall.js';
 import { admit, checkHandshake, refuseWhileDraining } from './admission.js';
 import { isGatewayError } from './describe.js';
 import { reportSetAside, turnAway } from './failure.js';
 import { open } from './lifecycle.js';
-import type { Lingering } from './lingering.js';
 import type { GatewayServer } from './server.js';
 import { WsSession } from './session.js';
 import { vet } from './sign-in.js';
@@ -21,7 +22,7 @@ export interface Handshake {
   readonly request: IncomingMessage;
   readonly socket: Duplex;
   readonly head: Buffer;
-  readonly lingering: Lingering;
+  readonly sockets: SocketDeadlines;
   /** Its span, where somebody keeps those. */
   readonly trace?: UpgradeTrace | undefined;
 }
@@ -38,7 +39,7 @@ export function upgrade(handshake: Handshake): void | Promise<void> {
   const { context } = server;
   checkHandshake(request);
   const client = admit(request, socket, context);
-  count(client, socket, context.firewall);
+  handshake.sockets.handOver(socket, new Connection(client, context.firewall));
   let principal: Principal | undefined | Promise<Principal | undefined>;
   try {
     const { sources } = context.options.auth;
@@ -59,22 +60,18 @@ export function upgrade(handshake: Handshake): void | Promise<void> {
   );
 }
 
-const COUNTED = Symbol('nestjs-ws-gateway.counted');
+/** It counts until its TCP connection has closed, whatever becomes of it. */
+class Connection implements SocketHolder {
+  constructor(
+    private readonly client: Client,
+    private readonly firewall: WsFirewall,
+  ) {
+    firewall.enter(client);
+  }
 
-interface CountedSocket extends Duplex {
-  [COUNTED]?: { readonly client: Client; readonly firewall: WsFirewall };
-}
-
-/** The connection counts until its TCP connection has closed, whatever becomes of it. */
-function count(client: Client, socket: CountedSocket, firewall: WsFirewall): void {
-  firewall.enter(client);
-  socket[COUNTED] = { client, firewall };
-  socket.once('close', uncount); // one function for all: a closure for each would be an idle session's memory
-}
-
-function uncount(this: CountedSocket): void {
-  const counted = this[COUNTED];
-  counted?.firewall.leave(counted.client);
+  onClosed(): void {
+    this.firewall.leave(this.client);
+  }
 }
 
 /**
@@ -98,7 +95,7 @@ function identify(
   const { source, token } = credential;
   const withoutIt = (error: unknown): Principal | undefined | Promise<Principal | undefined> => {
     if (!options.auth.anonymous || !isSetAside(source, error)) throw error;
-    if (error.code === 'TOKEN_INVALID') server.context.firewall.failedAuthentication(client);
+    if (error.code === 'TOKEN_INVALID') server.context.firewall.failedAuthentication(client, refusedDigestOf(error));
     reportSetAside(error, source, server.context.monitor, client.address);
     return identify(handshake, client, sources.slice(sources.indexOf(source) + 1));
   };
@@ -150,10 +147,10 @@ const BEFORE_THE_UPGRADE: ReadonlySet<string> = new Set(['UNAUTHENTICATED', 'ORI
 
 /** A browser cannot read a refused handshake, so it is told after it, unless `auth.reject` says otherwise. */
 function reject(handshake: Handshake, client: Client, error: unknown): void {
-  const { server, request, socket, head, lingering, trace } = handshake;
+  const { server, request, socket, head, sockets, trace } = handshake;
   const { monitor, options, firewall } = server.context;
   const isCoded = isGatewayError(error);
-  if (isCoded && error.code === 'TOKEN_INVALID') firewall.failedAuthentication(client);
+  if (isCoded && error.code === 'TOKEN_INVALID') firewall.failedAuthentication(client, refusedDigestOf(error));
   if (isCoded && BEFORE_THE_UPGRADE.has(error.code)) throw error;
   // What has no status can only be said in a frame.
   if (options.auth.reject === 'handshake' && !(isCoded && specOf(error.code).status === undefined)) throw error;
@@ -161,6 +158,6 @@ function reject(handshake: Handshake, client: Client, error: unknown): void {
     server.clients.delete(ws);
     const failure = turnAway(ws, error, monitor, client.address);
     trace?.refused(failure);
-    lingering.add(socket);
+    sockets.linger(socket);
   });
 }

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Principal } from '../authentication/principal.js';
+import { contain } from '../base/contain.js';
 import { GatewayError } from '../protocol/errors.js';
 import { end, reportClosedByPeer, reportStray } from './failure.js';
 import { overBudget, receive } from './receive.js';
@@ -93,18 +94,21 @@ export function onClose(session: WsSession, closeCode: number): void {
   if (session.subjectPeer !== undefined) session.server.context.firewall.part(session.subjectPeer);
   session.server.clients.delete(session.socket);
   if (session.opening === undefined) disconnect(session, closeCode);
-  else void session.opening.then(() => disconnect(session, closeCode));
+  else {
+    const { disconnects } = session.server.context;
+    disconnects.add(
+      session,
+      session.opening.then(() => disconnect(session, closeCode)),
+    );
+  }
 }
 
 function disconnect(session: WsSession, closeCode: number): void {
-  for (const gateway of session.server.router.hooks.slice(0, session.hooksCalled)) {
-    try {
-      const result = gateway.disconnected(session, closeCode);
-      if (isThenable(result)) {
-        Promise.resolve(result).catch((error: unknown) => reportStray(session, error, 'handleDisconnect'));
-      }
-    } catch (error) {
-      reportStray(session, error, 'handleDisconnect');
-    }
-  }
+  const { router, context } = session.server;
+  const failed = (error: unknown): void => reportStray(session, error, 'handleDisconnect');
+  const waiting = router.hooks
+    .slice(0, session.hooksCalled)
+    .map((gateway) => contain(() => gateway.disconnected(session, closeCode), failed))
+    .filter((settled) => settled !== undefined);
+  if (waiting.length > 0) context.disconnects.add(session, Promise.all(waiting));
 }

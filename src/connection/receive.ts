@@ -54,7 +54,8 @@ export function receive(session: WsSession, bytes: Buffer): void {
   } catch (error) {
     if (route === undefined) traffic.unknown++;
     else measure(session, route, measuredFrom, false);
-    const request = bare ? undefined : { id: idOf(message, error), event: route?.event, trace };
+    const heapBytes = heapCostOf(bytes);
+    const request = bare ? undefined : { id: idOf(message, error), event: route?.event, heapBytes, trace };
     fail(session, error, request, isRefused);
     if (isRefused) session.refused(RETRY_MS);
   }
@@ -169,11 +170,13 @@ function stream(request: PendingRequest, values: Observable<unknown>, intercepte
   if (request.settled) return;
   if (!session.isLive && intercepted === undefined) return settle(request); // nobody is left to read it
   let single: unknown; // the answer, should it turn out to be no stream
-  const guarded = (step: () => void): void => {
+  const guarded = (step: () => unknown): void => {
     try {
       step();
     } catch (error) {
-      failPending(request, error);
+      // A stream that has ended may throw yet, when it is let go of within subscribe().
+      if (request.settled) reportStray(session, error, event);
+      else failPending(request, error);
     }
   };
   if (intercepted === undefined || intercepted.isStream) guarded(() => begin(request));
@@ -184,8 +187,8 @@ function stream(request: PendingRequest, values: Observable<unknown>, intercepte
     };
   }
   const wanted = takeWhile<unknown>(() => !request.settled && session.isLive);
-  const subscription = values.pipe(wanted).subscribe({
-    next: (value) =>
+  const observer = {
+    next: (value: unknown) =>
       guarded(() => {
         if (!request.isStream) return void (single = value);
         session.server.context.pending.delete(request); // it has begun to answer
@@ -199,8 +202,8 @@ function stream(request: PendingRequest, values: Observable<unknown>, intercepte
         else if (id !== undefined) done(session, event, id);
         settle(request);
       }),
-  });
-  request.stream = subscription;
+  };
+  guarded(() => (request.stream = values.pipe(wanted).subscribe(observer))); // it may be an Observable of whatever make
   if (request.settled) stop(request);
   else session.release();
 }
@@ -220,7 +223,8 @@ export function failPending(request: PendingRequest, error: unknown): void {
   if (request.settled) return;
   const { session } = request;
   const durationMs = Math.round(session.server.context.clock.monotonic() - request.startedAt);
-  const answerable = { id: request.id, event: request.route.event, durationMs, trace: request.trace };
+  const { id, bytes: heapBytes, trace } = request;
+  const answerable = { id, event: request.route.event, durationMs, heapBytes, trace };
   settle(request, () => fail(session, error, request.bare ? undefined : answerable));
 }
 

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
+import { contain, containResult, Faults } from '../base/contain.js';
 import type { Authentication } from '../authentication/authentication.js';
 import type { Deadlines } from '../authentication/deadlines.js';
 import type { WsFirewall } from '../firewall/firewall.js';
@@ -12,6 +13,7 @@ import type { Tracing } from '../monitoring/tracing.js';
 import type { Traffic } from '../monitoring/traffic.js';
 import type { WsClock } from '../base/clock.js';
 import type { ConnectionGuard } from './connection-guard.js';
+import type { Disconnects } from './disconnects.js';
 import type { Ledger } from './ledger.js';
 import type { PendingRequests } from './pending.js';
 import type { Revalidation } from './revalidation.js';
@@ -33,10 +35,14 @@ export interface ConnectionContext {
   readonly ledger: Ledger;
   readonly revalidation: Revalidation;
   readonly pending: PendingRequests;
+  readonly disconnects: Disconnects;
   readonly traffic: Traffic;
   /** Undefined where nobody keeps spans. */
   readonly tracing: Tracing | undefined;
 }
+
+/** What `ws` itself emits on a server that has no HTTP server of its own. */
+const NATIVE: ReadonlySet<string | symbol> = new Set(['headers', 'close', 'wsClientError']);
 
 /** Milliseconds a peer has to finish the closing handshake before its TCP connection is cut. */
 const CLOSE_TIMEOUT_MS = 5_000;
@@ -55,6 +61,7 @@ function maxBufferedChunks(maxMessageBytes: number): number {
  */
 export class GatewayServer extends WebSocketServer<typeof GatewaySocket> {
   readonly router = new Router();
+  readonly #faults = new Faults('A listener of a WebSocketServer threw');
   /** What the gateways of the path, and the options, ask of every upgrade. */
   readonly connectionGuards: ConnectionGuard[] = [];
   /**
@@ -98,6 +105,20 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> {
       ws.stopAtViolation();
       callback(ws, upgraded);
     });
+  }
+
+  /** Listeners of the application on the server, each in a fence: `ws` emits from where a throw ends the process. */
+  override emit(event: string | symbol, ...args: unknown[]): boolean {
+    if (!NATIVE.has(event)) return super.emit(event, ...args);
+    const listeners = this.rawListeners(event);
+    for (const listener of listeners) {
+      const call = (): unknown => Reflect.apply(listener, this, args);
+      const failed = (error: unknown): void => this.#faults.tell(error, ` at "${String(event)}"`);
+      // What a listener of `headers` throws refuses the upgrade: it may have been about to set a cookie that matters.
+      if (event === 'headers') containResult(call(), failed);
+      else contain(call, failed);
+    }
+    return listeners.length > 0;
   }
 
   /** The limits in force are those of every upgrade from now on. */

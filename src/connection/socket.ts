@@ -1,7 +1,8 @@
 import type { Duplex, Writable } from 'node:stream';
 import { WebSocket } from 'ws';
+import { contain, containResult, Faults } from '../base/contain.js';
 import { Backlog } from './backlog.js';
-import { end, endByApplication, endViolation } from './failure.js';
+import { end, endByApplication, endViolation, reportStray } from './failure.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { SharedFrame } from './ledger.js';
 import { onClose, onControl, onMessage } from './lifecycle.js';
@@ -37,6 +38,31 @@ const BETWEEN_FRAMES = 0;
 
 /** UTF-16 units queued within one tick before they are written all the same. */
 const MAX_QUEUED_LENGTH = 65_536;
+
+/** What `ws` itself emits on the socket of a server. */
+const NATIVE: ReadonlySet<string> = new Set(['message', 'ping', 'pong', 'close', 'error']);
+
+/** For a socket that is no session: it was turned away. */
+const FAULTS = new Faults('A listener of a WebSocket threw');
+
+/** A listener as browsers have it. */
+type Handler = ((event: unknown) => unknown) | { handleEvent(event: unknown): unknown };
+
+/** The same for the same handler: it is what removeEventListener() looks for. */
+const fencedHandlers = new WeakMap<object, (this: GatewaySocket, event: { readonly type: string }) => void>();
+
+function fencedOf(handler: Handler): unknown {
+  if ((typeof handler !== 'function' && typeof handler !== 'object') || handler === null) return handler;
+  let fenced = fencedHandlers.get(handler);
+  if (fenced === undefined) {
+    fenced = function (event) {
+      const result = typeof handler === 'function' ? handler.call(this, event) : handler.handleEvent(event);
+      if (typeof result === 'object') this.returned(event.type, result);
+    };
+    fencedHandlers.set(handler, fenced);
+  }
+  return fenced;
+}
 
 /** Longest reason of a close, in bytes (RFC 6455 §5.5). */
 const MAX_REASON_BYTES = 123;
@@ -127,7 +153,66 @@ export class GatewaySocket extends WebSocket {
     }
     // An error without a listener ends the process. What it says comes again as the close.
     if (event === 'error' && this.listenerCount('error') === 0) return true;
-    return super.emit(event, ...args);
+    // Of its own events the application expects that they throw where it emits them.
+    return typeof event === 'string' && NATIVE.has(event) ? this.#tell(event, args) : super.emit(event, ...args);
+  }
+
+  /** Calls the application's listeners, each in a fence: `ws` emits from where a throw, or a rejection, ends the process. */
+  #tell(event: string, args: unknown[]): boolean {
+    if (this.listenerCount(event) === 0) return false;
+    for (const listener of this.rawListeners(event)) {
+      // Not contain(): messages come here too, and this makes no closure for each.
+      let result: unknown;
+      try {
+        result = Reflect.apply(listener, this, args);
+      } catch (error) {
+        this.#failed(event, error);
+      }
+      if (typeof result === 'object') containResult(result, (error) => this.#failed(event, error));
+    }
+    return true;
+  }
+
+  #failed(event: string, error: unknown): void {
+    const session = this[SESSION];
+    if (session === undefined) FAULTS.tell(error, ` at "${event}"`);
+    else reportStray(session, error, `socket.${event}`);
+  }
+
+  /** `ws` wraps these, and lets go of what they return: of an async one, what it rejects with. */
+  override addEventListener(type: string, handler: Handler, ...rest: unknown[]): void {
+    // because the overloads of addEventListener() differ in the type of the event only, which is passed on untouched
+    (super.addEventListener as (...args: unknown[]) => void)(type, fencedOf(handler), ...rest);
+  }
+
+  override removeEventListener(type: string, handler: Handler): void {
+    (super.removeEventListener as (...args: unknown[]) => void)(type, fencedOf(handler)); // because of the same overloads
+  }
+
+  /** @internal What a listener of the style of browsers has returned. */
+  returned(event: string, result: unknown): void {
+    containResult(result, (error) => this.#failed(event, error));
+  }
+
+  override ping(...args: unknown[]): void {
+    (super.ping as (...args: unknown[]) => void)(...this.#fenced('ping', args)); // because data and mask are passed on untouched
+  }
+
+  override pong(...args: unknown[]): void {
+    (super.pong as (...args: unknown[]) => void)(...this.#fenced('pong', args)); // because data and mask are passed on untouched
+  }
+
+  /** With the callback of the application, where there is one, in a fence: the stream calls it from where a throw ends the process. */
+  #fenced(method: string, args: unknown[]): unknown[] {
+    if (args.length === 0) return args;
+    return args.map((arg) => {
+      if (typeof arg !== 'function') return arg;
+      return (...results: unknown[]) =>
+        contain(
+          () => Reflect.apply(arg, this, results),
+          (error) => this.#failed(method, error),
+        );
+    });
   }
 
   /** Both `ws` and the application close here. `ws` does so before it emits `error` for a violation of RFC 6455. */
@@ -149,7 +234,7 @@ export class GatewaySocket extends WebSocket {
     this.#count(1, sizeOf(data));
     const before = this.bufferedAmount;
     // because the overloads of send() take (cb) or (options, cb), and both are passed on untouched
-    (super.send as (data: unknown, ...rest: unknown[]) => void)(data, ...rest);
+    (super.send as (data: unknown, ...rest: unknown[]) => void)(data, ...this.#fenced('send', rest));
     this.#checkOutbound(before, this.bufferedAmount - before);
   }
 

@@ -1,33 +1,33 @@
+import { STATUS_CODES } from 'node:http';
 import type { IncomingMessage, Server as HttpServer, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { Server as TlsServer } from 'node:tls';
 import { GatewayError } from '../protocol/errors.js';
 import type { UpgradeTrace } from '../monitoring/tracing.js';
 import { isThenable } from '../base/thenable.js';
+import type { SocketDeadlines } from '../socket/socket-deadlines.js';
 import { addressOf } from '../firewall/client-address.js';
 import { refuse, refuseRequest } from './failure.js';
 import { upgrade } from './handshake.js';
-import type { Lingering } from './lingering.js';
-import type { Newcomers } from './newcomers.js';
 import type { ConnectionContext, GatewayServer } from './server.js';
 
 /** The gateways behind one HTTP server: which path belongs to whom, and what becomes of every upgrade request. */
 export class Endpoint {
   readonly #servers = new Map<string, GatewayServer>();
   readonly #unwatch: () => void;
+  /** The target of a request that offers another protocol at a gateway's path and is served as plain HTTP. */
+  readonly #offers = new WeakMap<Duplex, string | undefined>();
 
   /** @param own true for an HTTP server that exists for gateways alone */
   constructor(
     readonly http: HttpServer,
     readonly own: boolean,
     private readonly context: ConnectionContext,
-    private readonly lingering: Lingering,
-    private readonly newcomers: Newcomers,
+    private readonly sockets: SocketDeadlines,
   ) {
     http.on('upgrade', this.#onUpgrade);
-    this.#unwatch = newcomers.watch(http);
-    // An application's own listener knows better what it answers; without one, Node's answer has no code.
-    if (http.listenerCount('clientError') === 0) http.on('clientError', this.#onClientError);
+    this.#unwatch = sockets.watch(http);
+    http.on('clientError', this.#onClientError);
     if (own) {
       const notFound = (response: ServerResponse): void => this.#refuseRequest(response, new GatewayError('NOT_FOUND'));
       http.on('request', (request, response) => this.request(request, response, () => notFound(response)));
@@ -50,36 +50,53 @@ export class Endpoint {
     });
   }
 
+  /** What still comes until the server has closed is refused, so that it holds nothing up. */
   dispose(): void {
+    if (this.http.listening) this.http.once('close', () => this.#unlisten());
+    else this.#unlisten();
+  }
+
+  #unlisten(): void {
     this.http.off('upgrade', this.#onUpgrade);
     this.#unwatch();
     this.http.off('clientError', this.#onClientError);
   }
 
-  /** Plain HTTP: 426 at a gateway's path, anything else is the application's. */
+  /** Plain HTTP that the application has no route for: 426 at a gateway's path. */
   request(request: IncomingMessage, response: ServerResponse, next: () => void): void {
     if (!this.#servers.has(pathOf(request.url))) return next();
     request.resume();
-    this.#refuseRequest(response, new GatewayError('UPGRADE_REQUIRED'));
+    const isOffer = this.#offers.get(request.socket) === request.url;
+    const error = isOffer
+      ? new GatewayError('BAD_UPGRADE', { message: 'Upgrade is not "websocket"' })
+      : new GatewayError('UPGRADE_REQUIRED');
+    this.#refuseRequest(response, error);
   }
 
   readonly #onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
-    this.newcomers.arrived(socket);
-    const server = this.#servers.get(pathOf(request.url));
-    if (server === undefined && this.http.listenerCount('upgrade') > 1) return; // somebody else's
     // Node takes its own listener off with the upgrade, and an error without a listener ends the process.
     socket.on('error', destroyThis);
+    this.sockets.asked(socket);
+    const server = this.#servers.get(pathOf(request.url));
+    if (server === undefined && this.http.listenerCount('upgrade') > 1) {
+      // Another listener's, perhaps: none of them has to answer.
+      const clientAddress = this.context.firewall.addressOf(request);
+      return this.sockets.await(socket, () => this.#refuse(socket, noGateway(), clientAddress));
+    }
     // Its answer would be written into our frames. Nobody pipelines an upgrade behind a request but to see this happen.
     const clientAddress = this.context.firewall.addressOf(request); // now, since a destroyed socket has none
     if (owesResponse(socket)) {
       return this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: 'Pipelined' }), clientAddress);
     }
-    if (server === undefined && !isWebSocket(request)) return serveAsPlainHttp(this.http, request, socket, head);
+    if (!isWebSocket(request)) {
+      if (server !== undefined) this.#offers.set(socket, request.url);
+      return serveAsPlainHttp(this.http, request, socket, head);
+    }
     const trace = this.context.tracing?.upgrade(server?.pathname ?? '', request.headers.traceparent);
     const refused = (error: unknown): void => this.#refuse(socket, error, clientAddress, trace);
     try {
-      if (server === undefined) throw new GatewayError('NOT_FOUND', { message: 'No gateway at this path' });
-      const waiting = upgrade({ server, request, socket, head, lingering: this.lingering, trace });
+      if (server === undefined) throw noGateway();
+      const waiting = upgrade({ server, request, socket, head, sockets: this.sockets, trace });
       if (isThenable(waiting)) waiting.then(undefined, refused);
     } catch (error) {
       refused(error);
@@ -87,12 +104,22 @@ export class Endpoint {
   };
 
   readonly #onClientError = (error: NodeJS.ErrnoException, socket: Duplex): void => {
+    // An application's own listener knows better what it answers.
+    if (this.http.listenerCount('clientError') > 1 || this.sockets.isRefused(socket)) return;
     if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
-    if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && !owesResponse(socket)) {
-      return void socket.end(REQUEST_TIMEOUT, () => socket.destroy());
-    }
+    const status = STATUS_OF_NODE[error.code ?? ''];
+    if (status !== undefined) return this.#answerAsNode(socket, status);
     this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: 'Not an HTTP request' }), addressOf(socket));
   };
+
+  /** Says what a server of Node's says by itself. */
+  #answerAsNode(socket: Duplex, status: number): void {
+    const answer = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\n\r\n`;
+    const { _httpMessage: response } = socket as AnsweringSocket;
+    if (response?.headersSent) return void socket.destroy(); // it would be read as the body
+    socket.end(answer, response ? () => socket.destroy() : undefined); // a handler that waits for the rest is told
+    this.sockets.linger(socket);
+  }
 
   #refuseRequest(response: ServerResponse, error: GatewayError): void {
     refuseRequest(response, error, this.context.monitor, this.context.firewall.addressOf(response.req));
@@ -100,7 +127,7 @@ export class Endpoint {
 
   #refuse(socket: Duplex, error: unknown, clientAddress: string, trace?: UpgradeTrace): void {
     if (owesResponse(socket)) socket.destroy(); // our answer would be written into the one that is under way
-    const failure = refuse(socket, error, this.context.monitor, this.lingering, clientAddress);
+    const failure = refuse(socket, error, this.context.monitor, this.sockets, clientAddress);
     trace?.refused(failure);
   }
 }
@@ -109,13 +136,26 @@ function destroyThis(this: Duplex): void {
   this.destroy();
 }
 
-/** True while an earlier request of the connection has not been answered; Node keeps its response there. */
-function owesResponse(socket: Duplex): boolean {
-  return ((socket as { _httpMessage?: unknown })._httpMessage ?? undefined) !== undefined;
+/** Where Node keeps the response to an earlier request of the connection. */
+interface AnsweringSocket extends Duplex {
+  readonly _httpMessage?: ServerResponse | null;
 }
 
-/** What Node says itself when a request takes too long to arrive. */
-const REQUEST_TIMEOUT = 'HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n';
+/** True while an earlier request of the connection has not been answered. */
+function owesResponse(socket: AnsweringSocket): boolean {
+  return (socket._httpMessage ?? undefined) !== undefined;
+}
+
+function noGateway(): GatewayError {
+  return new GatewayError('NOT_FOUND', { message: 'No gateway at this path' });
+}
+
+/** What Node says by other words than 400. */
+const STATUS_OF_NODE: Readonly<Record<string, number>> = {
+  HPE_HEADER_OVERFLOW: 431,
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: 413,
+  ERR_HTTP_REQUEST_TIMEOUT: 408,
+};
 
 function isWebSocket({ headers }: IncomingMessage): boolean {
   return headers.upgrade?.toLowerCase() === 'websocket';

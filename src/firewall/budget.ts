@@ -8,6 +8,9 @@ export interface MessageLimits {
   readonly maxMessageBytes: number;
 }
 
+/** Bursts of messages that a session can owe. */
+const MOST_OWED = 4;
+
 /** Messages and bytes of one session. */
 export class MessageBudget {
   readonly #messages: TokenBucket;
@@ -23,6 +26,11 @@ export class MessageBudget {
   take(size: number, limits: MessageLimits, now: number): number {
     const wait = this.#messages.take(1, limits.messagesPerSecond, limits.messageBurst, now);
     return wait > 0 ? wait : this.#bytes.take(size, limits.bytesPerSecond, burstOf(limits), now);
+  }
+
+  /** Charges for messages that a refusal is worth. */
+  charge(messages: number, { messageBurst }: MessageLimits): void {
+    this.#messages.charge(messages, MOST_OWED * messageBurst);
   }
 
   /** Counts a message over the budget. @returns true with the one that is a `messageBurst` too many */

@@ -28,6 +28,14 @@ export function countedAs(address: string): string {
   return `${parts.map((part) => part.toString(16)).join(':')}::/64`;
 }
 
+/** What an address is counted in: itself, or of an IPv6 one its /64, and the /56 and /48 that a provider gives one customer. */
+export function rangesOf(address: string): readonly string[] {
+  if (!address.includes(':')) return [address];
+  const [a, b, c, d] = (ipaddr.parse(address) as ipaddr.IPv6).parts as [number, number, number, number]; // because IPv6 has eight
+  const site = [a, b, c].map((part) => part.toString(16)).join(':');
+  return [countedAs(address), `${site}:${(d & 0xff00).toString(16)}::/56`, `${site}::/48`];
+}
+
 /** True for a peer on a Unix domain socket, which has no address. A TCP socket has one of its own until it is destroyed. */
 function isOnUnixSocket(socket: Duplex): boolean {
   const { remoteAddress, localAddress } = socket as { remoteAddress?: string; localAddress?: string };
@@ -48,6 +56,11 @@ export class ClientAddresses {
     this.#trusted = Array.isArray(trustProxy) ? new AddressList(trustProxy as string[]) : undefined;
     this.#hops = typeof trustProxy === 'number' ? trustProxy : 0;
     this.#header = proxyHeader;
+  }
+
+  /** True where the word of the peer at this address is taken. */
+  trusts(peer: string): boolean {
+    return this.#hops > 0 || this.#trusted?.has(peer) === true;
   }
 
   /**
@@ -74,8 +87,7 @@ export class ClientAddresses {
 
   /** Who reaches a Unix domain socket, file permissions decide: a list of proxies has no other name for the one behind it. */
   #trusts(peer: string, socket: Duplex): boolean {
-    if (this.#trusted === undefined) return this.#hops > 0;
-    return this.#trusted.has(peer) || isOnUnixSocket(socket);
+    return this.trusts(peer) || (this.#trusted !== undefined && isOnUnixSocket(socket));
   }
 
   /** From the right, since the left is what the client itself wrote. */

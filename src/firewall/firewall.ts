@@ -5,14 +5,16 @@ import type { FirewallEvent } from '../monitoring/events.js';
 import type { WsClock } from '../base/clock.js';
 import { GatewayError } from '../protocol/errors.js';
 import { AddressList, isRange } from './address-list.js';
+import { BadTokens } from './bad-tokens.js';
 import { BanTable } from './bans.js';
 import type { Ban, BanTarget } from './bans.js';
 import type { MessageBudget, MessageLimits } from './budget.js';
-import { addressOf, ClientAddresses, countedAs, normalised } from './client-address.js';
+import { addressOf, ClientAddresses, countedAs, normalised, rangesOf } from './client-address.js';
 import { MAX_BAN_MS } from './options.js';
 import type { FirewallRule, ResolvedFirewall } from './options.js';
 import { isOriginAllowed } from './origins.js';
 import { AddressPeer, PeerTable, SubjectPeer } from './peers.js';
+import { AddressCounts, capsOf, FirewallSockets } from './socket-quota.js';
 
 /** A connection, as the firewall knows it. */
 export interface Client {
@@ -74,15 +76,25 @@ export interface AddressLists {
 }
 
 const SWEEP_MS = 10_000;
+const MINUTE_MS = 60_000;
+
+/** Messages that a refused payload is charged for beside itself, and the bytes of heap that are one more. */
+const REFUSED_MESSAGES = 4;
+const REFUSED_BYTES = 4_096;
 
 /** Bans, lists and budgets. Injectable anywhere in the application. */
 export class WsFirewall {
   readonly #addresses: PeerTable<AddressPeer>;
   readonly #subjects: PeerTable<SubjectPeer>;
   readonly #bans = new BanTable();
+  readonly #badTokens = new BadTokens();
   #clients: ClientAddresses;
   #lists: Readonly<Record<keyof AddressLists, AddressList>>;
   #connections = 0;
+  /** Connections of IPv6 by /64, /56 and /48. */
+  readonly #ranges = new AddressCounts();
+  /** @internal Sockets that are no session. */
+  readonly sockets: FirewallSockets;
   #sweepAt = 0;
   #hasWarnedOfProxy = false;
   #onEvent: (event: FirewallEvent) => void = () => undefined;
@@ -102,6 +114,11 @@ export class WsFirewall {
     this.#subjects = new PeerTable((key) => new SubjectPeer(key, subjectBurst(limits), clock.monotonic()));
     this.#clients = this.#makeClients();
     this.#lists = listsOf(options);
+    this.sockets = new FirewallSockets(options, {
+      isProxy: (address) => this.#clients.trusts(address),
+      connections: () => this.#connections,
+      enforce: (rule, address, error) => this.#enforce(rule, { address }, error),
+    });
   }
 
   /**
@@ -168,7 +185,7 @@ export class WsFirewall {
 
   /** @internal How many entries the firewall has in all its tables. */
   get size(): number {
-    return this.#addresses.size + this.#subjects.size + this.#bans.size;
+    return this.#addresses.size + this.#subjects.size + this.#bans.size + this.#badTokens.size;
   }
 
   /** @internal Connections of the process. */
@@ -221,7 +238,7 @@ export class WsFirewall {
     const { peer } = client;
     const { options } = this;
     const now = this.clock.monotonic();
-    if (peer.users >= options.maxConnectionsPerAddress) {
+    if (peer.users >= options.maxConnectionsPerAddress || this.#isRangeFull(client.address)) {
       this.#violated('connections', client, () => new GatewayError('TOO_MANY_CONNECTIONS', { retryAfterMs: 5_000 }));
     }
     if (client.isExempt) return;
@@ -250,15 +267,23 @@ export class WsFirewall {
     return header !== undefined && sources.includes('cookie') && parseCookie(header)[cookie] !== undefined;
   }
 
+  /** One customer has 65,536 of what is counted as an address. */
+  #isRangeFull(address: string): boolean {
+    if (!address.includes(':')) return false;
+    return this.#ranges.isFull(rangesOf(address), capsOf(this.options.maxConnectionsPerAddress, this.options));
+  }
+
   /** @internal The connection counts from now on. */
-  enter({ peer }: Client): void {
+  enter({ address, peer }: Client): void {
     this.#connections++;
+    if (address.includes(':')) this.#ranges.enter(rangesOf(address));
     this.#addresses.hold(peer);
   }
 
   /** @internal */
-  leave({ peer }: Client): void {
+  leave({ address, peer }: Client): void {
     this.#connections--;
+    if (address.includes(':')) this.#ranges.leave(rangesOf(address));
     this.#addresses.release(peer, this.clock.monotonic());
   }
 
@@ -305,6 +330,19 @@ export class WsFirewall {
     return wait > 0 && this.#spent('subject', session) ? wait : 0;
   }
 
+  /**
+   * @internal Charges a session, and its subject, for a payload that was refused: class-validator takes longer to say why not than
+   * a handler to answer. Those who go on are over their budgets, and that is a violation.
+   *
+   * @param heapBytes what the payload is on the heap
+   */
+  chargeRefused({ client, budget, subjectPeer }: Metered, heapBytes: number): void {
+    if (client.isExempt || this.options.dryRun.includes('budgets')) return;
+    const messages = REFUSED_MESSAGES + heapBytes / REFUSED_BYTES;
+    budget.charge(messages, this.limits);
+    subjectPeer?.messages.charge(messages, subjectBurst(this.limits));
+  }
+
   /** @internal Charges the subject of a session, or its address while there is none, for one event. */
   chargeEvent(session: Metered, event: string, { limit, perMs, cost }: EventLimit): number {
     const { client, subjectPeer } = session;
@@ -320,12 +358,24 @@ export class WsFirewall {
     return budget.refuse(this.limits, this.clock.monotonic());
   }
 
-  /** @internal A token was bad. */
-  failedAuthentication(client: Client): void {
+  /**
+   * @internal A token was bad. The same one again within the time is a client that reconnects, and counts no more.
+   *
+   * @param digest of the token; undefined where it is not known
+   */
+  failedAuthentication(client: Client, digest: string | undefined, session?: Metered): void {
     if (client.isExempt) return;
+    const now = this.clock.monotonic();
+    const isNew = digest === undefined || this.#badTokens.isNew(client.peer.key, digest, this.#sameTokenMs, now);
+    if (!isNew) return;
     const perMinute = this.options.failedAuthenticationsPerMinutePerAddress;
-    client.peer.failures.take(1, perMinute / 60, perMinute, this.clock.monotonic());
-    this.violation(client, undefined);
+    client.peer.failures.take(1, perMinute / 60, perMinute, now);
+    this.violation(client, session);
+  }
+
+  /** Both counts of bad tokens have forgotten one by then. */
+  get #sameTokenMs(): number {
+    return Math.max(this.options.ban.withinMs, MINUTE_MS);
   }
 
   /**
@@ -353,6 +403,7 @@ export class WsFirewall {
     this.#addresses.sweep(now);
     this.#subjects.sweep(now);
     this.#bans.sweep(now);
+    this.#badTokens.sweep(this.#sameTokenMs, now);
   }
 
   #add(
@@ -379,7 +430,12 @@ export class WsFirewall {
   }
 
   /** @throws what `refusal` makes, unless the rule is in a dry run */
-  #enforce(rule: FirewallRule, client: Client | undefined, refusal: () => GatewayError, subject?: string): void {
+  #enforce(
+    rule: FirewallRule,
+    client: Pick<Client, 'address'> | undefined,
+    refusal: () => GatewayError,
+    subject?: string,
+  ): void {
     const error = refusal();
     if (!this.options.dryRun.includes(rule)) throw error;
     const { code, cause } = error;

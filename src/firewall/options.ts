@@ -41,6 +41,25 @@ export interface FirewallOptions {
   maxConnections?: number | null;
   /** Connections of one address; IPv6 is counted by /64. `Infinity`, or `null`, is off. @default 100 */
   maxConnectionsPerAddress?: number | null;
+  /**
+   * Connections of one IPv6 /56, and of one /48, which is what a provider gives one customer; never fewer than an address may
+   * have. `Infinity`, or `null`, is off. @default 500
+   */
+  maxConnectionsPer56?: number | null;
+  /** @default 5_000 */
+  maxConnectionsPer48?: number | null;
+  /**
+   * Sockets of the process that are no session: silent ones, plain HTTP, refused ones. Sessions and these together never take
+   * more than seven eighths of the descriptors that the process may have. `Infinity`, or `null`, is off. @default 20_000
+   */
+  maxSockets?: number | null;
+  /**
+   * Such sockets of one address, and a quarter of the descriptors at most; never fewer than `maxConnectionsPerAddress`, and IPv6
+   * as there. `Infinity`, or `null`, is off. @default 256
+   */
+  maxSocketsPerAddress?: number | null;
+  /** Such sockets of a proxy that is trusted, or of a Unix socket. `Infinity`, or `null`, is off. @default 10_000 */
+  maxSocketsPerProxy?: number | null;
   /** Handshakes of one address in a second, in the long run; `Infinity`, or `null`, is off. @default 20 */
   handshakesPerSecondPerAddress?: number | null;
   /** Handshakes of one address at once. @default 40 */
@@ -68,6 +87,11 @@ export const FIREWALL_DEFAULTS = Object.freeze({
   trustProxy: false,
   maxConnections: 50_000,
   maxConnectionsPerAddress: 100,
+  maxConnectionsPer56: 500,
+  maxConnectionsPer48: 5_000,
+  maxSockets: 20_000,
+  maxSocketsPerAddress: 256,
+  maxSocketsPerProxy: 10_000,
   handshakesPerSecondPerAddress: 20,
   handshakeBurstPerAddress: 40,
   failedAuthenticationsPerMinutePerAddress: 60,
@@ -87,6 +111,11 @@ export interface ResolvedFirewall {
   readonly proxyHeader: 'x-forwarded-for' | 'forwarded' | undefined;
   readonly maxConnections: number;
   readonly maxConnectionsPerAddress: number;
+  readonly maxConnectionsPer56: number;
+  readonly maxConnectionsPer48: number;
+  readonly maxSockets: number;
+  readonly maxSocketsPerAddress: number;
+  readonly maxSocketsPerProxy: number;
   readonly handshakesPerSecondPerAddress: number;
   readonly handshakeBurstPerAddress: number;
   readonly failedAuthenticationsPerMinutePerAddress: number;
@@ -126,6 +155,11 @@ export function resolveFirewall(check: OptionCheck, value: unknown): ResolvedFir
     ),
     maxConnections: count('maxConnections'),
     maxConnectionsPerAddress: count('maxConnectionsPerAddress'),
+    maxConnectionsPer56: count('maxConnectionsPer56'),
+    maxConnectionsPer48: count('maxConnectionsPer48'),
+    maxSockets: count('maxSockets'),
+    maxSocketsPerAddress: count('maxSocketsPerAddress'),
+    maxSocketsPerProxy: count('maxSocketsPerProxy'),
     handshakesPerSecondPerAddress: count('handshakesPerSecondPerAddress'),
     handshakeBurstPerAddress: count('handshakeBurstPerAddress'),
     failedAuthenticationsPerMinutePerAddress: count('failedAuthenticationsPerMinutePerAddress'),

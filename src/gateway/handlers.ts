@@ -26,6 +26,7 @@ import { InterceptedReply } from '../connection/router.js';
 import type { ConnectionHooks, Route } from '../connection/router.js';
 import type { GatewayServer } from '../connection/server.js';
 import type { WsSession } from '../connection/session.js';
+import { containResult } from '../base/contain.js';
 import { isThenable } from '../base/thenable.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isEventName } from '../protocol/message.js';
@@ -223,12 +224,17 @@ export class Handlers {
     const given = [session.socket, message.data, message.event];
     const args = emptyArguments(handler);
     let waiting: PromiseLike<unknown>[] | undefined;
-    for (const { index, read, check } of parameters) {
-      const value = read(given);
-      const checked = check === undefined ? value : check(value, given);
-      if (check !== undefined && isThenable(checked)) {
-        (waiting ??= []).push(checked.then((result) => (args[index] = result)));
-      } else args[index] = checked;
+    try {
+      for (const { index, read, check } of parameters) {
+        const value = read(given);
+        const checked = check === undefined ? value : check(value, given);
+        if (check !== undefined && isThenable(checked)) {
+          (waiting ??= []).push(checked.then((result) => (args[index] = result)));
+        } else args[index] = checked;
+      }
+    } catch (error) {
+      for (const checked of waiting ?? []) containResult(checked, () => undefined); // the other parameter's error is the answer
+      throw error;
     }
     if (waiting === undefined && handler.rules.length === 0) return invoke(handler, args, session, message);
     return this.#callWithRules(handler, session, message, args, waiting);

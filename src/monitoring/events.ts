@@ -2,7 +2,7 @@ import type { TokenSource } from '../authentication/credentials.js';
 import type { BanTarget } from '../firewall/bans.js';
 import type { FirewallRule } from '../firewall/options.js';
 import type { ErrorCode } from '../protocol/errors.js';
-import { isThenable } from '../base/thenable.js';
+import { containResult, Faults } from '../base/contain.js';
 
 /** How serious an end is: a client's fault is a warning, ours an error, an operator's act information. */
 export type FailureLevel = 'debug' | 'info' | 'warn' | 'error';
@@ -222,7 +222,7 @@ export const WS_EVENT_KINDS = [
 export class WsMonitor {
   // Lists are replaced, not changed, so that a listener may subscribe and unsubscribe while it is told.
   readonly #listeners: Record<WsEventKind, readonly WsEventListener<never>[]> = listsOf();
-  readonly #faults = new WeakMap<WsEventListener<never>, number>();
+  readonly #faults = new WeakMap<WsEventListener<never>, Faults>();
 
   /** Whether anybody listens to this kind. */
   has(kind: WsEventKind): boolean {
@@ -257,26 +257,21 @@ export class WsMonitor {
   /** Tells every listener of the kind. One that throws is a fault of its own: it must not end a session, let alone the process. */
   emit(event: WsEvent): void {
     for (const listener of this.#listeners[event.kind]) {
+      // Not contain(): messages are events too, and this makes no closure for each.
+      let answer: unknown;
       try {
-        const answer = listener(event as never); // because it has subscribed to this kind
-        if (isThenable(answer)) Promise.resolve(answer).catch((error: unknown) => this.#fault(listener, event, error));
+        answer = listener(event as never); // because it has subscribed to this kind
       } catch (error) {
         this.#fault(listener, event, error);
       }
+      if (typeof answer === 'object') containResult(answer, (error) => this.#fault(listener, event, error));
     }
   }
 
-  /** The first fault of a listener, the second, the fourth, the eighth: it may have one for each message of a stranger. */
   #fault(listener: WsEventListener<never>, { kind }: WsEvent, error: unknown): void {
-    const count = (this.#faults.get(listener) ?? 0) + 1;
-    this.#faults.set(listener, count);
-    if ((count & (count - 1)) !== 0) return;
-    const times = count === 1 ? '' : `, ${count} times by now`;
-    const detail = error instanceof Error ? error.stack : undefined;
-    process.emitWarning(`A listener of WsMonitor threw at "${kind}"${times}`, {
-      type: 'WsGatewayWarning',
-      ...(detail !== undefined && { detail }),
-    });
+    let faults = this.#faults.get(listener);
+    if (faults === undefined) this.#faults.set(listener, (faults = new Faults('A listener of WsMonitor threw')));
+    faults.tell(error, ` at "${kind}"`);
   }
 }
 

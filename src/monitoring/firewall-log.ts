@@ -1,3 +1,4 @@
+import { contain, Faults } from '../base/contain.js';
 import type { BanEvent, FirewallEvent } from './events.js';
 import type { FailureSink, NoticeRecord } from './log.js';
 import { noteThroughNest } from './nest-sink.js';
@@ -9,25 +10,27 @@ import { visibleTexts } from './visible.js';
 
 /** Bans, and what rules that are not enforced would have done. What is enforced has its line as a failure. */
 export class FirewallLog {
+  readonly #faults = new Faults('FailureSink.note() failed');
+
   constructor(
     private readonly sink: FailureSink,
     private readonly show: Privacy,
     private readonly sampler: Sampler,
   ) {}
 
-  /** What a sink answers goes back to the monitor, which fences it. */
-  readonly listener = (event: FirewallEvent): unknown => {
+  readonly listener = (event: FirewallEvent): void => {
     const notice = noticeOf(event);
-    if (notice === undefined) return undefined;
-    const suppressed = this.sampler.take(`firewall ${notice.message} ${notice.rule ?? ''}`);
-    if (suppressed === undefined) return undefined;
+    if (notice === undefined) return;
+    const suppressed = this.sampler.take(`firewall ${notice.message} ${notice.rule ?? ''}`, notice.clientAddress);
+    if (suppressed === undefined) return;
     const { reason } = notice;
     const shown = visibleTexts({
       ...withPrivacy(notice, this.show),
       ...(reason !== undefined && { reason: scrub(reason, this.show) }), // of an administrator, or with what a stranger wrote
       ...(suppressed > 0 && { suppressed }),
     });
-    return this.sink.note === undefined ? noteThroughNest(shown) : this.sink.note(shown);
+    if (this.sink.note === undefined) noteThroughNest(shown);
+    else contain(() => this.sink.note?.(shown), this.#faults.tell);
   };
 }
 

@@ -1,3 +1,5 @@
+import { containResult, Faults } from '../base/contain.js';
+
 /** Whether new clients are to be sent here, and what speaks against it. */
 export interface Readiness {
   readonly ready: boolean;
@@ -7,7 +9,13 @@ export interface Readiness {
   readonly warnings: readonly string[];
 }
 
-/** @returns what is wrong, in a few words for an operator; undefined when nothing is */
+/** A check, with the log of its faults. */
+interface Check {
+  readonly ask: HealthCheck;
+  readonly faults: Faults;
+}
+
+/** @returns what is wrong, in a few words for an operator; undefined when nothing is. At once: a promise is a finding itself */
 export type HealthCheck = () => string | undefined;
 
 /** What `@nestjs/terminus` takes for a result. */
@@ -21,8 +29,8 @@ export type WsHealthResult = Record<
  * look at what is known already and ask nobody.
  */
 export class WsHealth {
-  readonly #blocking = new Set<HealthCheck>();
-  readonly #warning = new Set<HealthCheck>();
+  readonly #blocking = new Set<Check>();
+  readonly #warning = new Set<Check>();
 
   /**
    * While it finds something, the process is not ready.
@@ -65,13 +73,13 @@ export class WsHealthIndicator {
   }
 }
 
-function addTo(checks: Set<HealthCheck>, check: HealthCheck): () => void {
-  const own: HealthCheck = () => check(); // so that the same function may be there twice
-  checks.add(own);
-  return () => checks.delete(own);
+function addTo(checks: Set<Check>, ask: HealthCheck): () => void {
+  const check = { ask, faults: new Faults('A check of WsHealth failed') }; // so that the same function may be there twice
+  checks.add(check);
+  return () => checks.delete(check);
 }
 
-function findings(checks: Iterable<HealthCheck>): string[] {
+function findings(checks: Iterable<Check>): string[] {
   const found: string[] = [];
   for (const check of checks) {
     const finding = findingOf(check);
@@ -80,10 +88,18 @@ function findings(checks: Iterable<HealthCheck>): string[] {
   return found;
 }
 
-function findingOf(check: HealthCheck): string | undefined {
+/** What a check finds. What is wrong with the check itself is not for everybody who asks: that goes to the log. */
+function findingOf({ ask, faults }: Check): string | undefined {
+  let finding: unknown;
   try {
-    return check();
-  } catch {
-    return 'a check threw'; // and what it says is not for everybody who asks
+    finding = ask();
+  } catch (error) {
+    faults.tell(error);
+    return 'a check threw';
   }
+  if (typeof finding === 'string') return finding;
+  if (finding === undefined || finding === null) return undefined;
+  faults.tell(new TypeError('A check returns a string or undefined, and at once'));
+  containResult(finding, () => undefined); // the fault has been told
+  return 'a check gave no answer';
 }

@@ -1,10 +1,13 @@
+import type { WsClock } from '../base/clock.js';
+import { contain, Faults } from '../base/contain.js';
 import type { FirewallRule } from '../firewall/options.js';
 import type { ErrorCode } from '../protocol/errors.js';
-import type { BudgetName, FailureEvent, FailureLevel } from './events.js';
+import type { BudgetName, FailureEvent } from './events.js';
 import { withPrivacy } from './privacy.js';
 import type { Privacy } from './privacy.js';
 import type { Sampler } from './sampler.js';
 import { scrub } from './scrub.js';
+import { Shares } from './shares.js';
 import { visibleTexts } from './visible.js';
 
 /** What a line of the log says; the names are the same in every sink. */
@@ -38,6 +41,7 @@ export interface NoticeRecord {
 
 /** Where the lines go: Nest's Logger in a host application, pino in the standalone service. */
 export abstract class FailureSink {
+  /** Takes a line. It is not waited for; what it throws, or rejects with, becomes a warning of the process. */
   abstract write(record: FailureRecord): void;
 
   /** Takes the lines that are no failures; a sink without it leaves them to Nest's Logger. */
@@ -49,22 +53,33 @@ export abstract class FailureSink {
   }
 }
 
+/** Stacks of one handler that are written at once, and how many more a second: they are what is long in a line. */
+const STACKS = { burst: 10, perSecond: 0.2, maxKeys: 512 } as const;
+
 /**
- * One line for each failure. What strangers can cause is sampled by code, so that nobody can flood the disk: a line
- * that comes after a gap says how many were left out. Personal data is shown as the options say, and no text has a character
- * in it that ends the line or steers a terminal.
+ * One line for each failure. It is sampled by code, and our own faults by code and event, so that neither a stranger nor a
+ * handler with a bug can flood the disk: a line that comes after a gap says how many were left out. Personal data is shown as
+ * the options say, and no text has a character in it that ends the line or steers a terminal.
  */
 export class FailureLog {
+  readonly #stacks = new Shares(STACKS);
+  readonly #faults = new Faults('FailureSink.write() failed');
+
   constructor(
     private readonly sink: FailureSink,
     private readonly show: Privacy,
     private readonly sampler: Sampler,
+    private readonly clock: Pick<WsClock, 'monotonic'>,
   ) {}
 
   readonly listener = (event: FailureEvent): void => {
-    const suppressed = isSampled(event.level) ? this.sampler.take(`${event.level} ${event.code}`) : 0;
+    const kind = kindOf(event);
+    const suppressed = this.sampler.take(kind, event.clientAddress);
     if (suppressed === undefined) return;
-    this.sink.write({ ...this.#shown(event), ...(suppressed > 0 && { suppressed }) });
+    const { stack, ...rest } = event;
+    const hasStack = stack !== undefined && this.#stacks.take(kind, this.clock.monotonic());
+    const record = { ...this.#shown(hasStack ? event : rest), ...(suppressed > 0 && { suppressed }) };
+    contain(() => this.sink.write(record), this.#faults.tell);
   };
 
   #shown(event: FailureEvent): FailureEvent {
@@ -78,7 +93,7 @@ export class FailureLog {
   }
 }
 
-/** Our own faults are never left out. */
-function isSampled(level: FailureLevel): boolean {
-  return level !== 'error';
+/** The faults of one handler do not hide those of another; what a client does wrong is the same everywhere. */
+function kindOf({ level, code, event = '' }: FailureEvent): string {
+  return level === 'error' ? `${level} ${code} ${event}` : `${level} ${code}`;
 }

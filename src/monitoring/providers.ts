@@ -75,7 +75,7 @@ export function monitoringProviders(options: symbol, source: symbol): Provider[]
       useFactory: (show: Privacy, clock: WsClock, sink: FailureSink = new NestSink()) => {
         const monitor = new WsMonitor();
         const sampler = new Sampler(clock);
-        monitor.subscribe(new FailureLog(sink, show, sampler).listener);
+        monitor.subscribe(new FailureLog(sink, show, sampler, clock).listener);
         monitor.on(['ban', 'budget', 'admission', 'proxy'], new FirewallLog(sink, show, sampler).listener);
         return monitor;
       },

@@ -1,27 +1,40 @@
 import type { WsClock } from '../base/clock.js';
 import { TokenBucket } from '../base/token-bucket.js';
+import { networkOf, Shares } from './shares.js';
 
 /** Lines of one kind that may come at once, and how many more each second lets in. */
 const BURST = 100;
 const PER_SECOND = 10;
 /** Codes of applications are theirs to invent; no more than these are told apart. */
-const MAX_BUCKETS = 512;
+const MAX_KINDS = 512;
+/** What of it one address has, so that its flood leaves the others theirs. */
+const SHARE = { burst: 20, perSecond: 2, maxKeys: 4_096 } as const;
 
-/** What strangers can cause must not flood the disk: each kind of line has a bucket of its own. */
+/** What strangers can cause must not flood the disk: each kind of line has a bucket, and each address a share of it. */
 export class Sampler {
-  readonly #buckets = new Map<string, { readonly budget: TokenBucket; suppressed: number }>();
+  readonly #kinds = new Map<string, { readonly budget: TokenBucket; suppressed: number }>();
+  readonly #shares = new Shares(SHARE);
 
   constructor(private readonly clock: Pick<WsClock, 'monotonic'>) {}
 
-  /** @returns how many were left out since the last line, or undefined when this one is left out too */
-  take(kind: string): number | undefined {
-    const key = this.#buckets.size < MAX_BUCKETS || this.#buckets.has(kind) ? kind : '';
+  /**
+   * @param address of the client, where one caused the line
+   * @returns how many of the kind were left out since its last line, or undefined when this one is left out too
+   */
+  take(kind: string, address?: string): number | undefined {
+    const key = this.#kinds.size < MAX_KINDS || this.#kinds.has(kind) ? kind : '';
     const now = this.clock.monotonic();
-    let bucket = this.#buckets.get(key);
-    if (bucket === undefined) this.#buckets.set(key, (bucket = { budget: new TokenBucket(BURST, now), suppressed: 0 }));
-    if (bucket.budget.take(1, PER_SECOND, BURST, now) > 0) return void bucket.suppressed++;
-    const { suppressed } = bucket;
-    bucket.suppressed = 0;
+    let entry = this.#kinds.get(key);
+    if (entry === undefined) this.#kinds.set(key, (entry = { budget: new TokenBucket(BURST, now), suppressed: 0 }));
+    const hasShare = address === undefined || this.#shares.take(`${networkOf(address)} ${key}`, now);
+    if (!hasShare || entry.budget.take(1, PER_SECOND, BURST, now) > 0) return void entry.suppressed++;
+    const { suppressed } = entry;
+    entry.suppressed = 0;
     return suppressed;
+  }
+
+  /** How many kinds and shares it remembers. */
+  get size(): number {
+    return this.#kinds.size + this.#shares.size;
   }
 }

@@ -2,6 +2,7 @@ import type { Context, Span, Tracer } from '@opentelemetry/api';
 import { GatewayError, specOf } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
 import { isJsonObject } from '../protocol/message.js';
+import { contain, containResult, Faults } from '../base/contain.js';
 import { isThenable } from '../base/thenable.js';
 
 type Api = typeof import('@opentelemetry/api');
@@ -23,41 +24,64 @@ export async function loadTracing(): Promise<Tracing | undefined> {
     if ((error as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND') return undefined;
     throw error;
   }
-  const provider = api.trace.getTracerProvider();
-  // The API's own provider has a tracer only when one is registered; any other is the registered one.
-  const tracer =
-    provider instanceof api.ProxyTracerProvider ? provider.getDelegateTracer(NAME) : provider.getTracer(NAME);
-  return tracer === undefined ? undefined : new Tracing(api, tracer);
+  try {
+    const provider = api.trace.getTracerProvider();
+    // The API's own provider has a tracer only when one is registered; any other is the registered one.
+    const tracer =
+      provider instanceof api.ProxyTracerProvider ? provider.getDelegateTracer(NAME) : provider.getTracer(NAME);
+    return tracer === undefined ? undefined : new Tracing(api, tracer);
+  } catch (error) {
+    new Faults('OpenTelemetry has no tracer, so there are no spans').tell(error);
+    return undefined;
+  }
 }
 
-/** Makes the spans: one for an upgrade, one for a message at a declared event, one for its handler inside of that. */
+/**
+ * Makes the spans: one for an upgrade, one for a message at a declared event, one for its handler inside of that. Samplers, span
+ * processors and context managers are foreign code: where one throws there is no span, or a worse one, and nothing else changes.
+ */
 export class Tracing {
   readonly #messages = new WeakMap<object, MessageTrace>();
-  readonly #api: Api;
-  readonly #tracer: Tracer;
+  readonly #tools: Tools;
 
   /** @internal */
   constructor(api: Api, tracer: Tracer) {
-    this.#api = api;
-    this.#tracer = tracer;
+    this.#tools = { api, tracer, faults: new Faults('OpenTelemetry threw') };
   }
 
-  /** @param traceparent of the request */
-  upgrade(path: string, traceparent: unknown): UpgradeTrace {
-    const options = { kind: this.#api.SpanKind.SERVER, attributes: { 'ws_gateway.path': path } };
-    return new UpgradeTrace(this.#api, this.#tracer.startSpan('ws upgrade', options, this.#parentOf(traceparent)));
+  /**
+   * @param traceparent of the request
+   * @returns undefined where no span can be made
+   */
+  upgrade(path: string, traceparent: unknown): UpgradeTrace | undefined {
+    const { api, faults } = this.#tools;
+    try {
+      const options = { kind: api.SpanKind.SERVER, attributes: { 'ws_gateway.path': path } };
+      return new UpgradeTrace(this.#tools, start(this.#tools, 'ws upgrade', options, this.#parentOf(traceparent)));
+    } catch (error) {
+      faults.tell(error);
+      return undefined;
+    }
   }
 
-  /** @param message whose `meta` may hold a `traceparent` */
-  message(message: { readonly event: string; readonly meta?: unknown }, sessionId: string): MessageTrace {
+  /**
+   * @param message whose `meta` may hold a `traceparent`
+   * @returns undefined where no span can be made
+   */
+  message(message: { readonly event: string; readonly meta?: unknown }, sessionId: string): MessageTrace | undefined {
+    const { api, faults } = this.#tools;
     const { event, meta } = message;
-    const parent = this.#parentOf(isJsonObject(meta) ? meta.traceparent : undefined);
-    const attributes = { 'ws_gateway.event': event, 'ws_gateway.session_id': sessionId };
-    const options = { kind: this.#api.SpanKind.SERVER, attributes };
-    const span = this.#tracer.startSpan(`ws message ${event}`, options, parent);
-    const trace = new MessageTrace(this.#api, this.#tracer, event, span, parent);
-    this.#messages.set(message, trace);
-    return trace;
+    try {
+      const parent = this.#parentOf(isJsonObject(meta) ? meta.traceparent : undefined);
+      const attributes = { 'ws_gateway.event': event, 'ws_gateway.session_id': sessionId };
+      const span = start(this.#tools, `ws message ${event}`, { kind: api.SpanKind.SERVER, attributes }, parent);
+      const trace = new MessageTrace(this.#tools, event, span, parent);
+      this.#messages.set(message, trace);
+      return trace;
+    } catch (error) {
+      faults.tell(error);
+      return undefined;
+    }
   }
 
   /** Runs the handler of a message, in a span of its own. */
@@ -67,7 +91,7 @@ export class Tracing {
   }
 
   #parentOf(traceparent: unknown): Context {
-    const { ROOT_CONTEXT, trace } = this.#api;
+    const { ROOT_CONTEXT, trace } = this.#tools.api;
     const [, traceId, spanId, flags] = (typeof traceparent === 'string' && TRACEPARENT.exec(traceparent)) || [];
     if (traceId === undefined || spanId === undefined || flags === undefined) return ROOT_CONTEXT;
     const traceFlags = Number.parseInt(flags, 16) & 1;
@@ -75,69 +99,118 @@ export class Tracing {
   }
 }
 
+/** What every span needs. */
+interface Tools {
+  readonly api: Api;
+  readonly tracer: Tracer;
+  readonly faults: Faults;
+}
+
 /** What a span is told of a failure. */
-function failed({ SpanStatusCode }: Api, span: Span, code: ErrorCode, incidentId: string | undefined): void {
-  span.setAttribute('ws_gateway.code', code);
-  if (incidentId !== undefined) span.setAttribute('ws_gateway.incident_id', incidentId);
+function failed({ api, faults }: Tools, span: Span, code: ErrorCode, incidentId: string | undefined): void {
+  contain(() => span.setAttribute('ws_gateway.code', code), faults.tell);
+  if (incidentId !== undefined) contain(() => span.setAttribute('ws_gateway.incident_id', incidentId), faults.tell);
   // A client's fault is none of the server's.
-  if (specOf(code).cause === 'server') span.setStatus({ code: SpanStatusCode.ERROR, message: code });
+  if (specOf(code).cause !== 'server') return;
+  contain(() => span.setStatus({ code: api.SpanStatusCode.ERROR, message: code }), faults.tell);
+}
+
+/** @throws what the sampler or a span processor throws; TypeError where it answers with a promise */
+function start({ tracer, faults }: Tools, ...args: Parameters<Tracer['startSpan']>): Span {
+  const span = tracer.startSpan(...args);
+  if (!isThenable(span)) return span;
+  containResult(span, faults.tell);
+  throw new TypeError('A tracer starts its spans at once');
+}
+
+/** A span that throws here has ended, or nobody keeps it. */
+function end({ faults }: Tools, span: Span): void {
+  contain(() => span.end(), faults.tell);
+}
+
+/** Calls once, within the context where its manager can do that; what the call throws, or returns, comes out. */
+function within<T>({ api, faults }: Tools, context: Context, call: () => T): T {
+  let outcome: { readonly value: T } | { readonly error: unknown } | undefined;
+  const once = (): void => {
+    if (outcome !== undefined) return; // a manager that calls again, or late
+    try {
+      outcome = { value: call() };
+    } catch (error) {
+      outcome = { error };
+    }
+  };
+  try {
+    containResult(api.context.with(context, once), faults.tell);
+  } catch (error) {
+    faults.tell(error);
+  }
+  once();
+  const made = outcome as unknown as { readonly value: T } | { readonly error: unknown }; // because once() has been called
+  if ('error' in made) throw made.error;
+  return made.value;
 }
 
 export class UpgradeTrace {
-  readonly #api: Api;
+  readonly #tools: Tools;
   readonly #span: Span;
 
   /** @internal */
-  constructor(api: Api, span: Span) {
-    this.#api = api;
+  constructor(tools: Tools, span: Span) {
+    this.#tools = tools;
     this.#span = span;
   }
 
   accepted(sessionId: string): void {
-    this.#span.setAttribute('ws_gateway.session_id', sessionId);
-    this.#span.end();
+    contain(() => this.#span.setAttribute('ws_gateway.session_id', sessionId), this.#tools.faults.tell);
+    end(this.#tools, this.#span);
   }
 
   refused({ code, incidentId }: { readonly code: ErrorCode; readonly incidentId?: string }): void {
-    failed(this.#api, this.#span, code, incidentId);
-    this.#span.end();
+    failed(this.#tools, this.#span, code, incidentId);
+    end(this.#tools, this.#span);
   }
 }
 
 /** The spans of one message. */
 export class MessageTrace {
-  readonly #api: Api;
-  readonly #tracer: Tracer;
+  readonly #tools: Tools;
   readonly #event: string;
   readonly #span: Span;
   readonly #context: Context;
 
   /** @internal */
-  constructor(api: Api, tracer: Tracer, event: string, span: Span, parent: Context) {
-    this.#api = api;
-    this.#tracer = tracer;
+  constructor(tools: Tools, event: string, span: Span, parent: Context) {
+    this.#tools = tools;
     this.#event = event;
     this.#span = span;
-    this.#context = api.trace.setSpan(parent, span);
+    this.#context = tools.api.trace.setSpan(parent, span);
   }
 
   /** What is called in it has its span as the active one. */
   run<T>(call: () => T): T {
-    return this.#api.context.with(this.#context, call);
+    return within(this.#tools, this.#context, call);
   }
 
   handler<T>(call: () => T): T {
-    const { context, trace } = this.#api;
-    const span = this.#tracer.startSpan(`ws handler ${this.#event}`, {}, this.#context);
+    const { api, faults } = this.#tools;
+    let span: Span;
+    let context: Context;
     try {
-      const result = context.with(trace.setSpan(this.#context, span), call);
+      span = start(this.#tools, `ws handler ${this.#event}`, {}, this.#context);
+      context = api.trace.setSpan(this.#context, span);
+    } catch (error) {
+      faults.tell(error);
+      return call();
+    }
+    try {
+      const result = within(this.#tools, context, call);
       if (!isThenable(result)) {
-        span.end();
+        end(this.#tools, span);
         return result;
       }
       const settled = Promise.resolve(result).then(
         (value) => {
-          span.end();
+          end(this.#tools, span);
           return value;
         },
         (error: unknown) => this.#threw(span, error),
@@ -149,17 +222,21 @@ export class MessageTrace {
   }
 
   failed(code: ErrorCode, incidentId: string | undefined): void {
-    failed(this.#api, this.#span, code, incidentId);
+    failed(this.#tools, this.#span, code, incidentId);
   }
 
   end(): void {
-    this.#span.end();
+    end(this.#tools, this.#span);
   }
 
   #threw(span: Span, error: unknown): never {
-    // What an error says may quote the payload, so the span has no more than the fact.
-    if (!(error instanceof GatewayError)) span.setStatus({ code: this.#api.SpanStatusCode.ERROR });
-    span.end();
+    const { api, faults } = this.#tools;
+    contain(
+      // What an error says may quote the payload, so the span has no more than the fact.
+      () => !(error instanceof GatewayError) && span.setStatus({ code: api.SpanStatusCode.ERROR }),
+      faults.tell,
+    );
+    end(this.#tools, span);
     throw error;
   }
 }

@@ -23,3 +23,10 @@ it('a copy of a principal is not the token’s any more', () => {
   expect(originOf(principal)).toEqual(origin);
   expect(originOf({ ...principal, roles: ['admin'] })).toEqual({ digest: undefined, toleranceMs: 0 });
 });
+
+it('the claims that it was made from are still their maker’s', () => {
+  const claims: Record<string, unknown> = { jti: '1' };
+  const principal = principalOf({ ...init, claims }, origin);
+  claims.jti = '2';
+  expect(principal.claims).toEqual({ jti: '1' });
+});

@@ -1,9 +1,9 @@
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
+import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { afterEach, describe, expect, it } from 'vitest';
-import { Public, RateLimit, WsFirewall, WsMonitor, WsSessions } from '../../src/index.js';
+import { EmailDto, Public, RateLimit, WsFirewall, WsMonitor, WsSessions } from '../../src/index.js';
 import type { AuthOptions, FirewallOptions, LimitOptions } from '../../src/index.js';
 import { resolveOptions } from '../../src/ws-gateway.options.js';
 import { OVER_TLS, startApp, stopApps, until } from '../support/app.js';
@@ -15,6 +15,9 @@ import { SECRET, token } from '../support/tokens.js';
 class MeteredGateway {
   @SubscribeMessage('free') free(): string {
     return 'free';
+  }
+  @SubscribeMessage('write') write(@MessageBody() { email }: EmailDto): string {
+    return email;
   }
   @RateLimit({ limit: 2, perMs: 60_000 }) @SubscribeMessage('dear') dear(): string {
     return 'dear';
@@ -211,7 +214,7 @@ describe('connections', () => {
 
   it('with bad tokens are fewer', async () => {
     const test = await start({ failedAuthenticationsPerMinutePerAddress: 3 });
-    for (let i = 0; i < 3; i++) await (await connect(test, { bearer: 'bad' })).closed;
+    for (let i = 0; i < 3; i++) await (await connect(test, { bearer: `bad.${i}` })).closed;
     const { status, headers } = await refused(test);
     expect([status, headers['retry-after']]).toEqual([429, '20']);
     test.clock.advance(20_000);
@@ -358,6 +361,28 @@ describe('the budget of messages', () => {
     expect(await ask(await connect(test))).toBe('RATE_LIMITED');
   });
 
+  it('is charged for refused payloads, by what they are to look at, and a flood of them is a violation', async () => {
+    const limits = { messagesPerSecond: 10, messageBurst: 20, messagesPerSecondPerSubject: 1_000 };
+    const test = await start({ ban: { violations: 3 } }, limits);
+    const client = await connect(test);
+    const write = async (data: object): Promise<unknown> => {
+      const reply = await client.ask({ event: 'write', data, id: 1 });
+      return (reply.data as { code?: string }).code ?? reply.data;
+    };
+    const bad = { email: 'nobody' };
+    for (let i = 0; i < 4; i++) expect(await write(bad)).toBe('VALIDATION_FAILED');
+    expect(await write(bad)).toBe('RATE_LIMITED');
+    test.clock.advance(3_000);
+    for (let i = 0; i < 20; i++) expect(await write({ email: 'ada@example.com' })).toBe('ada@example.com');
+    test.clock.advance(3_000);
+    const large = { ...bad, ...Object.fromEntries(Array.from({ length: 2_000 }, (_, i) => [`k${i}`, {}])) };
+    expect(await write(large)).toBe('VALIDATION_FAILED');
+    test.clock.advance(2_000);
+    expect(await write(bad)).toBe('RATE_LIMITED'); // more than a burst was owed
+    expect(await write(bad)).toBe('RATE_LIMITED');
+    expect(test.app.get(WsFirewall).bans()).toMatchObject([{ subject: 'ada' }]);
+  });
+
   it('is not for who is exempt', async () => {
     const test = await start({ exempt: ['127.0.0.1'] }, { messagesPerSecond: 1, messageBurst: 1 });
     const client = await connect(test);
@@ -438,8 +463,9 @@ describe('bans', () => {
 
   it('come with violations, are longer each time, and end by themselves', async () => {
     const test = await start({ ban });
+    let guesses = 0;
     const misbehave = async (): Promise<void> => {
-      for (let i = 0; i < 3; i++) await (await connect(test, { bearer: 'bad' })).closed;
+      for (let i = 0; i < 3; i++) await (await connect(test, { bearer: `bad.${guesses++}` })).closed;
     };
     await misbehave();
     expect(await refused(test)).toMatchObject({
@@ -483,7 +509,7 @@ describe('bans', () => {
     const test = await start({ ban });
     const good = await connect(test, { sub: 'good' });
     const stranger = await Client.connect(`${test.url}/ws`);
-    for (let i = 0; i < 3; i++) await (await connect(test, { bearer: 'bad' })).closed;
+    for (let i = 0; i < 3; i++) await (await connect(test, { bearer: `bad.${i}` })).closed;
     expect((await stranger.closed).reason).toBe('BANNED');
     expect(await ask(good)).toBe('free');
   });
@@ -525,9 +551,63 @@ describe('bans', () => {
 
   it('never meet who is exempt', async () => {
     const test = await start({ ban, exempt: ['127.0.0.0/30'] });
-    for (let i = 0; i < 10; i++) await (await connect(test, { bearer: 'bad' })).closed;
+    for (let i = 0; i < 10; i++) await (await connect(test, { bearer: `bad.${i}` })).closed;
     test.app.get(WsFirewall).ban({ address: '127.0.0.1' }, { forMs: 5_000 });
     expect(await ask(await connect(test))).toBe('free');
+  });
+});
+
+describe('the same bad token again', () => {
+  const ban = { violations: 3, withinMs: 120_000 };
+  const byHandshake = async (test: TestApp, bearer: string): Promise<void> =>
+    void (await (
+      await connect(test, { bearer })
+    ).closed);
+  const byMessage = async ({ url }: TestApp, bearer: string): Promise<void> => {
+    const client = await Client.connect(`${url}/ws`);
+    client.send({ event: 'auth', data: { token: bearer } });
+    expect((await client.closed).reason).toBe('TOKEN_INVALID');
+  };
+  const byRefresh = async (test: TestApp, bearer: string): Promise<void> => {
+    const client = await connect(test);
+    client.send({ event: 'auth', data: { token: bearer } });
+    expect((await client.closed).reason).toBe('TOKEN_INVALID');
+  };
+
+  it.each([
+    ['at the handshake', byHandshake],
+    ['by message', byMessage],
+    ['in a refresh', byRefresh],
+  ])('is no guessing, but another one is: %s', async (_, present) => {
+    const test = await start({ ban, failedAuthenticationsPerMinutePerAddress: 5 });
+    for (let i = 0; i < 20; i++) await present(test, 'a.stale.one');
+    expect(test.app.get(WsFirewall).bans()).toEqual([]);
+    await present(test, 'a.second.one');
+    await present(test, 'a.third.one');
+    expect(test.app.get(WsFirewall).bans()).toHaveLength(1);
+  });
+
+  it('counts once in the time, and from each address', async () => {
+    const test = await start({ ban: { ...ban, violations: 2 } });
+    await byHandshake(test, 'a.stale.one');
+    await (
+      await connect(test, { bearer: 'a.stale.one', from: '127.0.0.2' })
+    ).closed;
+    expect(test.app.get(WsFirewall).bans()).toEqual([]);
+    test.clock.advance(119_000);
+    await byHandshake(test, 'a.stale.one');
+    expect(test.app.get(WsFirewall).bans()).toEqual([]);
+    test.clock.advance(1_000);
+    await byHandshake(test, 'a.stale.one');
+    await byHandshake(test, 'a.second.one');
+    expect(test.app.get(WsFirewall).bans()).toHaveLength(1);
+  });
+
+  it('by message counts among the bad tokens of the address, too', async () => {
+    const test = await start({ failedAuthenticationsPerMinutePerAddress: 2 });
+    await byMessage(test, 'a.first.one');
+    await byMessage(test, 'a.second.one');
+    expect((await refused(test)).status).toBe(429);
   });
 });
 

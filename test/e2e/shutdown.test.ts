@@ -1,6 +1,7 @@
+import type { OnApplicationShutdown } from '@nestjs/common';
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
-import { afterEach, describe, expect, it } from 'vitest';
-import { startApp, stopApps } from '../support/app.js';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { startApp, stopApps, until } from '../support/app.js';
 import { Client, refusal } from '../support/client.js';
 import { token } from '../support/tokens.js';
 
@@ -16,7 +17,27 @@ class BusyGateway {
   }
 }
 
+/** What happened, in order. */
+const events: string[] = [];
+let leave: () => void = () => undefined;
+
+@WebSocketGateway()
+class LeavingGateway {
+  async handleDisconnect(): Promise<void> {
+    events.push('leaving');
+    await new Promise<void>((resolve) => (leave = resolve));
+    events.push('left');
+  }
+}
+
+class Database implements OnApplicationShutdown {
+  onApplicationShutdown(): void {
+    events.push('database closed');
+  }
+}
+
 afterEach(stopApps);
+beforeEach(() => void (events.length = 0));
 
 describe('a shutdown', () => {
   it('lets a request in flight answer, serves what comes meanwhile, refuses upgrades, and closes after the last answer', async () => {
@@ -50,6 +71,37 @@ describe('a shutdown', () => {
     clock.advance(750);
     expect(await busy.closed).toEqual({ code: 1012, reason: 'SHUTTING_DOWN' });
     await closing;
+  });
+
+  it('waits for an async handleDisconnect before the application closes what it needs', async () => {
+    const { app, url } = await startApp({ gateways: [LeavingGateway], providers: [Database] });
+    const client = await Client.connect(`${url}/ws`, { token: token() });
+    await client.ask({ event: 'ping' });
+    const closing = app.close();
+    await client.closed;
+    await until(() => events.length > 0);
+    for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+    expect(events).toEqual(['leaving']);
+    leave();
+    await closing;
+    expect(events).toEqual(['leaving', 'left', 'database closed']);
+  });
+
+  it('waits for no handleDisconnect past its time, and says so', async () => {
+    const { app, url, clock, log } = await startApp({
+      gateways: [LeavingGateway],
+      providers: [Database],
+      options: { shutdown: { drainMs: 1_000 } },
+    });
+    const client = await Client.connect(`${url}/ws`, { token: token() });
+    await client.ask({ event: 'ping' });
+    const closing = app.close();
+    await client.closed;
+    await until(() => events.length > 0);
+    clock.advance(1_000);
+    await closing;
+    expect(events).toEqual(['leaving', 'database closed']);
+    expect(log.lines.filter(({ level }) => level === 'error')).toMatchObject([{ event: 'handleDisconnect' }]);
   });
 
   it('cuts a peer that does not close when it is told to', async () => {

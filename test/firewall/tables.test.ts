@@ -1,5 +1,6 @@
 import { array, assert, integer, property } from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { BadTokens } from '../../src/firewall/bad-tokens.js';
 import { BanTable } from '../../src/firewall/bans.js';
 import { LeakyCounter, TokenBucket } from '../../src/base/token-bucket.js';
 import { AddressPeer, PeerTable } from '../../src/firewall/peers.js';
@@ -79,6 +80,28 @@ describe('the table of peers', () => {
     expect(peers.size).toBe(1);
     peers.sweep(602_000);
     expect(peers.size).toBe(0);
+  });
+});
+
+describe('the table of bad tokens', () => {
+  it('says of each once within the time that it counts', () => {
+    const tokens = new BadTokens();
+    const isNew = (address: string, digest: string, now: number): boolean => tokens.isNew(address, digest, 60_000, now);
+    expect([isNew('a', 'x', 0), isNew('a', 'x', 59_999), isNew('a', 'y', 0), isNew('b', 'x', 0)]).toEqual([
+      true,
+      false,
+      true,
+      true,
+    ]);
+    expect([isNew('a', 'x', 60_000), isNew('a', 'x', 61_000)]).toEqual([true, false]);
+    tokens.sweep(60_000, 60_000);
+    expect(tokens.size).toBe(1);
+  });
+
+  it('holds a limited number', () => {
+    const tokens = new BadTokens();
+    for (let i = 0; i < 25_000; i++) tokens.isNew('a', `${i}`, 60_000, 0);
+    expect(tokens.size).toBe(10_000);
   });
 });
 

@@ -52,7 +52,8 @@ describe('no active character of a stranger stands raw', () => {
 
   it('in a failure, whatever the member', () => {
     const lines = printed();
-    const log = new FailureLog(new NestSink(), show, new Sampler(new ManualClock()));
+    const clock = new ManualClock();
+    const log = new FailureLog(new NestSink(), show, new Sampler(clock), clock);
     const texts = ['message', 'subject', 'clientAddress', 'event', 'reason', 'sessionId', 'code', 'rule', 'origin'];
     const members = Object.fromEntries(texts.map((name) => [name, `${name} ${HOSTILE}`]));
     const stack = new Error(HOSTILE).stack ?? '';

@@ -199,10 +199,10 @@ describe('the file of failures', () => {
       await client.close();
       service.process.kill('SIGTERM');
       expect(await service.exited).toBe(0);
-      const whole = readFileSync(file, 'utf8')
-        .split('\n')
-        .filter((text) => text.endsWith('}') && text.includes('VALIDATION_FAILED'));
-      expect(whole).toHaveLength(50);
+      const failures = (text: string): number =>
+        text.split('\n').filter((one) => one.endsWith('}') && one.includes('VALIDATION_FAILED')).length;
+      expect(failures(readFileSync(file, 'utf8'))).toBe(failures(service.output()));
+      expect(failures(service.output())).toBeGreaterThanOrEqual(20);
       expect(service.output()).toContain(`${file} can be written again; 0 lines were lost`);
     } finally {
       spawnSync('umount', ['-l', folder]);

@@ -31,6 +31,11 @@ export class ManualClock extends WsClock {
     return this.#monotonic;
   }
 
+  /** How many tasks wait for their time. */
+  get taskCount(): number {
+    return this.#tasks.size;
+  }
+
   /** Sets the time of day, forward or back; no time passes. */
   set(ms: number): void {
     this.#timeOfDay += ms;

@@ -3,6 +3,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { SystemClock } from '../../base/clock.js';
 import type { WsClock } from '../../base/clock.js';
+import { contain, Faults } from '../../base/contain.js';
 import type { AuditEntry } from './audit-event.js';
 import { AuditLock } from './audit-lock.js';
 import { auditHash, bodyOf, lineOf } from './audit-record.js';
@@ -63,6 +64,7 @@ const LINE_OVERHEAD_BYTES = 180;
  * See audit-record.ts for the line and audit-verify.ts for what is found in it.
  */
 export class AuditFile extends AuditSink {
+  readonly #faults = new Faults('The listener of an AuditFile threw');
   readonly #path: string;
   readonly #hash: AuditHash;
   readonly #limits: { maxFileBytes: number; keepFiles: number; maxQueuedBytes: number; sync: 'batch' | 'none' };
@@ -200,11 +202,7 @@ export class AuditFile extends AuditSink {
   }
 
   #tell(message: string, error?: unknown): void {
-    try {
-      this.listener(message, error);
-    } catch {
-      process.emitWarning('The listener of an AuditFile threw', 'WsGatewayWarning'); // and the audit goes on
-    }
+    contain(() => this.listener(message, error), this.#faults.tell); // and the audit goes on
   }
 
   /** The same trouble is told once a minute at most. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { auditEventOf } from '../../../src/monitoring/audit/audit-event.js';
+import { AUDIT_TYPES, auditEventOf } from '../../../src/monitoring/audit/audit-event.js';
 import type { AuditedEvent, AuditEntry, AuditEvent } from '../../../src/monitoring/audit/audit-event.js';
 import { AuditLog } from '../../../src/monitoring/audit/audit-log.js';
 import { AuditSink } from '../../../src/monitoring/audit/audit-sink.js';
@@ -135,32 +135,84 @@ describe('the log', () => {
 
   it('bounds what strangers cause, by type and code, and tells the counts once a minute', async () => {
     const { log, sink, clock } = open();
-    const refused: AuditEvent = { type: 'refused', code: 'ORIGIN_FORBIDDEN', clientAddress: '192.0.2.1' };
-    for (let n = 0; n < 1_100; n++) log.record(refused);
+    let address = 0;
+    const refused = (): AuditEvent => ({
+      type: 'refused',
+      code: 'ORIGIN_FORBIDDEN',
+      clientAddress: `192.0.2.${address++}`,
+    });
+    for (let n = 0; n < 1_100; n++) log.record(refused());
     expect(sink.entries).toHaveLength(1_000);
-    log.record({ ...refused, code: 'TOKEN_INVALID' });
+    log.record({ ...refused(), code: 'TOKEN_INVALID' });
     log.record({ type: 'admitted', subject: 'ada' });
     expect(sink.entries).toHaveLength(1_002);
     clock.jump(1_000);
-    for (let n = 0; n < 60; n++) log.record(refused);
+    for (let n = 0; n < 60; n++) log.record(refused());
     expect(sink.entries).toHaveLength(1_052);
     clock.jump(59_000);
     log.record({ type: 'admitted', subject: 'ada' });
     expect(sink.entries.at(-2)).toMatchObject({ type: 'suppressed', details: { 'refused ORIGIN_FORBIDDEN': 110 } });
-    for (let n = 0; n < 1_001; n++) log.record(refused);
+    for (let n = 0; n < 1_001; n++) log.record(refused());
     await log.close();
     expect(sink.entries.at(-1)).toMatchObject({ type: 'suppressed', details: { 'refused ORIGIN_FORBIDDEN': 1 } });
   });
 
-  it('never leaves out what a subject or an administrator did, except for what a subject was denied', () => {
-    const { log, sink } = open();
-    for (let n = 0; n < 3_000; n++) {
-      log.record({ type: 'admitted', subject: 'ada' });
-      log.record({ type: 'admin', actor: 'root' });
-      log.record({ type: 'denied', code: 'FORBIDDEN', subject: 'ada' });
+  it('leaves others their records while one address floods it', () => {
+    const { log, sink, clock } = open();
+    for (let second = 0; second < 60; second++) {
+      for (let n = 0; n < 200; n++) log.record({ type: 'refused', code: 'BANNED', clientAddress: '192.0.2.1' });
+      log.record({ type: 'refused', code: 'BANNED', clientAddress: `198.51.100.${second}` });
+      clock.jump(1_000);
     }
-    const count = (type: string): number => sink.entries.filter((entry) => entry.type === type).length;
-    expect([count('admitted'), count('admin'), count('denied')]).toEqual([3_000, 3_000, 1_000]);
+    const others = sink.entries.filter(({ clientAddress }) => clientAddress?.startsWith('198.51.100.'));
+    expect(others).toHaveLength(60);
+    expect(sink.entries.length).toBeLessThan(1_000);
+  });
+
+  it('is not filled by a customer that refreshes or reconnects all day long, and keeps what else happens to it', () => {
+    const { log, sink, clock } = open();
+    for (let second = 0; second < 86_400; second += 10) {
+      for (let n = 0; n < 20; n++) {
+        log.record({ type: 'authenticated', subject: 'ada', clientAddress: '192.0.2.1', details: { refreshed: true } });
+      }
+      clock.jump(10_000);
+    }
+    const written = sink.entries.filter(({ type }) => type === 'authenticated').length;
+    expect(written).toBeLessThanOrEqual(200 + 86_400 / 2);
+    log.record({ type: 'revoked', subject: 'ada' });
+    log.record({ type: 'authenticated', subject: 'grace' });
+    expect(sink.entries.slice(-2).map(({ subject, type }) => [type, subject])).toEqual([
+      ['revoked', 'ada'],
+      ['authenticated', 'grace'],
+    ]);
+  });
+
+  it('bounds every type that there is, of a subject, of an administrator and of a stranger', () => {
+    const who: Partial<AuditEvent>[] = [{ subject: 'ada' }, { actor: 'root' }, { clientAddress: '192.0.2.1' }];
+    for (const type of AUDIT_TYPES) {
+      for (const by of who) {
+        const { log, sink } = open();
+        for (let n = 0; n < 3_000; n++) log.record({ type, event: 'act', ...by });
+        expect([type, by, sink.entries.length <= 1_000]).toEqual([type, by, true]);
+      }
+    }
+  });
+
+  it('does not hide one act of an administrator behind many of another', () => {
+    const { log, sink } = open();
+    for (let n = 0; n < 3_000; n++) log.record({ type: 'admin', actor: 'root', event: 'sessions.list' });
+    log.record({ type: 'admin', actor: 'root', event: 'sessions.revoke', subject: 'ada' });
+    expect(sink.entries.at(-1)).toMatchObject({ event: 'sessions.revoke' });
+  });
+
+  it('remembers no more than a few thousand of whom it has heard', () => {
+    const { log } = open();
+    for (let n = 0; n < 40_000; n++) {
+      log.record({ type: 'refused', clientAddress: `2001:db8:${n.toString(16)}::1` });
+      log.record({ type: 'admitted', subject: `subject-${n}` });
+      log.record({ type: 'denied', actor: `actor-${n}` });
+    }
+    expect(log.size).toBeLessThan(25_000);
   });
 
   it('tells no more than a few dozen codes apart', () => {

@@ -1,0 +1,16 @@
+import { GatewayError } from '../protocol/errors.js';
+import { digestOf } from './token.js';
+
+/** Digests of the tokens that errors are about. They are with the error no longer than it is there, and in nothing that is logged. */
+const DIGESTS = new WeakMap<object, string>();
+
+/** Remembers which token is refused, so that the firewall can tell the same one from another. @returns the error */
+export function refusedFor(token: string, error: unknown): unknown {
+  if (error instanceof GatewayError && error.code === 'TOKEN_INVALID') DIGESTS.set(error, digestOf(token));
+  return error;
+}
+
+/** Digest of the token that an error is about; undefined for an error of the application's own. */
+export function refusedDigestOf(error: GatewayError): string | undefined {
+  return DIGESTS.get(error);
+}

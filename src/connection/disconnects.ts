@@ -1,0 +1,77 @@
+import { reportStray } from './failure.js';
+import type { WsSession } from './session.js';
+
+/** Sessions whose `handleDisconnect` is waited for at once; over it the oldest is no longer. */
+const MAX_WAITING = 10_000;
+
+/** What the log names as the event. */
+const NAME = 'handleDisconnect';
+
+interface Waiting {
+  readonly session: WsSession;
+  readonly until: number;
+}
+
+/**
+ * The `handleDisconnect` hooks of ended sessions that have not settled: the shutdown waits for them, so that they still have the
+ * application's database. Each has `limits.handlerTimeoutMs`.
+ */
+export class Disconnects {
+  // In the order in which their time is over, since all have the same.
+  readonly #waiting = new Set<Waiting>();
+  #whenSettled: (() => void) | undefined;
+
+  /**
+   * @param limits read anew for each
+   * @param now in milliseconds of the monotonic clock
+   */
+  constructor(
+    private readonly limits: { readonly handlerTimeoutMs: number },
+    private readonly now: () => number,
+  ) {}
+
+  /** How many are waited for. */
+  get size(): number {
+    return this.#waiting.size;
+  }
+
+  /** @param settled never rejects */
+  add(session: WsSession, settled: Promise<unknown>): void {
+    for (const oldest of this.#waiting) {
+      if (this.#waiting.size < MAX_WAITING) break;
+      this.#giveUp(oldest, `more than ${MAX_WAITING} had not settled`);
+    }
+    const waiting = { session, until: this.now() + this.limits.handlerTimeoutMs };
+    this.#waiting.add(waiting);
+    void settled.then(() => this.#delete(waiting));
+  }
+
+  sweep(): void {
+    const now = this.now();
+    for (const waiting of this.#waiting) {
+      if (now < waiting.until) return;
+      this.#giveUp(waiting, 'it did not settle in time');
+    }
+  }
+
+  /** Resolves when none is waited for. */
+  whenSettled(): Promise<void> {
+    if (this.#waiting.size === 0) return Promise.resolve();
+    return new Promise((resolve) => (this.#whenSettled = resolve));
+  }
+
+  /** The process is to end. */
+  giveUpAll(): void {
+    for (const waiting of this.#waiting) this.#giveUp(waiting, 'the shutdown waits no longer');
+  }
+
+  #giveUp(waiting: Waiting, why: string): void {
+    this.#delete(waiting);
+    reportStray(waiting.session, new Error(`${NAME}: ${why}`), NAME);
+  }
+
+  #delete(waiting: Waiting): void {
+    this.#waiting.delete(waiting);
+    if (this.#waiting.size === 0) this.#whenSettled?.();
+  }
+}

@@ -1,0 +1,93 @@
+import { describe, expect, it } from 'vitest';
+import { foreignCalls } from './support/foreign-calls.js';
+
+/**
+ * Calls of foreign code that stand in no call of base/contain.ts, by what holds what they throw, reject with or never answer.
+ * Each has its row in test/e2e/foreign-code.test.ts or monitoring/tracing-faults.test.ts, as far as it is called while the
+ * application runs.
+ */
+const HELD_ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
+  'route.call(): what it throws, the try of receive() has; what it returns, follow() has, with handlerTimeoutMs': [
+    'AuthorizationRule.authorize @ gateway/authorization.ts',
+    'BoundRule.ask @ gateway/authorization.ts',
+    'typescript: CallableFunction.apply @ gateway/handlers.ts',
+    '@nestjs/common: ExceptionFilter.catch @ gateway/handlers.ts',
+    '@nestjs/core: GuardsConsumer.tryActivate @ gateway/handlers.ts',
+    '@nestjs/core: InterceptorsConsumer.intercept @ gateway/handlers.ts',
+    '@nestjs/core: PipesConsumer.applyPipes @ gateway/handlers.ts',
+    '@nestjs/core: Injector.loadPerContext @ gateway/handlers.ts',
+    '@standard-schema/spec: Props.validate @ gateway/ws-validation.pipe.ts',
+    'TransformerMetadata.transformFn @ gateway/dto-compiler.ts',
+    'class-transformer: ClassConstructor @ gateway/dto-compiler.ts',
+    'class-transformer: plainToInstance @ gateway/dto-validator.ts',
+    'class-validator: ValidationMetadata.validateIf @ gateway/dto-compiler.ts',
+    'class-validator: ValidatorConstraintInterface.defaultMessage @ gateway/validation-details.ts',
+    'class-validator: ValidatorConstraintInterface.validate @ gateway/dto-compiler.ts',
+    'class-validator: validate @ gateway/dto-validator.ts',
+  ],
+  'a try of its own, which makes no closure for a message, and containResult() for what is returned': [
+    'WsEventListener @ monitoring/events.ts',
+    'typescript: Reflect.apply @ connection/socket.ts',
+  ],
+  'called from such a place, which is given what it returns': [
+    'typescript: CallableFunction.call @ monitoring/on-ws-event.ts',
+    'typescript: CallableFunction.call @ connection/socket.ts',
+    'Handler.handleEvent @ connection/socket.ts',
+    'typescript: CallableFunction.call @ gateway/after-init.ts',
+    'Method @ gateway/handlers.ts',
+    '@nestjs/common: Logger.error @ monitoring/nest-sink.ts',
+    '@nestjs/common: Logger.warn @ monitoring/nest-sink.ts',
+    '@nestjs/common: Logger.isLevelEnabled @ monitoring/nest-sink.ts',
+    '@nestjs/common: Logger.warn @ gateway/after-init.ts',
+    '@opentelemetry/api: Tracer.startSpan @ monitoring/tracing.ts',
+    '@opentelemetry/api: setSpan @ monitoring/tracing.ts',
+    '@opentelemetry/api: setSpanContext @ monitoring/tracing.ts',
+  ],
+  'a try of its own, since its answer is needed at once': [
+    'HealthCheck @ monitoring/health.ts',
+    '@opentelemetry/api: ProxyTracerProvider.getDelegateTracer @ monitoring/tracing.ts',
+    '@opentelemetry/api: TraceAPI.getTracerProvider @ monitoring/tracing.ts',
+    '@opentelemetry/api: TracerProvider.getTracer @ monitoring/tracing.ts',
+  ],
+  'handed to the handshake, or to `auth`, which end in a code; bounded by Deadlines': [
+    'Authenticator.authenticate @ authentication/authentication.ts',
+    'ClaimNames @ authentication/claims.ts',
+    'ConnectionGuard.canConnect @ connection/connection-guard.ts',
+    'SubjectOf @ authentication/jwt-authenticator.ts',
+  ],
+  'waited for with both outcomes, and bounded by the sweep': [
+    'ConnectionHooks.connected @ connection/lifecycle.ts',
+    'typescript: Function.call @ connection/lifecycle.ts',
+    'Revalidate @ connection/revalidation.ts',
+  ],
+  'a stream of the handler: its errors are the answer, and its end has a try': [
+    'rxjs: Observable.subscribe @ connection/receive.ts',
+    'rxjs: Unsubscribable.unsubscribe @ connection/receive.ts',
+  ],
+  'thrown on: the application emits by itself, or an upgrade is refused': [
+    '@types/node: EventEmitter.emit @ connection/server.ts',
+    '@types/node: EventEmitter.emit @ connection/socket.ts',
+    'typescript: Reflect.apply @ connection/server.ts',
+  ],
+  'Node calls the same listeners from the same place': ['@types/node: Server.emit @ connection/upgrade.ts'],
+  'before the application listens, where what is wrong stops the start': [
+    '@nestjs/core: ModuleRef.create @ gateway/instances.ts',
+    '@nestjs/common: Logger.warn @ connection/adapter.ts',
+    '@nestjs/common: Logger.warn @ gateway/handlers.ts',
+    'class-validator: ValidatorConstraintInterface.defaultMessage @ gateway/fast-predicates.ts',
+    'class-validator: ValidatorConstraintInterface.validate @ gateway/fast-predicates.ts',
+  ],
+  "Nest's own handling of an HTTP request": ['@nestjs/common: Logger.error @ service/http-exception.filter.ts'],
+};
+
+describe('code that is not ours', () => {
+  it('is called in a fence, or where it is known what holds it', { timeout: 120_000 }, () => {
+    const calls = foreignCalls(new URL('..', import.meta.url).pathname.replace(/\/$/, ''));
+    const uncontained = calls.filter(({ isContained }) => !isContained).map(({ call, place }) => `${call} @ ${place}`);
+    const known = new Set(Object.values(HELD_ELSEWHERE).flat());
+    expect([...new Set(uncontained)].toSorted()).toEqual([...known].toSorted());
+    const contained = new Set(calls.filter(({ isContained }) => isContained).map(({ call }) => call));
+    const fenced = ['AuditSink.write', 'AuditSink.close', 'FailureSink.write', 'ConnectionHooks.disconnected'];
+    expect([...contained]).toEqual(expect.arrayContaining([...fenced, '@opentelemetry/api: Span.end']));
+  });
+});
