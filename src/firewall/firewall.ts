@@ -389,19 +389,34 @@ export class WsFirewall {
     return budget.refuse(this.limits, this.clock.monotonic());
   }
 
+  /** @internal True when a token of that address was bad, or may have been, within a minute. */
+  hasFailed({ peer, isExempt }: Client): boolean {
+    const perMinute = this.options.failedAuthenticationsPerMinutePerAddress;
+    return !isExempt && peer.failures.waitFor(perMinute, perMinute / 60, perMinute, this.clock.monotonic()) > 0;
+  }
+
   /**
    * @internal A token was bad. The same one again within the time is a client that reconnects, and counts no more.
    *
    * @param digest of the token; undefined where it is not known
    */
   failedAuthentication(client: Client, digest: string | undefined, session?: Metered): void {
-    if (client.isExempt) return;
+    if (this.#hasLostAttempt(client, digest)) this.violation(client, session);
+  }
+
+  /** @internal A token may have been bad: the address has one attempt less, and it is no violation. The same one counts once, too. */
+  doubtfulAuthentication(client: Client, digest: string | undefined): void {
+    this.#hasLostAttempt(client, digest && `doubtful ${digest}`);
+  }
+
+  /** @returns false for a token that its address has lost an attempt for already */
+  #hasLostAttempt({ isExempt, peer }: Client, digest: string | undefined): boolean {
+    if (isExempt) return false;
     const now = this.clock.monotonic();
-    const isNew = digest === undefined || this.#badTokens.isNew(client.peer.key, digest, this.#sameTokenMs, now);
-    if (!isNew) return;
+    if (digest !== undefined && !this.#badTokens.isNew(peer.key, digest, this.#sameTokenMs, now)) return false;
     const perMinute = this.options.failedAuthenticationsPerMinutePerAddress;
-    client.peer.failures.take(1, perMinute / 60, perMinute, now);
-    this.violation(client, session);
+    peer.failures.take(1, perMinute / 60, perMinute, now);
+    return true;
   }
 
   /** Both counts of bad tokens have forgotten one by then. */
