@@ -77,7 +77,6 @@ const HELD_ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'class-validator: ValidatorConstraintInterface.defaultMessage @ gateway/fast-predicates.ts',
     'class-validator: ValidatorConstraintInterface.validate @ gateway/fast-predicates.ts',
   ],
-  "Nest's own handling of an HTTP request": ['@nestjs/common: Logger.error @ service/http-exception.filter.ts'],
 };
 
 describe('code that is not ours', () => {
