@@ -11,6 +11,7 @@ import { JwtAuthenticator } from './authentication/jwt-authenticator.js';
 import { Revocations } from './authentication/revocations.js';
 import { WsTickets } from './authentication/tickets.js';
 import { SystemClock, WsClock } from './base/clock.js';
+import { Doorkeeper } from './connection/doorkeeper.js';
 import { endBanned } from './connection/banned.js';
 import { Disconnects } from './connection/disconnects.js';
 import { LoadGauge } from './firewall/load-gauge.js';
@@ -169,6 +170,12 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
       },
     },
     {
+      provide: Doorkeeper,
+      inject: [WsFirewall, Authentication, WsMonitor],
+      useFactory: (firewall: WsFirewall, authentication: Authentication, monitor: WsMonitor) =>
+        new Doorkeeper(firewall, authentication, monitor),
+    },
+    {
       provide: LoadGauge,
       inject: [OPTIONS],
       useFactory: ({ overload }: ResolvedOptions) => new LoadGauge(() => overload),
@@ -237,6 +244,7 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
     WsSessions,
     WsTickets,
     WsFirewall,
+    Doorkeeper,
     WsGuard,
     WsValidationPipe,
     WsExceptionFilter,

@@ -176,22 +176,41 @@ export function refuse(
   return failure;
 }
 
-/** Plain HTTP at a gateway's path, or at a port that has nothing but gateways. */
+/** What is known of a plain HTTP request that is refused. */
+export interface RefusedHttp {
+  /** `upgrade` at a gateway's path, where a WebSocket is what was meant; `http` at any other door. @default 'upgrade' */
+  readonly kind?: 'upgrade' | 'http';
+  /** The HTTP status, where it is not the catalogue's. */
+  readonly status?: number;
+  readonly route?: string;
+  readonly subject?: string;
+}
+
+/** Refuses a plain HTTP request: a JSON body as a refused upgrade has it, and one event. */
 export function refuseRequest(
   response: ServerResponse,
-  error: GatewayError,
+  thrown: unknown,
   monitor: WsMonitor,
   clientAddress: string,
+  { kind = 'upgrade', status: given, ...who }: RefusedHttp = {},
 ): void {
-  const failure = describe(error);
-  const status = specOf(failure.code).status ?? 500;
+  const failure = describe(thrown);
+  const status = given ?? specOf(failure.code).status ?? 500;
   const body = refusalBody(failure);
-  const headers = refusalHeaders(failure, body);
-  if (response.req.httpVersionMajor > 1) for (const name of OF_ONE_HOP) delete headers[name];
-  response.writeHead(status, headers);
-  response.end(response.req.method === 'HEAD' ? undefined : body);
-  reportRefusal(failure, status, monitor, clientAddress);
+  if (response.headersSent)
+    response.destroy(); // half an answer cannot be taken back
+  else {
+    const headers = refusalHeaders(failure, body, status);
+    const stays = kind === 'http' && !KEPT_OUT.has(status);
+    if (stays || response.req.httpVersionMajor > 1) for (const name of OF_ONE_HOP) delete headers[name];
+    response.writeHead(status, headers);
+    response.end(response.req.method === 'HEAD' ? undefined : body);
+  }
+  reportRefusal(failure, status, monitor, clientAddress, { kind, ...who });
 }
+
+/** HTTP statuses of peers that are kept out: each further request takes them a connection. */
+const KEPT_OUT: ReadonlySet<number> = new Set([401, 403, 429]);
 
 /** A TCP connection was cut before it had asked for anything, so there was nothing to answer. */
 export function reportCut(thrown: unknown, monitor: WsMonitor, clientAddress: string): void {
@@ -201,21 +220,30 @@ export function reportCut(thrown: unknown, monitor: WsMonitor, clientAddress: st
 /** HTTP/2 has none of them (RFC 9113 §8.2.2). */
 const OF_ONE_HOP = ['Connection', 'Upgrade'] as const;
 
-function reportRefusal(failure: Failure, status: number | undefined, monitor: WsMonitor, clientAddress: string): void {
+function reportRefusal(
+  failure: Failure,
+  status: number | undefined,
+  monitor: WsMonitor,
+  clientAddress: string,
+  who: { readonly kind: 'upgrade' | 'http'; readonly route?: string; readonly subject?: string } = { kind: 'upgrade' },
+): void {
   const address = clientAddress !== '' && { clientAddress };
   const answer = status !== undefined && { status };
-  monitor.emit({ kind: 'upgrade', ...logged(failure), level: levelOf(failure.code), ...answer, ...address });
+  monitor.emit({ ...who, ...logged(failure), level: levelOf(failure.code), ...answer, ...address });
 }
 
-function refusalBody({ code, message }: Failure): string {
-  return JSON.stringify({ code, message });
+function refusalBody({ code, message, incidentId }: Failure): string {
+  return JSON.stringify({ code, message, ...(incidentId !== undefined && { incidentId }) });
 }
 
 /** Seconds after which a refused client may try again, where the failure does not say. */
 const DEFAULT_RETRY_AFTER_SECONDS = 5;
 
-function refusalHeaders({ code, retryAfterMs }: Failure, body: string): Record<string, string> {
-  const { status } = specOf(code);
+function refusalHeaders(
+  { code, retryAfterMs }: Failure,
+  body: string,
+  status = specOf(code).status ?? 500,
+): Record<string, string> {
   const upgrade = code === 'UPGRADE_REQUIRED';
   const retry = status === 429 || status === 503 || code === 'BANNED';
   const seconds = retryAfterMs === undefined ? DEFAULT_RETRY_AFTER_SECONDS : Math.ceil(retryAfterMs / 1000);

@@ -235,18 +235,38 @@ export class WsFirewall {
 
   /** @internal @throws GatewayError TOO_MANY_CONNECTIONS */
   checkRates(client: Client): void {
+    if (client.peer.users >= this.options.maxConnectionsPerAddress || this.#isRangeFull(client.address)) {
+      this.#violated('connections', client, () => new GatewayError('TOO_MANY_CONNECTIONS', { retryAfterMs: 5_000 }));
+    }
+    this.checkHandshakes(client);
+  }
+
+  /** @internal Charges the address for one more handshake, or for one request over HTTP. @throws GatewayError TOO_MANY_CONNECTIONS */
+  checkHandshakes(client: Client): void {
+    if (client.isExempt) return;
     const { peer } = client;
     const { options } = this;
     const now = this.clock.monotonic();
-    if (peer.users >= options.maxConnectionsPerAddress || this.#isRangeFull(client.address)) {
-      this.#violated('connections', client, () => new GatewayError('TOO_MANY_CONNECTIONS', { retryAfterMs: 5_000 }));
-    }
-    if (client.isExempt) return;
     const { handshakesPerSecondPerAddress: rate, handshakeBurstPerAddress: burst } = options;
     const perMinute = options.failedAuthenticationsPerMinutePerAddress;
     const wait = peer.handshakes.take(1, rate, burst, now) || peer.failures.waitFor(1, perMinute / 60, perMinute, now);
     if (wait === 0) return;
     this.#violated('handshakes', client, () => new GatewayError('TOO_MANY_CONNECTIONS', { retryAfterMs: wait }));
+  }
+
+  /**
+   * @internal Charges the address for a probe, from a budget as large as that of handshakes and apart from it: a flood of handshakes
+   * must not make a process look dead, nor its probes keep clients out.
+   *
+   * @throws GatewayError TOO_MANY_CONNECTIONS
+   */
+  checkProbes(client: Client): void {
+    if (client.isExempt) return;
+    const { handshakesPerSecondPerAddress: rate, handshakeBurstPerAddress: burst } = this.options;
+    const wait = client.peer.probe(rate, burst, this.clock.monotonic());
+    // No violation: what watches a server has no other address to watch it from.
+    if (wait > 0)
+      this.#enforce('handshakes', client, () => new GatewayError('TOO_MANY_CONNECTIONS', { retryAfterMs: wait }));
   }
 
   /** @internal @throws GatewayError ORIGIN_FORBIDDEN */

@@ -33,6 +33,7 @@ export class AddressPeer extends Peer {
   handling = 0;
   readonly handshakes: TokenBucket;
   readonly failures: TokenBucket;
+  #probes: TokenBucket | undefined;
 
   constructor(
     key: string,
@@ -42,6 +43,12 @@ export class AddressPeer extends Peer {
     super(key, now);
     this.handshakes = new TokenBucket(handshakeBurstPerAddress, now);
     this.failures = new TokenBucket(failedAuthenticationsPerMinutePerAddress, now);
+  }
+
+  /** Charges for a probe, which few addresses send. @returns 0, or the milliseconds until there can be one */
+  probe(perSecond: number, burst: number, now: number): number {
+    this.#probes ??= new TokenBucket(burst, now);
+    return this.#probes.take(1, perSecond, burst, now);
   }
 }
 

@@ -12,8 +12,8 @@ export type FailureLevel = 'debug' | 'info' | 'warn' | 'error';
  * or a payload: `event` names a declared event only.
  */
 export interface FailureEvent {
-  /** What ended: an upgrade that was refused, a request, or a connection. */
-  readonly kind: 'upgrade' | 'request' | 'connection';
+  /** What ended: an upgrade that was refused, a request, a connection, or a request over plain HTTP that was refused or failed. */
+  readonly kind: 'upgrade' | 'request' | 'connection' | 'http';
   readonly code: ErrorCode;
   readonly level: FailureLevel;
   readonly message: string;
@@ -21,7 +21,9 @@ export interface FailureEvent {
   readonly subject?: string;
   readonly clientAddress?: string;
   readonly event?: string;
-  /** HTTP status of a refused upgrade. */
+  /** Of plain HTTP: method and path as they are declared, `POST /admin/revoke`. */
+  readonly route?: string;
+  /** HTTP status of a refused upgrade, or of plain HTTP. */
   readonly status?: number;
   /** Close code of an ended connection. */
   readonly closeCode?: number;
@@ -173,6 +175,7 @@ export interface WsEvents {
   readonly upgrade: FailureEvent;
   readonly request: FailureEvent;
   readonly connection: FailureEvent;
+  readonly http: FailureEvent;
   readonly admitted: AdmittedEvent;
   readonly authenticated: AuthenticatedEvent;
   readonly authentication: AuthenticationEvent;
@@ -195,7 +198,7 @@ export type WsEventListener<Kind extends WsEventKind = WsEventKind> = (event: Ws
 export type FailureListener = (event: FailureEvent) => void;
 
 /** The kinds that tell of a failure or of an end. */
-export const FAILURE_KINDS = ['upgrade', 'request', 'connection'] as const satisfies readonly WsEventKind[];
+export const FAILURE_KINDS = ['upgrade', 'request', 'connection', 'http'] as const satisfies readonly WsEventKind[];
 
 /** All kinds. */
 export const WS_EVENT_KINDS = [
@@ -246,7 +249,7 @@ export class WsMonitor {
   }
 
   /**
-   * Listens to failures: refused upgrades, failed requests and ended connections.
+   * Listens to failures: refused upgrades, failed requests, ended connections, and plain HTTP that was refused or failed.
    *
    * @returns a function that ends the subscription
    */

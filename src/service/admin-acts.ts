@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { WsFirewall } from '../firewall/firewall.js';
+import { Doorkeeper } from '../connection/doorkeeper.js';
 import { WsMonitor } from '../monitoring/events.js';
 import type { AdminEvent } from '../monitoring/events.js';
 import type { AuthenticatedRequest } from './bearer.guard.js';
@@ -9,7 +9,7 @@ import type { AuthenticatedRequest } from './bearer.guard.js';
 export class AdminActs {
   constructor(
     private readonly monitor: WsMonitor,
-    private readonly firewall: WsFirewall,
+    private readonly doorkeeper: Doorkeeper,
   ) {}
 
   /** @param act such as `sessions.revoke`; of these there are as many as methods */
@@ -18,7 +18,7 @@ export class AdminActs {
     act: string,
     what: Pick<AdminEvent, 'subject' | 'sessionId' | 'details'> = {},
   ): void {
-    const clientAddress = this.firewall.addressOf(request);
+    const clientAddress = this.doorkeeper.addressOf(request);
     this.monitor.emit({ kind: 'admin', actor: request.principal.subject, act, clientAddress, ...what });
   }
 }

@@ -2,10 +2,8 @@ import type { IncomingMessage } from 'node:http';
 import { Injectable, SetMetadata } from '@nestjs/common';
 import type { CanActivate, CustomDecorator, ExecutionContext } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
-import { Authentication } from '../authentication/authentication.js';
-import { bearerOf } from '../authentication/credentials.js';
 import type { Principal } from '../authentication/principal.js';
-import { WsFirewall } from '../firewall/firewall.js';
+import { Doorkeeper } from '../connection/doorkeeper.js';
 import { WsMonitor } from '../monitoring/events.js';
 import { GatewayError } from '../protocol/errors.js';
 
@@ -19,23 +17,19 @@ const SCOPE_METADATA = 'nestjs-ws-gateway:http-scope';
 /** The scope that a bearer token needs. */
 export const RequireScope = (scope: string): CustomDecorator => SetMetadata(SCOPE_METADATA, scope);
 
-/** The service's own HTTP endpoints: a bearer token and nothing else, so that no other page can act for its owner. */
+/** The service's own HTTP endpoints ask for a bearer token, and for a scope where they name one. */
 @Injectable()
 export class BearerGuard implements CanActivate {
   constructor(
-    private readonly authentication: Authentication,
+    private readonly doorkeeper: Doorkeeper,
     private readonly reflector: Reflector,
     private readonly monitor: WsMonitor,
-    private readonly firewall: WsFirewall,
   ) {}
 
-  /** @throws GatewayError UNAUTHENTICATED, what the token is refused for, FORBIDDEN */
+  /** @throws GatewayError what {@link Doorkeeper.authenticate} throws; FORBIDDEN for a token without the scope */
   async canActivate(context: ExecutionContext): Promise<boolean> {
     const request = context.switchToHttp().getRequest<AuthenticatedRequest>();
-    const token = bearerOf(request.headers.authorization);
-    if (token === undefined) throw new GatewayError('UNAUTHENTICATED');
-    const clientAddress = this.firewall.addressOf(request);
-    request.principal = await this.authentication.authenticate(token, { source: 'header', request }, clientAddress);
+    request.principal = await this.doorkeeper.authenticate(request);
     const scope = this.reflector.getAllAndOverride<string | undefined>(SCOPE_METADATA, [
       context.getHandler(),
       context.getClass(),
@@ -46,7 +40,7 @@ export class BearerGuard implements CanActivate {
       actor: request.principal.subject,
       act: scope,
       refused: 'FORBIDDEN',
-      clientAddress,
+      clientAddress: this.doorkeeper.addressOf(request),
     });
     throw new GatewayError('FORBIDDEN');
   }

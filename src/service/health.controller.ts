@@ -7,6 +7,9 @@ interface ReadinessAnswer {
   readonly warnings?: readonly string[];
 }
 
+/** Paths of the probes: open to every address, and bounded by themselves. */
+export const PROBES = ['/healthz', '/readyz'];
+
 /** Liveness and readiness, as a load balancer and an orchestrator ask for them. */
 @Controller()
 export class HealthController {

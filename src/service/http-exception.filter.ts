@@ -1,15 +1,21 @@
-import { Catch, HttpException, Logger } from '@nestjs/common';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Catch, HttpException } from '@nestjs/common';
 import type { ArgumentsHost, ExceptionFilter } from '@nestjs/common';
+import { Doorkeeper } from '../connection/doorkeeper.js';
 import { GatewayError, specOf } from '../protocol/errors.js';
 
-interface Response {
-  status(code: number): Response;
-  header(name: string, value: string): Response;
-  json(body: unknown): unknown;
+/** What Express knows of a request that it has found a route for. */
+interface RoutedRequest extends IncomingMessage {
+  readonly route?: { readonly path?: unknown };
 }
 
 /** Codes that the catalogue gives no status, since they come after an upgrade. */
-const STATUS_OF: Readonly<Record<string, number>> = { VALIDATION_FAILED: 400, SESSION_REVOKED: 401, INTERNAL: 500 };
+const STATUS_OF: Readonly<Record<string, number>> = {
+  VALIDATION_FAILED: 400,
+  SESSION_REVOKED: 401,
+  CONFLICT: 409,
+  INTERNAL: 500,
+};
 
 const CODE_OF: Readonly<Record<number, string>> = {
   400: 'VALIDATION_FAILED',
@@ -20,30 +26,33 @@ const CODE_OF: Readonly<Record<number, string>> = {
 /** The service's HTTP answers have the same shape as a refused upgrade: `{"code","message"}`. */
 @Catch()
 export class HttpExceptionFilter implements ExceptionFilter {
-  readonly #logger = new Logger('Http');
+  constructor(private readonly doorkeeper: Doorkeeper) {}
 
   catch(exception: unknown, host: ArgumentsHost): void {
-    const { status, code, message } = this.#answerOf(exception);
-    const response = host.switchToHttp().getResponse<Response>().status(status);
-    if (status === 401) response.header('WWW-Authenticate', 'Bearer'); // RFC 6750 §3
-    if (status === 503) response.header('Retry-After', '5');
-    response.json({ code, message });
+    const request = host.switchToHttp().getRequest<RoutedRequest>();
+    const response = host.switchToHttp().getResponse<ServerResponse>();
+    const { error, status } = failureOf(exception);
+    this.doorkeeper.refuse(request, response, error, { status, route: routeOf(request) });
   }
+}
 
-  #answerOf(exception: unknown): { status: number; code: string; message: string } {
-    if (exception instanceof GatewayError) {
-      const { code, message } = exception;
-      return { status: STATUS_OF[code] ?? specOf(code).status ?? 400, code, message };
-    }
-    // What the parser of the body throws is no HttpException and has a status as well.
-    const status = exception instanceof HttpException ? exception.getStatus() : statusOf(exception);
-    if (status >= 500) this.#logger.error(exception);
-    const { code, message } = new GatewayError(status >= 500 ? 'INTERNAL' : (CODE_OF[status] ?? 'APPLICATION_ERROR'));
-    return { status, code, message };
+function failureOf(exception: unknown): { error: GatewayError; status: number } {
+  if (exception instanceof GatewayError) {
+    return { error: exception, status: STATUS_OF[exception.code] ?? specOf(exception.code).status ?? 400 };
   }
+  // What the parser of the body throws is no HttpException and has a status as well.
+  const status = exception instanceof HttpException ? exception.getStatus() : statusOf(exception);
+  const code = status >= 500 ? 'INTERNAL' : (CODE_OF[status] ?? 'APPLICATION_ERROR');
+  // In its own words: what a parser says may quote the body.
+  return { error: new GatewayError(code, status >= 500 ? { cause: exception } : {}), status };
 }
 
 function statusOf(exception: unknown): number {
   const { status } = (exception ?? {}) as { status?: unknown };
   return typeof status === 'number' && status >= 400 && status < 500 ? status : 500;
+}
+
+/** As it is declared; undefined where no route was found. */
+function routeOf({ method, route }: RoutedRequest): string | undefined {
+  return typeof route?.path === 'string' ? `${method} ${route.path}` : undefined;
 }

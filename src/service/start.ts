@@ -7,14 +7,17 @@ import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { CorsOptions } from '@nestjs/common/interfaces/external/cors-options.interface.js';
 import type { Logger } from 'pino';
 import { SystemClock, WsClock } from '../base/clock.js';
+import { Doorkeeper } from '../connection/doorkeeper.js';
 import { isOriginAllowed } from '../firewall/origins.js';
 import type { AuditSink } from '../monitoring/audit/audit-sink.js';
+import type { FailureSink } from '../monitoring/log.js';
 import { WsGatewayReload } from '../reload/ws-gateway-reload.js';
 import { DEFAULTS } from '../ws-gateway.options.js';
 import { openAudit } from './audit.js';
 import { ConfigurationError, readConfiguration } from './configuration.js';
 import type { ServiceConfiguration } from './configuration.js';
 import { exposureWarning, isBehindProxy, isPublic } from './exposure.js';
+import { PROBES } from './health.controller.js';
 import { createLog, PinoLogger, PinoSink } from './logging.js';
 import { ServiceReload } from './reload.js';
 import { ServiceModule } from './service.module.js';
@@ -66,10 +69,11 @@ export async function start(): Promise<void> {
   announce(configuration, (app.getHttpServer() as { address(): AddressInfo }).address(), pino);
 }
 
-async function createApp(
+/** The service, not yet listening. */
+export async function createApp(
   configuration: ServiceConfiguration,
   pino: Logger,
-  sink: PinoSink,
+  sink: FailureSink,
   auditSink: AuditSink | undefined,
 ): Promise<NestExpressApplication> {
   const { tls } = configuration;
@@ -82,6 +86,7 @@ async function createApp(
     ...(httpsOptions !== undefined && { httpsOptions }),
   });
   app.disable('x-powered-by');
+  app.use(app.get(Doorkeeper).middleware(PROBES)); // before all that looks at a request
   app.useBodyParser('json', { limit: MAX_BODY });
   const { options } = app.get(WsGatewayReload);
   const allow: CorsOptions['origin'] = (origin: string | undefined, callback) => {

@@ -207,7 +207,7 @@ export class SocketDeadlines {
     }
     for (const waiting of overdue(this.#silent, now - FIRST_REQUEST_MS)) {
       // A CONNECT, or a request that 'checkContinue' has served, comes past 'request'.
-      if (waiting.isWritten) waiting.queue(undefined, 0);
+      if (waiting.isWritten && !speaksHttp2(waiting.socket)) waiting.queue(undefined, 0);
       else cut(waiting);
     }
     for (const waiting of overdue(this.#lingering, now - LINGER_MS)) cut(waiting);
@@ -296,6 +296,11 @@ function refuseUnclaimed(waiting: Waiting): void {
   if (!socket.writable || refuse === undefined) return cut(waiting);
   waiting.queue(undefined, 0);
   refuse();
+}
+
+/** There the server speaks first. */
+function speaksHttp2(socket: Duplex): boolean {
+  return (socket as Partial<TLSSocket>).alpnProtocol === 'h2';
 }
 
 function bytesWritten(socket: Duplex): number {

@@ -60,11 +60,11 @@ describe('WsMonitor', () => {
     const monitor = new WsMonitor();
     const seen: string[] = [];
     monitor.subscribe(({ kind }) => seen.push(kind));
-    for (const kind of ['upgrade', 'request', 'connection'] as const) {
+    for (const kind of ['upgrade', 'request', 'connection', 'http'] as const) {
       monitor.emit({ kind, code: 'INTERNAL', level: 'error', message: 'm' });
     }
     monitor.emit(ban);
-    expect(seen).toEqual(['upgrade', 'request', 'connection']);
+    expect(seen).toEqual(['upgrade', 'request', 'connection', 'http']);
   });
 
   it('makes a warning of what a listener throws or rejects with, ever more rarely, and goes on', async () => {

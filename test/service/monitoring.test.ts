@@ -95,7 +95,8 @@ describe('the audit', () => {
       ['revoked', undefined, 'ada', undefined, undefined],
       ['revoked', 'SESSION_REVOKED', 'ada', undefined, undefined],
       ['admin', undefined, 'ada', 'operator', 'sessions.revoke'],
-      ['denied', 'FORBIDDEN', undefined, 'mallory', 'ws-gateway:admin'],
+      ['refused', 'SESSION_REVOKED', undefined, undefined, undefined],
+      ['denied', 'FORBIDDEN', 'mallory', undefined, undefined],
       ['admin', undefined, 'eve', 'operator', 'sessions.list'],
       ['ended', 'SHUTTING_DOWN', 'eve', undefined, undefined],
       ['stopped', undefined, undefined, undefined, undefined],
@@ -266,6 +267,7 @@ describe('/readyz', () => {
     await deaf.ask({ event: 'ping' });
     deaf.socket.pause(); // holds the drain open
     service.process.kill('SIGTERM');
+    await expect.poll(service.output).toContain('Draining');
     await refusal(service.url);
     const answer = await get(service, '/readyz');
     expect(answer.status).toBe(503);

@@ -116,7 +116,7 @@ describe.runIf(hasOpenssl())('the whole output of a run', () => {
     await talk(service.url, { cert: identity.cert, key: identity.key });
     const stranger = new CertificateAuthority().forClient('ada');
     await talk(service.url, { cert: stranger.cert, key: stranger.key });
-    await refusal(service.url, { ca, origin: `https://${payload}.example` });
+    await refusal(service.url, { ca, origin: 'https://elsewhere.example' }); // its line says which Origin met which Host
     await post(`/${payload}?token=${issue()}`, `Bearer ${issue()}`, { [payload]: payload });
     await post('/admin/revoke', `Bearer ${admin}`, { tokenId: payload, [payload]: payload });
     await post('/admin/revoke', `Bearer ${admin}`, { subject: 'nobody' });

@@ -3,14 +3,14 @@ import type { BanEvent, FailureEvent, WsEvent } from '../events.js';
 /** What an audit tells of. */
 export const AUDIT_TYPES = [
   'admitted', // a connection was let in
-  'refused', // a connection was not let in, or never authenticated
+  'refused', // a connection or a request over HTTP was not let in, or never authenticated
   'authenticated', // a session has a principal, or a new token for it
   'expired', // a session ended with its token
   'revoked',
   'replaced', // a newer session of the subject took its place
   'banned',
   'unbanned',
-  'denied', // a session asked for what it may not do
+  'denied', // a session, or a request over HTTP, asked for what it may not do
   'failed', // a request failed by a fault of the server, which has an incident id
   'ended', // a session ended any other way
   'admin', // an act of an administrator
@@ -50,6 +50,7 @@ export const AUDITED_KINDS = [
   'upgrade',
   'request',
   'connection',
+  'http',
   'admitted',
   'authenticated',
   'revocation',
@@ -66,6 +67,7 @@ export function auditEventOf(event: AuditedEvent): AuditEvent | undefined {
     case 'upgrade':
     case 'request':
     case 'connection':
+    case 'http':
       return ofFailure(event);
     case 'admitted': {
       const { path, kind: type, ...who } = event;
@@ -88,7 +90,7 @@ export function auditEventOf(event: AuditedEvent): AuditEvent | undefined {
       return ofBan(event);
     case 'admin': {
       const { kind: type, act, refused, ...rest } = event;
-      if (refused !== undefined) return { type: 'denied', ...rest, code: refused, event: act };
+      if (refused !== undefined) return undefined; // the request that was refused is told of by itself
       return { type, ...rest, event: act };
     }
   }
@@ -114,8 +116,9 @@ function ofFailure(failure: FailureEvent): AuditEvent | undefined {
   const type = typeOf(failure);
   if (type === undefined) return undefined;
   const { code, sessionId, subject, clientAddress, event, incidentId, reason } = failure;
-  const { status, closeCode, durationMs } = failure;
+  const { status, route, closeCode, durationMs } = failure;
   const details = {
+    ...(route !== undefined && { route }),
     ...(status !== undefined && { status }),
     ...(closeCode !== undefined && { closeCode }),
     ...(durationMs !== undefined && { durationMs }),
@@ -145,7 +148,10 @@ const TYPE_OF_END: ReadonlyMap<string, AuditType> = new Map<string, AuditType>([
   ['SESSION_LIMIT', 'refused'],
 ]);
 
-function typeOf({ kind, code, sessionId, incidentId }: FailureEvent): AuditType | undefined {
+/** HTTP statuses of a request that was not let in, or could not be judged. */
+const NOT_LET_IN: ReadonlySet<number | undefined> = new Set([401, 403, 429, 503]);
+
+function typeOf({ kind, code, status, sessionId, incidentId }: FailureEvent): AuditType | undefined {
   switch (kind) {
     case 'upgrade':
       return 'refused';
@@ -155,6 +161,10 @@ function typeOf({ kind, code, sessionId, incidentId }: FailureEvent): AuditType 
     case 'connection':
       // without a session it was turned away right after the handshake
       return sessionId === undefined ? 'refused' : (TYPE_OF_END.get(code) ?? 'ended');
+    case 'http':
+      if (code === 'FORBIDDEN') return 'denied';
+      if (incidentId !== undefined) return 'failed';
+      return NOT_LET_IN.has(status) ? 'refused' : undefined;
   }
   return kind satisfies never;
 }

@@ -170,6 +170,9 @@ export class WsMetrics {
     const counter = <Label extends string>(name: string, help: string, labelNames: Label[]): Counter<Label> =>
       new Counter({ name: `${METRICS_PREFIX}${name}`, help, labelNames, registers: [registry] });
     const upgrades = counter('upgrades_total', 'Upgrade requests, by outcome: accepted, or a code', ['outcome']);
+    const http = counter('http_refusals_total', 'Requests over plain HTTP that were refused or failed, by code', [
+      'code',
+    ]);
     const closes = counter('closes_total', 'Sessions that ended, by code', ['code']);
     const authentications = counter('authentications_total', 'Tokens looked at, by source and outcome', [
       'source',
@@ -202,7 +205,8 @@ export class WsMetrics {
           labels: { code: label, event: event ?? UNKNOWN },
           ...(incidentId !== undefined && { exemplarLabels: { incident_id: incidentId } }),
         });
-      } else if (kind === 'connection' && sessionId !== undefined) closes.inc({ code: label });
+      } else if (kind === 'http') http.inc({ code: label });
+      else if (kind === 'connection' && sessionId !== undefined) closes.inc({ code: label });
       else upgrades.inc({ outcome: label }); // also of whoever was turned away right after it
     };
     this.#subscriptions.push(

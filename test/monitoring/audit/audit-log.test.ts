@@ -47,6 +47,13 @@ describe('what a failure means for the audit', () => {
     [failure('connection', 'FORBIDDEN', session), 'denied'],
     [failure('connection', 'BANNED', session), 'ended'],
     [failure('connection', 'CLOSED', session), 'ended'],
+    [failure('http', 'TOKEN_INVALID', { status: 401 }), 'refused'],
+    [failure('http', 'BANNED', { status: 403 }), 'refused'],
+    [failure('http', 'TOO_MANY_CONNECTIONS', { status: 429 }), 'refused'],
+    [failure('http', 'OVERLOADED', { status: 503 }), 'refused'],
+    [failure('http', 'INTERNAL', { status: 500, incidentId: 'i' }), 'failed'],
+    [failure('http', 'VALIDATION_FAILED', { status: 400 }), undefined],
+    [failure('http', 'NOT_FOUND', { status: 404 }), undefined],
     [failure('request', 'FORBIDDEN', session), 'denied'],
     [failure('request', 'UNAUTHENTICATED', { sessionId: 's-1' }), 'denied'],
     [failure('request', 'VALIDATION_FAILED', session), undefined],
@@ -101,13 +108,22 @@ describe('what other events mean for the audit', () => {
       { kind: 'admin', actor: 'root', act: 'sessions.revoke', subject: 'eve', details: { revoked: 1 } },
       { type: 'admin', actor: 'root', event: 'sessions.revoke', subject: 'eve', details: { revoked: 1 } },
     ],
-    [
-      { kind: 'admin', actor: 'eve', act: 'ws-gateway:admin', refused: 'FORBIDDEN' },
-      { type: 'denied', actor: 'eve', event: 'ws-gateway:admin', code: 'FORBIDDEN' },
-    ],
   ];
 
   it.each(events)('%o', (event, audited) => expect(auditEventOf(event)).toEqual(audited));
+
+  it('what an administrator may not do is told once, by the request that was refused', () => {
+    const refused = { code: 'FORBIDDEN', status: 403, subject: 'eve', route: 'GET /admin/bans' };
+    expect(
+      auditEventOf({ kind: 'admin', actor: 'eve', act: 'ws-gateway:admin', refused: 'FORBIDDEN' }),
+    ).toBeUndefined();
+    expect(auditEventOf(failure('http', 'FORBIDDEN', refused))).toEqual({
+      type: 'denied',
+      code: 'FORBIDDEN',
+      subject: 'eve',
+      details: { route: 'GET /admin/bans', status: 403 },
+    });
+  });
 });
 
 describe('the log', () => {

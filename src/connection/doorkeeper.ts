@@ -1,0 +1,146 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Authentication } from '../authentication/authentication.js';
+import { refusedDigestOf } from '../authentication/refused-token.js';
+import { bearerOf } from '../authentication/credentials.js';
+import type { Principal } from '../authentication/principal.js';
+import type { Client, WsFirewall } from '../firewall/firewall.js';
+import type { WsMonitor } from '../monitoring/events.js';
+import { GatewayError } from '../protocol/errors.js';
+import { isGatewayError } from './describe.js';
+import { refuseRequest } from './failure.js';
+
+/** A request as a framework hands it over: Node's own, as Express has it, or one around it, as Fastify has it. */
+export type HttpRequest = IncomingMessage | { readonly raw: IncomingMessage };
+
+/** Who asks, as far as is known by now. */
+interface Visitor {
+  readonly client: Client;
+  isAdmitted: boolean;
+  subject?: string;
+}
+
+/** How a refused request is told. */
+interface RefusedRequest {
+  /** The HTTP status, where it is not the catalogue's. */
+  readonly status?: number;
+  /** Method and path as they are declared, never what a client wrote. */
+  readonly route?: string | undefined;
+}
+
+/**
+ * Keeps every door that is no upgrade: who may not connect at `/ws` may not ask over HTTP either, by the same lists, bans and
+ * budgets, and a forged token counts the same here and there. Each refusal has one line in the log and one record in the audit.
+ */
+export class Doorkeeper {
+  readonly #visitors = new WeakMap<IncomingMessage, Visitor>();
+
+  constructor(
+    private readonly firewall: WsFirewall,
+    private readonly authentication: Authentication,
+    private readonly monitor: WsMonitor,
+  ) {}
+
+  /**
+   * Middleware that goes before everything else of a server, parsers of bodies included: a door that is added later is kept as well.
+   *
+   * @param probes paths that an orchestrator or a load balancer asks. They are open to every address, whatever lists and bans say,
+   * and have a budget of their own
+   */
+  middleware(
+    probes: readonly string[] = [],
+  ): (request: IncomingMessage, response: ServerResponse, next: () => void) => void {
+    const paths = new Set(probes);
+    return (request, response, next) => {
+      try {
+        if (isProbe(request, paths)) this.firewall.checkProbes(this.#visitorOf(request).client);
+        else this.admit(request);
+      } catch (error) {
+        request.resume();
+        return this.refuse(request, response, error);
+      }
+      next();
+    };
+  }
+
+  /**
+   * Lets a request in, or not. It is charged once, however often this is called.
+   *
+   * @returns who asks, through the proxies that are trusted
+   * @throws GatewayError BAD_UPGRADE, IP_FORBIDDEN, BANNED, TOO_MANY_CONNECTIONS
+   */
+  admit(request: HttpRequest): Client {
+    const visitor = this.#visitorOf(rawOf(request));
+    const { client } = visitor;
+    if (visitor.isAdmitted) return client;
+    this.firewall.checkLists(client);
+    this.firewall.checkHandshakes(client);
+    visitor.isAdmitted = true;
+    return client;
+  }
+
+  /**
+   * Who has signed the request with a token. A bearer token and nothing else: a browser adds none by itself, so no other page can act
+   * for its owner.
+   *
+   * @throws GatewayError what {@link admit} throws; UNAUTHENTICATED, TOKEN_INVALID, TOKEN_EXPIRED, SESSION_REVOKED, BANNED;
+   * OVERLOADED when the token cannot be verified now
+   */
+  async authenticate(request: HttpRequest): Promise<Principal> {
+    const client = this.admit(request);
+    const raw = rawOf(request);
+    const token = bearerOf(raw.headers.authorization);
+    if (token === undefined) throw new GatewayError('UNAUTHENTICATED');
+    let principal: Principal;
+    try {
+      principal = await this.authentication.authenticate(token, { source: 'header', request: raw }, client.address);
+    } catch (error) {
+      if (isGatewayError(error) && error.code === 'TOKEN_INVALID')
+        this.firewall.failedAuthentication(client, refusedDigestOf(error));
+      throw error;
+    }
+    this.#visitorOf(raw).subject = principal.subject;
+    this.firewall.checkSubject(client, principal.subject);
+    return principal;
+  }
+
+  /** The address that a request came from, also of one that was not let in. */
+  addressOf(request: HttpRequest): string {
+    const raw = rawOf(request);
+    return this.#visitors.get(raw)?.client.address ?? this.firewall.addressOf(raw);
+  }
+
+  /** Answers a request that was refused or has failed, with `{"code","message"}`, and tells of it once. */
+  refuse(
+    request: HttpRequest,
+    response: ServerResponse,
+    thrown: unknown,
+    { status, route }: RefusedRequest = {},
+  ): void {
+    const subject = this.#visitors.get(rawOf(request))?.subject;
+    refuseRequest(response, thrown, this.monitor, this.addressOf(request), {
+      kind: 'http',
+      ...(status !== undefined && { status }),
+      ...(route !== undefined && { route }),
+      ...(subject !== undefined && { subject }),
+    });
+  }
+
+  /** @throws GatewayError BAD_UPGRADE when headers of proxies disagree */
+  #visitorOf(raw: IncomingMessage): Visitor {
+    const known = this.#visitors.get(raw);
+    if (known !== undefined) return known;
+    const visitor = { client: this.firewall.clientOf(raw, raw.socket), isAdmitted: false };
+    this.#visitors.set(raw, visitor);
+    return visitor;
+  }
+}
+
+function rawOf(request: HttpRequest): IncomingMessage {
+  return 'raw' in request ? request.raw : request;
+}
+
+/** Only as it is declared: a spelling that a router may take for something else is no probe. */
+function isProbe({ url = '' }: IncomingMessage, paths: ReadonlySet<string>): boolean {
+  const query = url.indexOf('?');
+  return paths.has(query === -1 ? url : url.slice(0, query));
+}
