@@ -87,7 +87,7 @@ export interface LimitOptions {
   /**
    * Most bytes that messages of all sessions together hold, as they are on the heap, while they wait for their turn or their
    * handler, or have a stream open; in the same range. Near it sessions of an address that has most of it are not read, at
-   * it their messages are RATE_LIMITED, and those with most are closed with 1013. @default a quarter of V8's heap
+   * it their messages are RATE_LIMITED, and those with most are closed with 1013. @default an eighth of V8's heap
    */
   maxHandlingBytesTotal?: number;
   /** How long a message, or a frame, may take to arrive, in milliseconds, 1 to 3_600_000; a longer one closes with 4108. @default 30_000 */
@@ -182,7 +182,7 @@ export const DEFAULTS = Object.freeze({
     maxOutboundBytes: 1_048_576,
     maxOutboundBytesTotal: 268_435_456,
     maxReceivingBytesTotal: 268_435_456,
-    maxHandlingBytesTotal: Math.floor(getHeapStatistics().heap_size_limit / 4),
+    maxHandlingBytesTotal: Math.floor(getHeapStatistics().heap_size_limit / 8),
     messageTimeoutMs: 30_000,
     messagesPerSecond: 50,
     messageBurst: 100,

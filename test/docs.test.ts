@@ -63,7 +63,7 @@ describe('README.md', () => {
         : `\`${String(value)}\``;
       expect([name, documented.get(name)]).toEqual([name, shown]);
     }
-    expect(documented.get('limits.maxHandlingBytesTotal')).toBe('heap / 4');
+    expect(documented.get('limits.maxHandlingBytesTotal')).toBe('heap / 8');
     expect(readme).toContain(`{ thresholdBytes: ${compression.thresholdBytes} }`);
   });
 

@@ -7,6 +7,8 @@ export interface AuthenticationContext {
   readonly source: TokenSource;
   /** The request of the upgrade; undefined for a token in a message. */
   readonly request?: IncomingMessage;
+  /** True when the client's address has shown a bad token within a minute: what is scarce is for others first. */
+  readonly isSuspect?: boolean;
 }
 
 /**

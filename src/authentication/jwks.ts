@@ -4,9 +4,10 @@ import { Logger } from '@nestjs/common';
 import type { JwksClient } from 'jwks-rsa';
 import { contain, loggerFaults } from '../base/contain.js';
 import { TokenBucket } from '../base/token-bucket.js';
-import { GatewayError } from '../protocol/errors.js';
 import { fits, weaknessOf } from './jwt-options.js';
 import type { Algorithm } from './jwt-options.js';
+import { UnknownKey } from './token.js';
+import { GatewayError } from '../protocol/errors.js';
 
 /** Age at which keys are fetched anew, in milliseconds; meanwhile, and as long as that fails, the old ones serve. */
 const MAX_AGE_MS = 600_000;
@@ -71,18 +72,44 @@ export class PublishedKeys {
     return this.#keys.length;
   }
 
+  /** @returns the key for a token's `kid` and `alg`; undefined when none of those known is */
+  find(kid: string | undefined, algorithm: Algorithm): KeyObject | undefined {
+    const known = this.#known(kid, algorithm);
+    if (known !== undefined) this.refresh();
+    return known;
+  }
+
   /**
-   * @returns the key for a token's `kid` and `alg`; undefined when there is none
-   * @throws GatewayError OVERLOADED, also as a rejection, when the endpoint is down and the known keys do not help
+   * Fetches the keys anew for a token whose key is not known, and that is plausible otherwise.
+   *
+   * @param isSuspect true when the client has shown a bad token lately: half of the look-ups are kept back for others
+   * @returns undefined when the issuer has published no such key; the token is bad then
+   * @throws GatewayError OVERLOADED, also as a rejection, when that cannot be said now
    */
-  find(kid: string | undefined, algorithm: Algorithm): KeyObject | undefined | Promise<KeyObject | undefined> {
-    const known = this.#lookUp(kid, algorithm);
-    if (known !== undefined) {
-      this.refresh();
-      return known;
-    }
-    if (this.#fetching === undefined && !this.#mayFetch()) return this.#missing();
-    return (this.#fetching ?? this.#fetch()).then(() => this.#lookUp(kid, algorithm) ?? this.#missing());
+  lookUp(
+    kid: string | undefined,
+    algorithm: Algorithm,
+    isSuspect: boolean,
+  ): undefined | Promise<KeyObject | undefined> {
+    if (this.#isAmbiguous(kid)) return undefined;
+    if (this.#fetching === undefined) return this.#fetchFor(kid, algorithm, isSuspect);
+    // What is being fetched may have been asked for before the issuer published the key: what does not have it is asked again.
+    return this.#fetching.then(() => {
+      const found = this.#known(kid, algorithm);
+      if (found !== undefined) return found;
+      this.#refuseWhileFailing();
+      return (
+        this.#fetching?.then(() => this.#knownOrFailing(kid, algorithm)) ?? this.#fetchFor(kid, algorithm, isSuspect)
+      );
+    });
+  }
+
+  #fetchFor(kid: string | undefined, algorithm: Algorithm, isSuspect: boolean): Promise<KeyObject | undefined> {
+    const keptBack = isSuspect ? FETCHES_PER_MINUTE / 2 : 0;
+    const waitMs =
+      this.#fetches.waitFor(1 + keptBack, FETCHES_PER_MINUTE / 60, FETCHES_PER_MINUTE, this.now()) || this.#take();
+    if (waitMs > 0) throw new UnknownKey(waitMs, `the keys at ${this.#name} were fetched too often in this minute`);
+    return this.#fetch().then(() => this.#knownOrFailing(kid, algorithm));
   }
 
   /** Fetches keys that are too old, in the background: also where a token is remembered, and no key is looked for. */
@@ -90,7 +117,7 @@ export class PublishedKeys {
     if (this.now() >= this.#freshUntil && this.#mayFetch()) void this.#fetch();
   }
 
-  #lookUp(kid: string | undefined, algorithm: Algorithm): KeyObject | undefined {
+  #known(kid: string | undefined, algorithm: Algorithm): KeyObject | undefined {
     const candidates = this.#keys.filter((published) => kid === undefined || published.kid === kid);
     const fitting = candidates.filter(
       (published) => (published.algorithm ?? algorithm) === algorithm && fits(algorithm, published.key),
@@ -99,20 +126,30 @@ export class PublishedKeys {
     return kid !== undefined || fitting.length === 1 ? fitting[0]?.key : undefined;
   }
 
+  /** A key of that id is there and of another kind, or several could be meant: no look-up would change that. */
+  #isAmbiguous(kid: string | undefined): boolean {
+    return kid === undefined ? this.#keys.length > 1 : this.#keys.some((published) => published.kid === kid);
+  }
+
+  #knownOrFailing(kid: string | undefined, algorithm: Algorithm): KeyObject | undefined {
+    const known = this.#known(kid, algorithm);
+    if (known === undefined) this.#refuseWhileFailing();
+    return known;
+  }
+
   /** Whether the token is bad cannot be said while its key may be one that we could not fetch. */
-  #missing(): undefined {
-    if (this.#isFailing) {
-      throw new GatewayError('OVERLOADED', {
-        message: 'Authentication is not available',
-        retryAfterMs: FETCH_TIMEOUT_MS,
-        cause: `the keys at ${this.#name} cannot be fetched`,
-      });
-    }
+  #refuseWhileFailing(): void {
+    if (!this.#isFailing) return;
+    const [message, cause] = ['Authentication is not available', `the keys at ${this.#name} cannot be fetched`];
+    throw new GatewayError('OVERLOADED', { message, retryAfterMs: FETCH_TIMEOUT_MS, cause }); // no client's fault, so none is charged
   }
 
   #mayFetch(): boolean {
-    if (this.#fetching !== undefined) return false;
-    return this.#fetches.take(1, FETCHES_PER_MINUTE / 60, FETCHES_PER_MINUTE, this.now()) === 0;
+    return this.#fetching === undefined && this.#take() === 0;
+  }
+
+  #take(): number {
+    return this.#fetches.take(1, FETCHES_PER_MINUTE / 60, FETCHES_PER_MINUTE, this.now());
   }
 
   /** One fetch at a time, for all who wait. Never rejects. */

@@ -6,6 +6,7 @@ import { isJsonObject } from '../protocol/message.js';
 import { contain } from '../base/contain.js';
 import { isThenable } from '../base/thenable.js';
 import { Authenticator } from './authenticator.js';
+import type { AuthenticationContext } from './authenticator.js';
 import { namesIn } from './claims.js';
 import type { ClaimNames } from './claims.js';
 import { PublishedKeys } from './jwks.js';
@@ -110,7 +111,7 @@ export class JwtAuthenticator extends Authenticator {
   }
 
   /** @throws GatewayError TOKEN_INVALID, TOKEN_EXPIRED; OVERLOADED while keys cannot be fetched */
-  override authenticate(token: string): Principal | Promise<Principal> {
+  override authenticate(token: string, context?: AuthenticationContext): Principal | Promise<Principal> {
     const digest = digestOf(token);
     const known = this.#verified.get(digest);
     if (known !== undefined && known.expiresAt > this.clock.now()) {
@@ -121,18 +122,27 @@ export class JwtAuthenticator extends Authenticator {
       const judges = this.#judges;
       const { issuers, onlyKey } = judges;
       if (onlyKey !== undefined) return this.#verify(token, digest, issuers[0] as Issuer, onlyKey); // because it is the only one's
-      const { issuer, kid, algorithm } = this.#judge(token);
-      const key = keyOf(issuer, kid, algorithm);
+      const { issuer, kid, algorithm, payload } = this.#judge(token);
+      let key: KeyObject | undefined | Promise<KeyObject | undefined> = keyOf(issuer, kid, algorithm);
+      if (key === undefined && issuer.keys instanceof PublishedKeys) {
+        this.#refuseImplausible(token, payload, issuer);
+        key = issuer.keys.lookUp(kid, algorithm, context?.isSuspect === true);
+      }
       if (!isThenable(key)) return this.#verify(token, digest, issuer, key);
       return Promise.resolve(key).then((found) => {
-        if (judges !== this.#judges) return this.authenticate(token); // who judges it has changed meanwhile
+        if (judges !== this.#judges) return this.authenticate(token, context); // who judges it has changed meanwhile
         return withoutStacks(() => this.#verify(token, digest, issuer, found));
       });
     });
   }
 
   /** By which issuer a token is to be judged, which its own words decide; nothing of them is believed yet. */
-  #judge(token: string): { issuer: Issuer; kid: string | undefined; algorithm: Algorithm } {
+  #judge(token: string): {
+    issuer: Issuer;
+    kid: string | undefined;
+    algorithm: Algorithm;
+    payload: Record<string, unknown>;
+  } {
     const [header, payload] = token.split('.', 2).map(jsonOf);
     if (header === undefined || payload === undefined) throw invalid('malformed');
     const { kid } = header;
@@ -144,7 +154,27 @@ export class JwtAuthenticator extends Authenticator {
     if (algorithm === undefined) throw invalid('alg is not accepted');
     if (kid !== undefined && (typeof kid !== 'string' || kid.length > MAX_KID_LENGTH))
       throw invalid('kid is malformed');
-    return { issuer, kid, algorithm };
+    return { issuer, kid, algorithm, payload };
+  }
+
+  /**
+   * A token that would be refused whatever its key is gets no look-up: these are scarce, and strangers invent key ids.
+   *
+   * @throws GatewayError TOKEN_INVALID, TOKEN_EXPIRED
+   */
+  #refuseImplausible(token: string, { iss, aud, exp, nbf, iat }: Record<string, unknown>, issuer: Issuer): void {
+    const { issuer: names, audience, clockToleranceSec } = issuer;
+    const now = Math.floor(this.clock.now() / 1000);
+    if (!/^[^.]+\.[^.]+\.[^.]+$/.test(token)) throw invalid('malformed');
+    if (names !== undefined && !names.some((name) => name === iss)) throw invalid('iss is no issuer of ours');
+    const audiences: readonly unknown[] = Array.isArray(aud) ? aud : [aud];
+    if (audience && !audience.some((name) => audiences.includes(name))) throw invalid('aud is not ours');
+    if (typeof exp !== 'number' || !(exp <= LATEST_EXP)) throw invalid('exp is missing, or no time in seconds');
+    for (const time of [nbf, iat]) {
+      if (time === undefined) continue;
+      if (typeof time !== 'number' || time > now + clockToleranceSec) throw invalid('nbf or iat is in the future');
+    }
+    if (now >= exp + clockToleranceSec) throw new GatewayError('TOKEN_EXPIRED');
   }
 
   #verify(token: string, digest: string, issuer: Issuer, key: KeyObject | undefined): Principal {
@@ -159,7 +189,7 @@ export class JwtAuthenticator extends Authenticator {
         clockTimestamp: Math.floor(this.clock.now() / 1000),
         complete: true,
         ...(issuer.issuer !== undefined && { issuer: issuer.issuer as [string, ...string[]] }), // because the options refuse an empty list
-        ...(audience !== undefined && { audience: audience as [string, ...string[]] }),
+        ...(audience !== undefined && audience !== false && { audience: audience as [string, ...string[]] }),
       });
     } catch (error) {
       const reason = error as Error;
@@ -248,11 +278,7 @@ function allowed(names: readonly string[], allowedNames: AllowedNames): readonly
   return allowedNames === 'all' ? names : names.filter((name) => allowedNames.includes(name));
 }
 
-function keyOf(
-  { keys }: Issuer,
-  kid: string | undefined,
-  algorithm: Algorithm,
-): KeyObject | undefined | Promise<KeyObject | undefined> {
+function keyOf({ keys }: Issuer, kid: string | undefined, algorithm: Algorithm): KeyObject | undefined {
   if (keys instanceof PublishedKeys) return keys.find(kid, algorithm);
   const key = kid === undefined || keys.named.size === 0 ? keys.unnamed : keys.named.get(kid);
   return key !== undefined && fits(algorithm, key) ? key : undefined;

@@ -38,10 +38,13 @@ export interface JwtIssuerOptions {
    * RS, PS and ES with `jwksUri`, where the type of the key, and its own `alg`, decide
    */
   algorithms?: readonly Algorithm[];
-  /** Accepted `iss`; any when unset. */
-  issuer?: string | readonly string[];
-  /** Accepted `aud`; any when unset. */
-  audience?: string | readonly string[];
+  /** Accepted `iss`; any when unset or `false`. Needed with `jwksUri`, whose keys may sign for other issuers too, unless `false` is said. */
+  issuer?: string | readonly string[] | false;
+  /**
+   * Accepted `aud`; any when unset or `false`. Needed with `jwksUri`, whose keys sign tokens for every application of the provider,
+   * unless `false` is said.
+   */
+  audience?: string | readonly string[] | false;
   /** Tolerance for `exp`, `nbf` and `iat` at authentication, in seconds, 0 to 300. @default 5 */
   clockToleranceSec?: number;
   /**
@@ -69,7 +72,7 @@ export interface JwtOptions extends JwtIssuerOptions {
    * A token is judged by the issuer that its `iss` names, and by no other. The first issuer is the one above, or the first of
    * these where there is no key above: a further one gives only the `roles` and `scopes` that it is allowed.
    */
-  issuers?: readonly (JwtIssuerOptions & { issuer: string | readonly string[] })[];
+  issuers?: readonly (Omit<JwtIssuerOptions, 'issuer'> & { issuer: string | readonly string[] })[];
 }
 
 export const JWT_DEFAULTS = Object.freeze({ clockToleranceSec: 5 });
@@ -88,7 +91,8 @@ export interface ResolvedIssuer {
   readonly algorithms: readonly Algorithm[];
   /** Undefined for the one that is asked about every token that no other claims. */
   readonly issuer: readonly string[] | undefined;
-  readonly audience: readonly string[] | undefined;
+  /** Undefined: nobody has said; false: any. */
+  readonly audience: readonly string[] | false | undefined;
   readonly clockToleranceSec: number;
   readonly roles: AllowedNames;
   readonly scopes: AllowedNames;
@@ -134,7 +138,8 @@ export function resolveIssuers(check: OptionCheck, value: unknown, at: string): 
   const others = jwt.issuers.map((item: unknown, index) => {
     const place = `${at}.issuers[${index}]`;
     const given = check.object(item, place, ISSUER_OPTIONS);
-    if (given.issuer === undefined) check.problem(`${place}.issuer`, 'is needed: it says which tokens are meant');
+    if ((given.issuer ?? false) === false)
+      check.problem(`${place}.issuer`, 'is needed: it says which tokens are meant');
     const issuer = readIssuer(check, given, place, own, own.keys === undefined && index === 0);
     if (issuer.keys === undefined) check.problem(place, 'needs a secret, a publicKey or a jwksUri');
     return issuer;
@@ -161,17 +166,30 @@ function readIssuer(
   const { clockToleranceSec } = inherited;
   const algorithms = check.list(given.algorithms, `${at}.algorithms`, ALGORITHMS);
   const keys = readKeys(check, given, at);
+  const audience = readAudience(check, given.audience, `${at}.audience`) ?? inherited.audience;
+  if (keys !== undefined && 'jwksUri' in keys) checkSaid(check, given.issuer, audience, at);
   return {
     keys,
     algorithms: resolveAlgorithms(check, algorithms, keys, `${at}.algorithms`),
-    issuer: check.names(given.issuer, `${at}.issuer`),
-    audience: check.names(given.audience, `${at}.audience`) ?? inherited.audience,
+    issuer: given.issuer === false ? undefined : check.names(given.issuer, `${at}.issuer`),
+    audience,
     clockToleranceSec: check.integer(given.clockToleranceSec, `${at}.clockToleranceSec`, 0, 300, clockToleranceSec),
     roles: readAllowed(check, given.roles, `${at}.roles`, isFirst),
     scopes: readAllowed(check, given.scopes, `${at}.scopes`, isFirst),
     subject: check.callable(given.subject, `${at}.subject`) as SubjectOf | undefined, // because what it returns is checked each time
     subjectPrefix: check.text(given.subjectPrefix, `${at}.subjectPrefix`, 1, 128) ?? '',
   };
+}
+
+function readAudience(check: OptionCheck, value: unknown, at: string): ResolvedIssuer['audience'] {
+  return value === false ? false : check.names(value, at);
+}
+
+/** A provider's keys sign for all its applications and, at some, for all its customers: whose tokens are meant has to be said. */
+function checkSaid(check: OptionCheck, issuer: unknown, audience: ResolvedIssuer['audience'], at: string): void {
+  const open = 'with a jwksUri, whose keys sign for others as well; false accepts any';
+  if (audience === undefined) check.problem(`${at}.audience`, `is needed ${open}`);
+  if (issuer === undefined) check.problem(`${at}.issuer`, `is needed ${open}`);
 }
 
 /** Only the first issuer is trusted to say by itself who is an administrator. */

@@ -1,12 +1,13 @@
 import { GatewayError } from '../protocol/errors.js';
-import { digestOf } from './token.js';
+import { digestOf, UnknownKey } from './token.js';
 
 /** Digests of the tokens that errors are about. They are with the error no longer than it is there, and in nothing that is logged. */
 const DIGESTS = new WeakMap<object, string>();
 
 /** Remembers which token is refused, so that the firewall can tell the same one from another. @returns the error */
 export function refusedFor(token: string, error: unknown): unknown {
-  if (error instanceof GatewayError && error.code === 'TOKEN_INVALID') DIGESTS.set(error, digestOf(token));
+  const isCounted = error instanceof UnknownKey || (error instanceof GatewayError && error.code === 'TOKEN_INVALID');
+  if (isCounted) DIGESTS.set(error, digestOf(token));
   return error;
 }
 

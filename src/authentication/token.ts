@@ -30,6 +30,16 @@ export function jsonOf(part: string): Record<string, unknown> | undefined {
   }
 }
 
+/**
+ * The key of a token is not known, and whether it is a new one or an invented one cannot be said now. The client may come back; its
+ * address has one attempt less all the same, and it is no violation.
+ */
+export class UnknownKey extends GatewayError {
+  constructor(retryAfterMs: number, cause: string) {
+    super('OVERLOADED', { message: 'Authentication is not available', retryAfterMs, cause });
+  }
+}
+
 /** `reason` is for the log and names no claim's value. */
 export function invalid(reason: string): GatewayError {
   return new GatewayError('TOKEN_INVALID', { cause: reason });

@@ -5,15 +5,15 @@ import { Logger } from '@nestjs/common';
 import type { HttpAdapterHost } from '@nestjs/core';
 import { WsAdapter } from '@nestjs/platform-ws';
 import { contain, loggerFaults } from '../base/contain.js';
+import { normalised } from '../firewall/client-address.js';
+import { SocketDeadlines } from '../socket/socket-deadlines.js';
+import { reportCut } from './failure.js';
 import { Heartbeat } from './heartbeat.js';
 import type { Swept } from './heartbeat.js';
 import { GatewayServer } from './server.js';
 import { Shedding } from './shedding.js';
 import type { ConnectionContext } from './server.js';
 import { Endpoint, pathOf } from './upgrade.js';
-import { SocketDeadlines } from '../socket/socket-deadlines.js';
-import { reportCut } from './failure.js';
-import { normalised } from '../firewall/client-address.js';
 
 /** The port that stands for the application's own HTTP server, as in `@WebSocketGateway()`. */
 const APPLICATION_PORT = 0;

@@ -2,7 +2,6 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { TokenSource } from '../authentication/credentials.js';
 import type { Principal } from '../authentication/principal.js';
-import { refusedDigestOf } from '../authentication/refused-token.js';
 import type { UpgradeTrace } from '../monitoring/tracing.js';
 import { GatewayError, specOf } from '../protocol/errors.js';
 import { isThenable } from '../base/thenable.js';
@@ -14,7 +13,7 @@ import { reportSetAside, turnAway } from './failure.js';
 import { open } from './lifecycle.js';
 import type { GatewayServer } from './server.js';
 import { WsSession } from './session.js';
-import { vet } from './sign-in.js';
+import { countBadToken, vet } from './sign-in.js';
 
 /** An upgrade request at a gateway's path. */
 export interface Handshake {
@@ -86,7 +85,7 @@ function identify(
   sources: readonly TokenSource[],
 ): Principal | undefined | Promise<Principal | undefined> {
   const { server, request } = handshake;
-  const { authentication, options } = server.context;
+  const { authentication, options, firewall } = server.context;
   const credential = authentication.credentialOf(request, sources);
   if (credential === undefined) {
     if (options.auth.anonymous || options.auth.sources.includes('message')) return undefined;
@@ -95,12 +94,13 @@ function identify(
   const { source, token } = credential;
   const withoutIt = (error: unknown): Principal | undefined | Promise<Principal | undefined> => {
     if (!options.auth.anonymous || !isSetAside(source, error)) throw error;
-    if (error.code === 'TOKEN_INVALID') server.context.firewall.failedAuthentication(client, refusedDigestOf(error));
+    countBadToken(server.context, client, error);
     reportSetAside(error, source, server.context.monitor, client.address);
     return identify(handshake, client, sources.slice(sources.indexOf(source) + 1));
   };
   try {
-    const answer = authentication.authenticate(token, { source, request }, client.address);
+    const context = { source, request, isSuspect: firewall.hasFailed(client) };
+    const answer = authentication.authenticate(token, context, client.address);
     return isThenable(answer) ? Promise.resolve(answer).catch(withoutIt) : answer;
   } catch (error) {
     return withoutIt(error);
@@ -148,9 +148,9 @@ const BEFORE_THE_UPGRADE: ReadonlySet<string> = new Set(['UNAUTHENTICATED', 'ORI
 /** A browser cannot read a refused handshake, so it is told after it, unless `auth.reject` says otherwise. */
 function reject(handshake: Handshake, client: Client, error: unknown): void {
   const { server, request, socket, head, sockets, trace } = handshake;
-  const { monitor, options, firewall } = server.context;
+  const { monitor, options } = server.context;
   const isCoded = isGatewayError(error);
-  if (isCoded && error.code === 'TOKEN_INVALID') firewall.failedAuthentication(client, refusedDigestOf(error));
+  countBadToken(server.context, client, error);
   if (isCoded && BEFORE_THE_UPGRADE.has(error.code)) throw error;
   // What has no status can only be said in a frame.
   if (options.auth.reject === 'handshake' && !(isCoded && specOf(error.code).status === undefined)) throw error;

@@ -19,7 +19,7 @@ export interface Stoppable {
 
 /** The share of the number from which sessions are not read, and the multiple of it at which nothing more is handled. */
 const PRESSED = 0.75;
-const EXHAUSTED = 1.5;
+const EXHAUSTED = 1.25;
 
 /**
  * What all sessions hold together, in bytes, kept up as it changes: messages that wait for their turn or their handler,

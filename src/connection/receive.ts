@@ -57,6 +57,7 @@ export function receive(session: WsSession, bytes: Buffer): void {
     const heapBytes = heapCostOf(bytes);
     const request = bare ? undefined : { id: idOf(message, error), event: route?.event, heapBytes, trace };
     fail(session, error, request, isRefused);
+    if (isRefused) session.refused(RETRY_MS);
   }
   trace?.end();
 }

@@ -71,6 +71,7 @@ export class WsSession<State extends object = object> implements Metered {
   #held: Buffer[] | undefined;
   #heldBytes = 0;
   #handling = 0;
+  #refusedUntil = 0;
   #answers: PendingRequest[] | undefined;
   #releasing = false;
   #pending: Set<PendingRequest> | undefined;
@@ -317,6 +318,15 @@ export class WsSession<State extends object = object> implements Metered {
     return ledger.isPressed && ledger.refuses(this.client.peer, this.inFlight === this.#streams);
   }
 
+  /**
+   * @internal It was told to come again in so long, and is not read before, unless there is room sooner: a message of 64 KB
+   * takes milliseconds to parse, and is parsed to be refused.
+   */
+  refused(retryAfterMs: number): void {
+    this.#refusedUntil = this.server.context.clock.monotonic() + retryAfterMs;
+    if (this.isLive) this.stopReading();
+  }
+
   /** @internal The answer is sent when the peer has read what it is behind with. */
   answerLater(request: PendingRequest, text: string): void {
     request.answer = text;
@@ -399,10 +409,11 @@ export class WsSession<State extends object = object> implements Metered {
 
   get #isFull(): boolean {
     if (this.#blocked > 0 || this.socket.isBehind) return true;
-    const { ledger, options } = this.server.context;
+    const { ledger, options, clock } = this.server.context;
     const inHandlers = this.inFlight - this.#streams;
     if (inHandlers >= options.limits.maxConcurrentMessages) return true;
-    return inHandlers > 0 && ledger.isStopped(this.client.peer);
+    if (!ledger.isPressed) return false;
+    return inHandlers > 0 ? ledger.isStopped(this.client.peer) : this.#refusedUntil > clock.monotonic();
   }
 
   /** @internal Handles what was held, as far as there is room. A message that makes room meanwhile does not start it anew. */

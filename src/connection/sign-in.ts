@@ -2,11 +2,13 @@ import type { IncomingMessage } from 'node:http';
 import { isDeepStrictEqual } from 'node:util';
 import { endOf } from '../authentication/principal.js';
 import type { Principal } from '../authentication/principal.js';
+import { refusedDigestOf } from '../authentication/refused-token.js';
+import { UnknownKey } from '../authentication/token.js';
 import { isThenable } from '../base/thenable.js';
 import type { Client } from '../firewall/firewall.js';
 import { GatewayError } from '../protocol/errors.js';
 import { checkConnection } from './connection-guard.js';
-import { describe, SessionEnd } from './describe.js';
+import { describe, isGatewayError, SessionEnd } from './describe.js';
 import type { ConnectionContext, GatewayServer } from './server.js';
 import type { WsSession } from './session.js';
 
@@ -77,6 +79,13 @@ export function signIn(session: WsSession, principal: Principal): void | Promise
       throw asEnd(error);
     },
   );
+}
+
+/** Counts a token that was bad, or that may have been, against the address that it came from. */
+export function countBadToken({ firewall }: ConnectionContext, client: Client, error: unknown): void {
+  if (!isGatewayError(error)) return;
+  if (error.code === 'TOKEN_INVALID') firewall.failedAuthentication(client, refusedDigestOf(error));
+  else if (error instanceof UnknownKey) firewall.doubtfulAuthentication(client, refusedDigestOf(error));
 }
 
 /** A session has one subject for all its life, and none once it has ended: both may come to pass while a token is verified. */

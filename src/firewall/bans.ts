@@ -1,3 +1,5 @@
+import { GatewayError } from '../protocol/errors.js';
+
 /** Who is banned. */
 export type BanTarget = { readonly address: string } | { readonly subject: string };
 
@@ -14,14 +16,21 @@ interface Entry {
   readonly ban: Ban;
   /** In monotonic milliseconds, as all that is enforced: a ban lasts as long as it was made for, whatever the time of day is set to. */
   readonly endsAt: number;
+  /** True for one of an operator's, as long as it is in force. */
+  isManual: boolean;
+  /** True when its end has been told. */
+  isTold: boolean;
   /** How many bans there have been before this one; they make the next one longer. */
   readonly level: number;
   /** In monotonic milliseconds. */
   readonly forgetAt: number;
 }
 
-/** Bans held at once; the oldest goes first. */
-const MAX_BANS = 10_000;
+/** Bans that came by themselves, held at once, those included that are over and remembered. About 300 bytes each. */
+const MAX_AUTOMATIC = 10_000;
+
+/** Bans of operators in force at once. None of them makes room for another: whoever asks for one more is told so. */
+const MAX_MANUAL = 10_000;
 
 /** How long after its end a ban still makes the next one longer, in milliseconds. */
 const REMEMBERED_MS = 86_400_000;
@@ -30,24 +39,49 @@ const REMEMBERED_MS = 86_400_000;
 export class BanTable {
   // In the order in which they were made.
   readonly #entries = new Map<string, Entry>();
+  #manual = 0;
+
+  /**
+   * @param expired is told of each ban that has run its time, once
+   * @param dropped is told of each ban that was in force and had to make room
+   */
+  constructor(
+    private readonly expired: (ban: Ban) => void,
+    private readonly dropped: (ban: Ban) => void,
+  ) {}
 
   /** How many are held, those included that are over and remembered. */
   get size(): number {
     return this.#entries.size;
   }
 
-  add(key: string, ban: Ban, forMs: number, now: number): void {
+  /**
+   * @param isManual true for one that an operator makes, which is never dropped
+   * @returns the ban in force: an operator's that lasts longer stays
+   * @throws GatewayError CONFLICT when there are too many of operators
+   */
+  add(key: string, ban: Ban, forMs: number, now: number, isManual = false): Ban {
+    const existing = this.#entries.get(key);
+    this.#tellEnd(existing, now);
+    const wasManual = existing?.isManual === true;
+    const endsAt = now + forMs;
+    if (wasManual && !isManual && existing.endsAt >= endsAt) return existing.ban;
+    if (isManual && !wasManual) this.#refuseTooMany(now);
     const level = this.levelOf(key, now) + 1;
-    this.#entries.delete(key); // so that it is the youngest again
-    this.#entries.set(key, { ban, endsAt: now + forMs, level, forgetAt: now + forMs + REMEMBERED_MS });
-    if (this.#entries.size > MAX_BANS)
-      for (const oldest of this.#entries.keys()) return void this.#entries.delete(oldest);
+    this.#remove(key); // so that it is the youngest again
+    const staysManual = isManual || wasManual;
+    const forgetAt = endsAt + REMEMBERED_MS;
+    this.#entries.set(key, { ban, endsAt, isManual: staysManual, isTold: false, level, forgetAt });
+    if (staysManual) this.#manual++;
+    else if (this.#entries.size - this.#manual > MAX_AUTOMATIC) this.#dropOne(now);
+    return ban;
   }
 
   /** @returns false when there was none in force */
   delete(key: string, now: number): boolean {
     const isInForce = this.leftMs(key, now) > 0;
-    this.#entries.delete(key);
+    this.#tellEnd(this.#entries.get(key), now);
+    this.#remove(key);
     return isInForce;
   }
 
@@ -56,6 +90,11 @@ export class BanTable {
     if (this.#entries.size === 0) return 0;
     const entry = this.#entries.get(key);
     return entry === undefined ? 0 : Math.max(0, entry.endsAt - now);
+  }
+
+  /** True for one that was made while bans were in a dry run. */
+  isDry(key: string): boolean {
+    return this.#entries.get(key)?.ban.dryRun === true;
   }
 
   /** How many bans there were, as far as they are remembered. */
@@ -70,6 +109,50 @@ export class BanTable {
   }
 
   sweep(now: number): void {
-    for (const [key, { forgetAt }] of this.#entries) if (now >= forgetAt) this.#entries.delete(key);
+    for (const [key, entry] of this.#entries) {
+      this.#tellEnd(entry, now);
+      if (now >= entry.forgetAt) this.#remove(key);
+    }
+  }
+
+  /** One that is over is remembered like any other, whoever made it. */
+  #tellEnd(entry: Entry | undefined, now: number): void {
+    if (entry === undefined || entry.isTold || now < entry.endsAt) return;
+    entry.isTold = true;
+    if (entry.isManual) this.#manual--;
+    entry.isManual = false;
+    this.expired(entry.ban);
+  }
+
+  #remove(key: string): void {
+    if (this.#entries.get(key)?.isManual === true) this.#manual--;
+    this.#entries.delete(key);
+  }
+
+  #refuseTooMany(now: number): void {
+    if (this.#manual < MAX_MANUAL) return;
+    this.sweep(now); // what is over counts no more
+    if (this.#manual < MAX_MANUAL) return;
+    throw new GatewayError('CONFLICT', {
+      message: `Operators have ${MAX_MANUAL} bans in force, and there can be no more: lift some, or deny ranges of addresses`,
+    });
+  }
+
+  /** What is over goes first, then the oldest that came by itself: strangers can make many, and operators' are none of theirs. */
+  #dropOne(now: number): void {
+    let oldest: string | undefined;
+    for (const [key, { isManual, endsAt }] of this.#entries) {
+      if (isManual) continue;
+      if (now >= endsAt) return this.#drop(key, now);
+      oldest ??= key;
+    }
+    if (oldest !== undefined) this.#drop(oldest, now);
+  }
+
+  #drop(key: string, now: number): void {
+    const entry = this.#entries.get(key);
+    this.#tellEnd(entry, now);
+    this.#remove(key);
+    if (entry?.isTold === false) this.dropped(entry.ban);
   }
 }

@@ -86,7 +86,10 @@ const REFUSED_BYTES = 4_096;
 export class WsFirewall {
   readonly #addresses: PeerTable<AddressPeer>;
   readonly #subjects: PeerTable<SubjectPeer>;
-  readonly #bans = new BanTable();
+  readonly #bans = new BanTable(
+    (ban) => this.#ended('expired', ban),
+    (ban) => this.#ended('dropped', ban),
+  );
   readonly #badTokens = new BadTokens();
   #clients: ClientAddresses;
   #lists: Readonly<Record<keyof AddressLists, AddressList>>;
@@ -125,7 +128,8 @@ export class WsFirewall {
    * Bans an address (IPv6: its /64) or a subject. Its sessions end with BANNED, and its handshakes are refused.
    *
    * @param options `forMs`: how long, in milliseconds, 1 to a year; `reason`: for the list; `actor`: who does it, for the audit
-   * @throws TypeError for a target that is neither, or a time that cannot be
+   * @throws TypeError for a target that is neither, or a time that cannot be; GatewayError CONFLICT when there are 10,000 bans of
+   * operators in force, since none of them is ever dropped to make room
    */
   ban(target: BanTarget, { forMs, reason = 'banned by an operator', actor }: BanOptions): Ban {
     if (!Number.isInteger(forMs) || forMs < 1 || forMs > MAX_BAN_MS) throw new TypeError('forMs is 1 to 31536000000');
@@ -149,7 +153,9 @@ export class WsFirewall {
 
   /** The bans in force, the oldest first. */
   bans(): Ban[] {
-    return this.#bans.list(this.clock.monotonic());
+    const isDry = this.options.dryRun.includes('bans');
+    const bans = this.#bans.list(this.clock.monotonic());
+    return isDry ? bans.map((ban) => ({ ...ban, dryRun: true })) : bans;
   }
 
   /** The lists in force. */
@@ -228,9 +234,8 @@ export class WsFirewall {
       this.#violated('lists', client, () => new GatewayError('IP_FORBIDDEN'));
     }
     if (client.isExempt) return;
-    const leftMs = this.#bans.leftMs(addressKey(client.peer.key), this.clock.monotonic());
     // No violation: whoever tries again would never get out.
-    if (leftMs > 0) this.#enforce('bans', client, () => banned(leftMs));
+    this.#refuseBanned(addressKey(client.peer.key), client);
   }
 
   /** @internal @throws GatewayError TOO_MANY_CONNECTIONS */
@@ -315,8 +320,14 @@ export class WsFirewall {
    */
   checkSubject(client: Client, subject: string, isFirst = true): void {
     if (client.isExempt || (!isFirst && this.options.dryRun.includes('bans'))) return;
-    const leftMs = this.#bans.leftMs(subjectKey(subject), this.clock.monotonic());
-    if (leftMs > 0) this.#enforce('bans', client, () => banned(leftMs), subject);
+    this.#refuseBanned(subjectKey(subject), client, subject);
+  }
+
+  /** One that was made in a dry run is enforced neither then nor later. */
+  #refuseBanned(key: string, client: Client, subject?: string): void {
+    const leftMs = this.#bans.leftMs(key, this.clock.monotonic());
+    if (leftMs === 0 || (this.#bans.isDry(key) && !this.options.dryRun.includes('bans'))) return;
+    this.#enforce('bans', client, () => banned(leftMs), subject);
   }
 
   /** @internal A session of the subject begins. */
@@ -378,19 +389,34 @@ export class WsFirewall {
     return budget.refuse(this.limits, this.clock.monotonic());
   }
 
+  /** @internal True when a token of that address was bad, or may have been, within a minute. */
+  hasFailed({ peer, isExempt }: Client): boolean {
+    const perMinute = this.options.failedAuthenticationsPerMinutePerAddress;
+    return !isExempt && peer.failures.waitFor(perMinute, perMinute / 60, perMinute, this.clock.monotonic()) > 0;
+  }
+
   /**
    * @internal A token was bad. The same one again within the time is a client that reconnects, and counts no more.
    *
    * @param digest of the token; undefined where it is not known
    */
   failedAuthentication(client: Client, digest: string | undefined, session?: Metered): void {
-    if (client.isExempt) return;
+    if (this.#hasLostAttempt(client, digest)) this.violation(client, session);
+  }
+
+  /** @internal A token may have been bad: the address has one attempt less, and it is no violation. The same one counts once, too. */
+  doubtfulAuthentication(client: Client, digest: string | undefined): void {
+    this.#hasLostAttempt(client, digest && `doubtful ${digest}`);
+  }
+
+  /** @returns false for a token that its address has lost an attempt for already */
+  #hasLostAttempt({ isExempt, peer }: Client, digest: string | undefined): boolean {
+    if (isExempt) return false;
     const now = this.clock.monotonic();
-    const isNew = digest === undefined || this.#badTokens.isNew(client.peer.key, digest, this.#sameTokenMs, now);
-    if (!isNew) return;
+    if (digest !== undefined && !this.#badTokens.isNew(peer.key, digest, this.#sameTokenMs, now)) return false;
     const perMinute = this.options.failedAuthenticationsPerMinutePerAddress;
-    client.peer.failures.take(1, perMinute / 60, perMinute, now);
-    this.violation(client, session);
+    peer.failures.take(1, perMinute / 60, perMinute, now);
+    return true;
   }
 
   /** Both counts of bad tokens have forgotten one by then. */
@@ -436,11 +462,17 @@ export class WsFirewall {
   ): Ban {
     const enforced = !this.options.dryRun.includes('bans');
     const ban: Ban = { ...target, until: this.clock.now() + forMs, reason, ...(!enforced && { dryRun: true }) };
-    this.#bans.add(key, ban, forMs, this.clock.monotonic());
+    const inForce = this.#bans.add(key, ban, forMs, this.clock.monotonic(), isManual);
+    if (inForce !== ban) return inForce; // an operator has said so, and for longer
     const by = actor !== undefined && { actor };
     this.#onEvent({ kind: 'ban', action: 'added', target, forMs, reason, enforced, ...by });
     if (enforced) this.#onBan({ ban, forMs, spared, isManual });
     return ban;
+  }
+
+  #ended(action: 'expired' | 'dropped', ban: Ban): void {
+    const target = 'subject' in ban ? { subject: ban.subject } : { address: ban.address };
+    this.#onEvent({ kind: 'ban', action, target, enforced: ban.dryRun !== true });
   }
 
   /** A rule about handshakes is broken: what is refused for it is a violation, what a dry run lets in is none. */

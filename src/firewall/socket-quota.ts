@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import { GatewayError } from '../protocol/errors.js';
-import type { SocketQuota } from '../socket/socket-deadlines.js';
 import { normalised, rangesOf } from './client-address.js';
 import type { ResolvedFirewall } from './options.js';
 
@@ -51,7 +50,7 @@ export interface SocketRules {
 }
 
 /** How many sockets without a session an address, a proxy and the process may have. */
-export class FirewallSockets implements SocketQuota {
+export class FirewallSockets {
   readonly #counts = new AddressCounts();
   #all = 0;
 

@@ -2,8 +2,9 @@ import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websock
 import type { WsResponse } from '@nestjs/websockets';
 import { Authentication } from '../authentication/authentication.js';
 import type { Principal } from '../authentication/principal.js';
+import { UnknownKey } from '../authentication/token.js';
 import { WsSession } from '../connection/session.js';
-import { signIn } from '../connection/sign-in.js';
+import { countBadToken, signIn } from '../connection/sign-in.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isThenable } from '../base/thenable.js';
 import { CurrentSession, Public } from './decorators.js';
@@ -41,10 +42,25 @@ export class WsGateway {
   auth(@MessageBody() { token }: AuthDto, @CurrentSession() session: WsSession): AuthReply | Promise<AuthReply> {
     const { sources } = session.server.context.options.auth;
     if (session.principal === undefined && !sources.includes('message')) throw new GatewayError('UNAUTHENTICATED');
-    const answer = this.authentication.authenticate(token, { source: 'message' }, session.clientAddress);
+    const answer = this.#principalOf(token, session);
     return isThenable(answer)
       ? Promise.resolve(answer).then((principal) => signedIn(session, principal))
       : signedIn(session, answer);
+  }
+
+  #principalOf(token: string, { client, server: { context } }: WsSession): Principal | Promise<Principal> {
+    const refused = (error: unknown): never => {
+      // Of a bad one the end of the session counts.
+      if (error instanceof UnknownKey) countBadToken(context, client, error);
+      throw error;
+    };
+    try {
+      const origin = { source: 'message', isSuspect: context.firewall.hasFailed(client) } as const;
+      const answer = this.authentication.authenticate(token, origin, client.address);
+      return isThenable(answer) ? Promise.resolve(answer).catch(refused) : answer;
+    } catch (error) {
+      return refused(error);
+    }
   }
 
   @SubscribeMessage('session')

@@ -115,7 +115,8 @@ export interface AdminEvent {
 
 export interface BanEvent {
   readonly kind: 'ban';
-  readonly action: 'added' | 'lifted' | 'expired';
+  /** `dropped`: it was in force, and made room for a newer one; of an operator's that never happens. */
+  readonly action: 'added' | 'lifted' | 'expired' | 'dropped';
   readonly target: BanTarget;
   /** False in a dry run: nobody is kept out. */
   readonly enforced: boolean;

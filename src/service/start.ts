@@ -170,8 +170,8 @@ Try it from another terminal:
 
 /** A token that this run accepts, whatever issuer and audience it is configured with. */
 function demoToken(secret: string, { auth }: ServiceConfiguration['gateway']): string {
-  const first = (names: string | readonly string[] | undefined): string | undefined =>
-    typeof names === 'string' ? names : names?.[0];
+  const first = (names: string | readonly string[] | false | undefined): string | undefined =>
+    typeof names === 'string' ? names : names === false ? undefined : names?.[0];
   const { issuer, audience, algorithms } = auth.jwt ?? {};
   const claims = { sub: 'demo', roles: ['demo'], iss: first(issuer), aud: first(audience) };
   const payload = Object.fromEntries(Object.entries(claims).filter(([, value]) => value !== undefined));

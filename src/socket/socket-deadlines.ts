@@ -110,8 +110,8 @@ class Waiting implements SocketHolder {
 
 /**
  * Every socket of the HTTP servers from the moment it is accepted until it is a session, another protocol's or closed: each is
- * counted, and has a deadline while it does nothing. Silent ones get ten seconds for their first request, whoever made the
- * server (Node gives them a minute, and two for a TLS handshake); upgrades that belong to another listener ten to be written to;
+ * counted, and has a deadline while it does nothing. Silent ones get ten seconds for their first request (Node
+ * gives them a minute, and two for a TLS handshake); upgrades that belong to another listener ten to be written to;
  * refused ones five to read their answer.
  */
 export class SocketDeadlines {

@@ -4,10 +4,21 @@ import 'reflect-metadata';
 import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
-import { Public, WsGatewayModule, WsSessions } from '../../dist/index.js';
+import { Type } from 'class-transformer';
+import { IsArray, IsString, ValidateNested } from 'class-validator';
+import { Observable } from 'rxjs';
+import { z } from 'zod';
+import { Public, RateLimit, WsGatewayModule, WsSessions } from '../../dist/index.js';
 
 const { PORT: port = '0', JWT_SECRET: secret, OPTIONS: options = '{}' } = process.env;
 const { auth, ...rest } = JSON.parse(options);
+
+class Line {}
+IsString()(Line.prototype, 'sku');
+class OrderDto {}
+IsArray()(OrderDto.prototype, 'lines');
+ValidateNested({ each: true })(OrderDto.prototype, 'lines');
+Type(() => Line)(OrderDto.prototype, 'lines');
 
 class HostileGateway {
   echo(data) {
@@ -21,11 +32,31 @@ class HostileGateway {
   slow(data) {
     return new Promise((resolve) => setTimeout(resolve, 60_000, data).unref());
   }
+  /** Never ends. */
+  stream(data) {
+    return new Observable((subscriber) => subscriber.next(data === undefined));
+  }
+  /** Has no bound for its lines. */
+  order(order) {
+    return order.lines.length;
+  }
+  tags({ tags }) {
+    return tags.length;
+  }
+  counted() {
+    return 1;
+  }
+  broken() {
+    throw new Error('a bug');
+  }
 }
 
 function handles(method, ...decorators) {
   const descriptor = Object.getOwnPropertyDescriptor(HostileGateway.prototype, method);
-  MessageBody()(HostileGateway.prototype, method, 0);
+  const body = method === 'tags' ? MessageBody({ schema: z.object({ tags: z.array(z.string()) }) }) : MessageBody();
+  body(HostileGateway.prototype, method, 0);
+  const type = method === 'order' ? OrderDto : Object;
+  Reflect.defineMetadata('design:paramtypes', [type], HostileGateway.prototype, method);
   for (const decorate of [SubscribeMessage(method), ...decorators])
     decorate(HostileGateway.prototype, method, descriptor);
 }
@@ -33,6 +64,11 @@ function handles(method, ...decorators) {
 handles('echo', Public());
 handles('large');
 handles('slow');
+handles('stream');
+handles('order');
+handles('tags');
+handles('counted', Public(), RateLimit({ limit: 2, perMs: 60_000 }));
+handles('broken');
 WebSocketGateway()(HostileGateway);
 
 class TargetModule {}
@@ -45,10 +81,12 @@ const app = await NestFactory.create(TargetModule, { logger: ['error'] });
 await app.listen(Number(port), '127.0.0.1');
 
 process.on('disconnect', () => process.exit(0));
-process.on('message', (id) => {
+process.on('message', ({ id, collects }) => {
   // Twice: what the first pass finds dead outside the heap goes with the second.
-  for (let i = 0; i < 2; i++) globalThis.gc?.();
+  for (let i = 0; i < 2 && collects; i++) globalThis.gc?.();
   const { rss, heapUsed, external } = process.memoryUsage();
-  process.send({ id, rss, held: heapUsed + external, sessions: app.get(WsSessions).size });
+  const { user, system } = process.cpuUsage();
+  const held = heapUsed + external;
+  process.send({ id, rss, held, sessions: app.get(WsSessions).size, cpuMs: (user + system) / 1_000 });
 });
 console.log(`ws://127.0.0.1:${app.getHttpServer().address().port}/ws`);

@@ -3,11 +3,15 @@ import { once } from 'node:events';
 import { generateKeyPairSync, sign } from 'node:crypto';
 import type { LoggerService } from '@nestjs/common';
 import type { AddressInfo } from 'node:net';
-import { afterEach, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
+import { Deadlines } from '../../src/authentication/deadlines.js';
+import { JwtAuthenticator, WsFirewall } from '../../src/index.js';
 import { startApp, stopApps, until } from '../support/app.js';
 import type { TestApp } from '../support/app.js';
-import { Client } from '../support/client.js';
+import { Client, refusal } from '../support/client.js';
+import type { Frame } from '../support/client.js';
 import { jwk, startKeyServer, stopKeyServers } from '../support/jwks.js';
+import type { KeyServer } from '../support/jwks.js';
 import { keyPair, signed } from '../support/tokens.js';
 
 afterEach(stopApps);
@@ -17,7 +21,7 @@ const [old, young] = [keyPair('rsa'), keyPair('rsa')];
 
 const start = (jwksUri: string, logger?: LoggerService): Promise<TestApp> =>
   startApp({
-    options: { auth: { jwt: { jwksUri } } },
+    options: { auth: { jwt: { jwksUri, issuer: false, audience: false } } },
     ...(logger !== undefined && { before: (app) => app.useLogger(logger) }),
   });
 
@@ -118,4 +122,128 @@ it('an endpoint that stays down is one line in the log, and another when it is b
   server.answer = { keys: [jwk(old.publicKey, 'old')] };
   expect(await outcome(app, by(old, 'old'))).toBe('in');
   expect(lines).toEqual([expect.anything(), expect.stringContaining('can be fetched again')]);
+});
+
+describe('a key id that is not known', () => {
+  const options = {
+    auth: { jwt: { issuer: 'https://id.test', audience: 'ws' } },
+    firewall: { failedAuthenticationsPerMinutePerAddress: 60, trustProxy: 1, ban: { violations: 20 } },
+  };
+  const now = Math.floor(Date.now() / 1000);
+  const good = { iss: 'https://id.test', aud: 'ws' };
+  const naming = (kid: string, claims: object = good, pair = young): string =>
+    signed({ ...claims }, { key: pair.privateKey, algorithm: 'RS256', kid });
+
+  async function serve(): Promise<{
+    test: TestApp;
+    server: KeyServer;
+    come: (bearer: string, from?: string) => Promise<Frame>;
+  }> {
+    const server = await startKeyServer({ keys: [jwk(old.publicKey, 'old'), jwk(old.publicKey, 'older')] });
+    const jwt = { ...options.auth.jwt, jwksUri: server.uri };
+    const test = await startApp({ options: { ...options, auth: { jwt } } });
+    await until(() => test.app.get(JwtAuthenticator).problem === undefined);
+    const come = async (bearer: string, from = '192.0.2.1'): Promise<Frame> => {
+      const client = await Client.connect(`${test.url}/ws`, { token: bearer, headers: { 'x-forwarded-for': from } });
+      client.send({ event: 'ping', id: 1 });
+      const frame = await client.next();
+      client.socket.terminate();
+      return frame;
+    };
+    return { test, server, come };
+  }
+  const codeOf = ({ event, data }: Frame): string => (event === 'pong' ? 'in' : (data as { code: string }).code);
+
+  it.each([
+    ['of another issuer', { ...good, iss: 'https://evil.test' }, 'TOKEN_INVALID'],
+    ['for another application', { ...good, aud: ['shop'] }, 'TOKEN_INVALID'],
+    ['without an audience', { iss: good.iss }, 'TOKEN_INVALID'],
+    ['that never expires', { ...good, exp: undefined }, 'TOKEN_INVALID'],
+    ['that expires in the year 50000', { ...good, exp: 1.6e12 }, 'TOKEN_INVALID'],
+    ['that is not good yet', { ...good, nbf: now + 600 }, 'TOKEN_INVALID'],
+    ['that has expired', { ...good, exp: now - 600 }, 'TOKEN_EXPIRED'],
+  ])('costs no look-up in a token %s', async (_, claims, code) => {
+    const { server, come } = await serve();
+    expect(codeOf(await come(naming('invented', claims)))).toBe(code);
+    expect(server.requests).toBe(1);
+  });
+
+  it('costs no look-up where the id is known and the algorithm is not its own, nor where several keys could be meant', async () => {
+    const { server, come } = await serve();
+    const ec = keyPair('ec');
+    expect(codeOf(await come(signed(good, { key: ec.privateKey, algorithm: 'ES256', kid: 'old' })))).toBe(
+      'TOKEN_INVALID',
+    );
+    expect(codeOf(await come(signed(good, { key: old.privateKey, algorithm: 'RS256' })))).toBe('TOKEN_INVALID');
+    expect(server.requests).toBe(1);
+  });
+
+  it('is OVERLOADED when no look-up is left, and the good token of a new key comes in after retryAfterMs', async () => {
+    const { test, server, come } = await serve();
+    // Each from an address of its own, so that none of them is suspect.
+    for (let i = 0; i < 10; i++) await come(naming(`invented-${i}`), `198.51.100.${i}`);
+    server.answer = { keys: [jwk(young.publicKey, 'new')] };
+    const refused = await come(naming('new'));
+    expect(refused).toMatchObject({
+      event: 'disconnect',
+      data: { code: 'OVERLOADED', closeCode: 1013, reconnect: true, retryAfterMs: expect.any(Number) as number },
+    });
+    test.clock.jump((refused.data as { retryAfterMs: number }).retryAfterMs);
+    expect(codeOf(await come(naming('new')))).toBe('in');
+  });
+
+  it('that one address invents leaves half of the look-ups to others', async () => {
+    const { server, come } = await serve();
+    const outcomes = [];
+    for (let i = 0; i < 20; i++) outcomes.push(codeOf(await come(naming(`invented-${i}`), '198.51.100.7')));
+    expect(outcomes.filter((code) => code === 'TOKEN_INVALID').length).toBeLessThanOrEqual(5);
+    expect(new Set(outcomes)).toEqual(new Set(['TOKEN_INVALID', 'OVERLOADED']));
+    server.answer = { keys: [jwk(young.publicKey, 'new')] };
+    expect(codeOf(await come(naming('new')))).toBe('in');
+  });
+
+  it('counts against the address that invents it, told or not, and the owner of a new key is not banned', async () => {
+    const { test, come } = await serve();
+    let count = 0;
+    const codes: string[] = [];
+    const from = { 'x-forwarded-for': '198.51.100.7' };
+    while (count < 60) codes.push(codeOf(await come(naming(`invented-${count++}`), '198.51.100.7')));
+    expect(codes.filter((code) => code === 'OVERLOADED').length).toBeGreaterThan(50);
+    const headers = { ...from, authorization: `Bearer ${naming('invented')}` };
+    expect(await refusal(`${test.url}/ws`, { headers })).toMatchObject({
+      status: 429,
+      body: { code: 'TOO_MANY_CONNECTIONS' },
+    });
+    expect(test.app.get(WsFirewall).bans()).toEqual([]);
+  });
+
+  it('counts as well where it comes in a message, and leaves the session to try again', async () => {
+    const { test, server, come } = await serve();
+    for (let i = 0; i < 10; i++) await come(naming(`invented-${i}`), `198.51.100.${i}`);
+    const headers = { 'x-forwarded-for': '203.0.113.7' };
+    const client = await Client.connect(`${test.url}/ws`, { headers });
+    for (let id = 0; id < 60; id++) {
+      const answer = await client.ask({ event: 'auth', data: { token: naming(`new-${id}`) }, id });
+      expect(answer).toMatchObject({ event: 'exception', data: { code: 'OVERLOADED', retryable: true } });
+    }
+    expect((await refusal(`${test.url}/ws`, { headers })).status).toBe(429);
+    server.answer = { keys: [jwk(young.publicKey, 'new')] };
+    test.clock.jump(60_000);
+    const answer = await client.ask({ event: 'auth', data: { token: naming('new') }, id: 60 });
+    expect(answer).toMatchObject({ event: 'auth', data: { subject: 'ada' } });
+  });
+
+  it('is asked for once more where what was being fetched may be older than the key', async () => {
+    const { test, server, come } = await serve();
+    server.answer = undefined;
+    const stranger = come(naming('invented'), '198.51.100.1');
+    await until(() => server.requests === 2);
+    const owner = come(naming('new'), '198.51.100.2');
+    await until(() => test.app.get(Deadlines, { strict: false }).size === 2);
+    server.answerWaiting({ keys: [jwk(old.publicKey, 'old')] });
+    await until(() => server.requests === 3);
+    server.answerWaiting({ keys: [jwk(young.publicKey, 'new')] });
+    expect(codeOf(await owner)).toBe('in');
+    expect(codeOf(await stranger)).toBe('TOKEN_INVALID');
+  });
 });

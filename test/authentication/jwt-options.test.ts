@@ -30,7 +30,7 @@ it.each([
 it.each(['https://id.test/keys', 'http://127.0.0.1:80/keys', 'http://localhost/keys', 'http://[::1]/keys'])(
   'keys at %s are fetched',
   (uri) => {
-    expect(complaint({ jwksUri: uri })).toBe('none');
+    expect(complaint({ jwksUri: uri, issuer: 'https://id.test', audience: 'ws' })).toBe('none');
   },
 );
 
@@ -63,6 +63,29 @@ it.each([
   ],
   ['roles that are no list', { secret: SECRET, roles: 'admin' }, 'auth.jwt.roles must be "all" or a list of names'],
   ['a subject that is no function', { secret: SECRET, subject: 'email' }, 'auth.jwt.subject must be a function'],
+  ['published keys for any audience', { jwksUri, issuer: 'a' }, 'auth.jwt.audience is needed with a jwksUri'],
+  ['published keys for any issuer', { jwksUri, audience: 'a' }, 'auth.jwt.issuer is needed with a jwksUri'],
+  [
+    'published keys of a further issuer for any audience',
+    { secret: SECRET, issuers: [{ issuer: 'a', jwksUri }] },
+    'auth.jwt.issuers[0].audience is needed with a jwksUri',
+  ],
+  [
+    'a further issuer that is any',
+    { secret: SECRET, issuers: [{ issuer: false, secret: SECRET }] },
+    '.issuer is needed',
+  ],
+  ['an audience of true', { secret: SECRET, audience: true }, 'auth.jwt.audience must be a non-empty string'],
 ])('refuses %s', (_, jwt, problem) => {
   expect(complaint(jwt)).toContain(problem);
+});
+
+it('takes published keys for anybody where that is said out loud, once for all issuers', () => {
+  expect(complaint({ jwksUri, issuer: false, audience: false })).toBe('none');
+  expect(complaint({ secret: SECRET, audience: false, issuers: [{ issuer: 'a', jwksUri }] })).toBe('none');
+  expect(complaint({ secret: SECRET, audience: 'ws', issuers: [{ issuer: 'a', jwksUri }] })).toBe('none');
+  const [first, second] = resolveOptions({
+    auth: { jwt: { secret: SECRET, audience: 'ws', issuers: [{ issuer: 'a', secret: SECRET, audience: false }] } },
+  }).auth.issuers;
+  expect([first?.audience, second?.audience]).toEqual([['ws'], false]);
 });

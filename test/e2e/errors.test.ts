@@ -214,13 +214,20 @@ const PRODUCED: Partial<Record<CatalogueCode, () => Promise<void>>> = {
   },
   OVERLOADED: async () => {
     await stopApps();
-    await start({ options: { auth: { jwt: { jwksUri: `http://127.0.0.1:${await freePort()}/` } } } });
+    await start({
+      options: { auth: { jwt: { jwksUri: `http://127.0.0.1:${await freePort()}/`, issuer: false, audience: false } } },
+    });
     const kid = signed({}, { key: keyPair('ec').privateKey, algorithm: 'ES256' });
     const end = await endOf(await Client.connect(`${test.url}/ws`, { token: kid }));
     expectDisconnect(end, 'OVERLOADED', true);
     await stopApps();
     await start({
-      options: { auth: { reject: 'handshake', jwt: { jwksUri: `http://127.0.0.1:${await freePort()}/` } } },
+      options: {
+        auth: {
+          reject: 'handshake',
+          jwt: { jwksUri: `http://127.0.0.1:${await freePort()}/`, issuer: false, audience: false },
+        },
+      },
     });
     const { status, headers } = await refusal(`${test.url}/ws`, { headers: { authorization: `Bearer ${kid}` } });
     expect([status, headers['retry-after']]).toEqual([503, '5']);

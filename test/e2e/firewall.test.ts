@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { afterEach, describe, expect, it } from 'vitest';
-import { EmailDto, Public, RateLimit, WsFirewall, WsMonitor, WsSessions } from '../../src/index.js';
-import type { AuthOptions, FirewallOptions, LimitOptions } from '../../src/index.js';
+import { EmailDto, Public, RateLimit, WsFirewall, WsGatewayReload, WsMonitor, WsSessions } from '../../src/index.js';
+import type { AuthOptions, BanEvent, FirewallOptions, LimitOptions } from '../../src/index.js';
 import { resolveOptions } from '../../src/ws-gateway.options.js';
 import { OVER_TLS, startApp, stopApps, until } from '../support/app.js';
 import type { TestApp } from '../support/app.js';
@@ -362,8 +362,8 @@ describe('the budget of messages', () => {
   });
 
   it('is charged for refused payloads, by what they are to look at, and a flood of them is a violation', async () => {
-    const limits = { messagesPerSecond: 10, messageBurst: 20, messagesPerSecondPerSubject: 1_000 };
-    const test = await start({ ban: { violations: 3 } }, limits);
+    const generous = { messagesPerSecond: 10, messageBurst: 20, messagesPerSecondPerSubject: 1_000 };
+    const test = await start({ ban: { violations: 3 } }, generous);
     const client = await connect(test);
     const write = async (data: object): Promise<unknown> => {
       const reply = await client.ask({ event: 'write', data, id: 1 });
@@ -547,6 +547,44 @@ describe('bans', () => {
     }
     for (const forMs of [0, NaN, Infinity, 1.5])
       expect(() => firewall.ban({ subject: 'a' }, { forMs })).toThrow(TypeError);
+  });
+
+  it('of operators are not pushed out by strangers, and are told when there are too many', async () => {
+    const test = await start({ ban: { ...ban, violations: 1 } });
+    const firewall = test.app.get(WsFirewall);
+    const told: BanEvent[] = [];
+    test.app.get(WsMonitor).on('ban', (event) => told.push(event));
+    firewall.ban({ subject: 'eve' }, { forMs: 31_536_000_000 });
+    const stranger = (i: number): Parameters<WsFirewall['violation']>[0] =>
+      firewall.clientOf(
+        { headers: {} } as never,
+        { remoteAddress: `2001:db8:${(i >> 8).toString(16)}:${(i & 255).toString(16)}::1` } as never,
+      );
+    for (let i = 0; i < 10_050; i++) firewall.violation(stranger(i), undefined);
+    expect(firewall.bans().filter((held) => 'subject' in held)).toMatchObject([{ subject: 'eve' }]);
+    expect((await (await connect(test, { sub: 'eve' })).closed).reason).toBe('BANNED');
+    expect(told.filter(({ action }) => action === 'dropped')).toHaveLength(50);
+    expect(told.find(({ action }) => action === 'dropped')).toMatchObject({ target: { address: '2001:db8:0:0::/64' } });
+    for (let i = 1; i < 10_000; i++) firewall.ban({ subject: `s${i}` }, { forMs: 60_000 });
+    expect(() => firewall.ban({ subject: 'one more' }, { forMs: 60_000 })).toThrow('no more');
+    firewall.ban({ subject: 'eve' }, { forMs: 60_000 });
+    test.clock.advance(70_000);
+    expect(told.filter(({ action }) => action === 'expired').length).toBeGreaterThan(10_000);
+    firewall.ban({ subject: 'one more' }, { forMs: 60_000 });
+    expect(test.log.notices.filter(({ message }) => message === 'Ban dropped').length).toBeGreaterThan(0);
+  });
+
+  it('that were made in a dry run are not enforced later', async () => {
+    const test = await start({ dryRun: ['bans'] });
+    const firewall = test.app.get(WsFirewall);
+    firewall.ban({ subject: 'ada' }, { forMs: 60_000 });
+    await test.app.get(WsGatewayReload).replace({ auth: { jwt: { secret: SECRET } }, firewall: {} });
+    expect(await ask(await connect(test))).toBe('free');
+    firewall.ban({ subject: 'ada' }, { forMs: 60_000 });
+    expect((await (await connect(test)).closed).reason).toBe('BANNED');
+    await test.app.get(WsGatewayReload).replace({ auth: { jwt: { secret: SECRET } }, firewall: { dryRun: ['bans'] } });
+    expect(firewall.bans()).toMatchObject([{ subject: 'ada', dryRun: true }]);
+    expect(await ask(await connect(test))).toBe('free');
   });
 
   it('never meet who is exempt', async () => {

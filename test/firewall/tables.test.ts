@@ -2,6 +2,7 @@ import { array, assert, integer, property } from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { BadTokens } from '../../src/firewall/bad-tokens.js';
 import { BanTable } from '../../src/firewall/bans.js';
+import type { Ban } from '../../src/firewall/bans.js';
 import { LeakyCounter, TokenBucket } from '../../src/base/token-bucket.js';
 import { AddressPeer, PeerTable } from '../../src/firewall/peers.js';
 import { FIREWALL_DEFAULTS } from '../../src/firewall/options.js';
@@ -107,9 +108,14 @@ describe('the table of bad tokens', () => {
 
 describe('the table of bans', () => {
   const ban = { address: 'a', until: 1_700_000_000_000, reason: 'x' };
+  const table = (expired: Ban[] = [], dropped: Ban[] = []): BanTable =>
+    new BanTable(
+      (over) => expired.push(over),
+      (gone) => dropped.push(gone),
+    );
 
   it('ends them by themselves, and remembers that they were', () => {
-    const bans = new BanTable();
+    const bans = table();
     bans.add('a', ban, 1_000, 0);
     expect(bans.leftMs('a', 999)).toBe(1);
     expect(bans.leftMs('a', 1_000)).toBe(0);
@@ -120,10 +126,43 @@ describe('the table of bans', () => {
     expect([bans.size, bans.levelOf('a', 2_000 + 86_400_000)]).toEqual([0, 0]);
   });
 
-  it('holds a limited number', () => {
-    const bans = new BanTable();
-    for (let i = 0; i < 25_000; i++) bans.add(`k${i}`, ban, 1_000, 0);
+  it('holds a limited number, and tells what it drops', () => {
+    const dropped: Ban[] = [];
+    const bans = table([], dropped);
+    for (let i = 0; i < 25_000; i++) bans.add(`k${i}`, { ...ban, address: `${i}` }, 1_000, 0);
     expect(bans.size).toBe(10_000);
     expect(bans.leftMs('k24999', 0)).toBe(1_000);
+    expect(dropped).toHaveLength(15_000);
+    expect(dropped[0]).toMatchObject({ address: '0' });
+  });
+
+  it('drops first what is over, of which there is nothing to tell', () => {
+    const [expired, dropped]: [Ban[], Ban[]] = [[], []];
+    const bans = table(expired, dropped);
+    for (let i = 0; i < 10_000; i++) bans.add(`k${i}`, { ...ban, address: `${i}` }, i === 5_000 ? 10 : 1_000, 0);
+    bans.add('one more', ban, 1_000, 500);
+    expect([bans.size, bans.leftMs('k0', 500), bans.levelOf('k5000', 500)]).toEqual([10_000, 500, 0]);
+    expect([expired.map((gone) => (gone as { address: string }).address), dropped]).toEqual([['5000'], []]);
+  });
+
+  it("never drops an operator's, nor shortens it, and refuses one too many", () => {
+    const dropped: Ban[] = [];
+    const bans = table([], dropped);
+    const year = 31_536_000_000;
+    for (let i = 0; i < 10_000; i++) bans.add(`manual ${i}`, ban, i === 0 ? 1_000 : year, 0, true);
+    for (let i = 0; i < 20_000; i++) bans.add(`k${i}`, { ...ban, subject: `${i}` }, 60_000, 0);
+    for (let i = 1; i < 10_000; i++) expect(bans.leftMs(`manual ${i}`, 0)).toBe(year);
+    expect([bans.size, dropped.length]).toEqual([20_000, 10_000]);
+    expect(() => bans.add('manual', ban, year, 0, true)).toThrow('10000 bans in force');
+    expect(bans.size).toBe(20_000);
+    bans.add('manual 7', ban, 60_000, 0);
+    expect(bans.leftMs('manual 7', 0)).toBe(year);
+    bans.add('manual 7', ban, 60_000, 0, true); // the operator's own word
+    expect(bans.leftMs('manual 7', 0)).toBe(60_000);
+    bans.add('manual', ban, year, 1_000, true); // the first one is over
+    expect(bans.delete('manual', 1_000)).toBe(true);
+    bans.add('another', ban, year, 1_000, true);
+    bans.sweep(year + 86_400_000 + 1_000);
+    expect(bans.size).toBe(0);
   });
 });

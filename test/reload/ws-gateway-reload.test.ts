@@ -105,7 +105,7 @@ describe('keys', () => {
   it('that were fetched are not fetched again', async () => {
     const { privateKey, publicKey } = keyPair('ec');
     const keys = await startKeyServer({ keys: [jwk(publicKey, 'k')] });
-    const jwt = { jwksUri: keys.uri };
+    const jwt = { jwksUri: keys.uri, issuer: false, audience: false } as const;
     const bearer = signed({}, { key: privateKey, algorithm: 'ES256', kid: 'k' });
     const test = await start({ ...base, auth: { jwt } });
     await (await connect(test, bearer)).ask({ event: 'echo', data: 1, id: 1 });
@@ -123,7 +123,7 @@ describe('keys', () => {
     const http = createServer((_, response) => void asked.push(response)).listen(0, '127.0.0.1');
     await once(http, 'listening');
     const jwksUri = `http://127.0.0.1:${(http.address() as AddressInfo).port}/`;
-    const test = await start({ ...base, auth: { jwt: { jwksUri } } });
+    const test = await start({ ...base, auth: { jwt: { jwksUri, issuer: false, audience: false } } });
     const waiting = connect(test, signed({}, { key: privateKey, algorithm: 'ES256', kid: 'k' }));
     await until(() => asked.length > 0 && test.app.get(Deadlines).size > 0);
     await test.reload.replace(base);

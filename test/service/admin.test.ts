@@ -195,11 +195,14 @@ describe('keys', () => {
   it('come from JWKS_URI, and the log says clearly when they cannot', async () => {
     const pair = keyPair('ec');
     const keys = await startKeyServer({ keys: [jwk(pair.publicKey, 'k')] });
-    await start({ JWT_SECRET: '', JWKS_URI: `${keys.uri}?secret=hunter2` });
-    const bearer = signed({}, { key: pair.privateKey, algorithm: 'ES256', kid: 'k' });
+    const whose = { JWT_ISSUER: 'https://id.test', JWT_AUDIENCE: 'false' };
+    await start({ JWT_SECRET: '', JWKS_URI: `${keys.uri}?secret=hunter2`, ...whose });
+    const bearer = signed({ iss: 'https://id.test' }, { key: pair.privateKey, algorithm: 'ES256', kid: 'k' });
     expect(await (await connect(bearer)).ask({ event: 'session', id: 1 })).toMatchObject({ data: { subject: 'ada' } });
     await keys.stop();
-    const stranger = await connect(signed({}, { key: pair.privateKey, algorithm: 'ES256', kid: 'other' }));
+    const stranger = await connect(
+      signed({ iss: 'https://id.test' }, { key: pair.privateKey, algorithm: 'ES256', kid: 'other' }),
+    );
     expect((await stranger.closed).reason).toBe('OVERLOADED');
     await expect
       .poll(service.output)

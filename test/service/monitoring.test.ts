@@ -276,7 +276,12 @@ describe('/readyz', () => {
   });
 
   it('is not ready without the keys of an issuer', async () => {
-    const service = await startService({ LOG_FORMAT: 'json', JWKS_URI: 'http://localhost:1/keys' });
+    const service = await startService({
+      LOG_FORMAT: 'json',
+      JWKS_URI: 'http://localhost:1/keys',
+      JWT_ISSUER: 'false',
+      JWT_AUDIENCE: 'false',
+    });
     const answer = await get(service, '/readyz');
     expect(answer.status).toBe(503);
     expect(await answer.json()).toEqual({

@@ -12,24 +12,27 @@ import { SECRET } from './tokens.js';
 const MIB = 1_048_576;
 
 /** `test/apps/hostile-target.mjs` with these options over the defaults. `null` is `Infinity`, as in any JSON file. */
-export function startHostileTarget(options: object = {}): Promise<Target> {
-  return startTarget('hostile-target.mjs', { JWT_SECRET: SECRET, OPTIONS: JSON.stringify(options) });
+export function startHostileTarget(options: object = {}, flags: readonly string[] = []): Promise<Target> {
+  return startTarget('hostile-target.mjs', { JWT_SECRET: SECRET, OPTIONS: JSON.stringify(options) }, flags);
 }
 
-/** What a target holds after a full garbage collection, in bytes. */
+/** What a target holds, in bytes. */
 export interface Memory {
   /** On the heap and beside it. What the allocator keeps for later is in `rss` only. */
   readonly held: number;
   readonly rss: number;
   /** Sessions that are registered. */
   readonly sessions: number;
+  /** CPU time that it has used. */
+  readonly cpuMs: number;
 }
 
 let questions = 0;
 
-export async function memoryOf({ process: child }: Target): Promise<Memory> {
+/** @param collects after a full garbage collection, which takes its time */
+export async function memoryOf({ process: child }: Target, collects = true): Promise<Memory> {
   const id = ++questions;
-  child.send(id);
+  child.send({ id, collects });
   for (;;) {
     const [memory] = (await once(child, 'message')) as [Memory & { id: number }]; // because the target says nothing else
     if (memory.id === id) return memory;

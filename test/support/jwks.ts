@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import type { Server } from 'node:http';
+import type { Server, ServerResponse } from 'node:http';
 import type { KeyObject } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 
@@ -9,6 +9,8 @@ export interface KeyServer {
   uri: string;
   /** What it answers; a number is a status without keys, and undefined is silence. */
   answer: object | number | string | undefined;
+  /** Answers those who were met with silence. */
+  answerWaiting: (answer: object) => void;
   /** How often it was asked. */
   requests: number;
   stop: () => Promise<void>;
@@ -18,9 +20,10 @@ export interface KeyServer {
 const running = new Set<Server>();
 
 export async function startKeyServer(answer: KeyServer['answer']): Promise<KeyServer> {
+  const waiting: ServerResponse[] = [];
   const http = createServer((_, response) => {
     server.requests++;
-    if (server.answer === undefined) return;
+    if (server.answer === undefined) return void waiting.push(response);
     if (typeof server.answer === 'number') return void response.writeHead(server.answer).end();
     response.setHeader('content-type', 'application/json');
     response.end(typeof server.answer === 'string' ? server.answer : JSON.stringify(server.answer));
@@ -35,6 +38,9 @@ export async function startKeyServer(answer: KeyServer['answer']): Promise<KeySe
   const server: KeyServer = {
     uri: `http://127.0.0.1:${port}/jwks.json`,
     answer,
+    answerWaiting: (late) => {
+      for (const response of waiting.splice(0)) response.end(JSON.stringify(late));
+    },
     requests: 0,
     stop: () => stop(http),
     restart: () => listen(port),

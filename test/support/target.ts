@@ -13,13 +13,23 @@ export interface Target {
 
 const running = new Set<ChildProcess>();
 
-/** Starts it on a free port and waits until it says where. @throws Error with its output when it ends instead */
-export async function startTarget(name: string, environment: NodeJS.ProcessEnv = {}): Promise<Target> {
+/**
+ * Starts it on a free port and waits until it says where.
+ *
+ * @param flags of node
+ * @throws Error with its output when it ends instead
+ */
+export async function startTarget(
+  name: string,
+  environment: NodeJS.ProcessEnv = {},
+  flags: readonly string[] = [],
+): Promise<Target> {
   const built = new URL('../../dist/index.js', import.meta.url);
   if (!existsSync(built)) throw new Error('dist/index.js is missing: npm run build');
   const program = new URL(`../apps/${name}`, import.meta.url).pathname;
   const env = { PATH: process.env.PATH, PORT: '0', ...environment };
-  const child = spawn(process.execPath, ['--expose-gc', program], { env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+  const args = ['--expose-gc', ...flags, program];
+  const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
   running.add(child);
   let printed = '';
   let over = false;
