@@ -4,10 +4,11 @@ import { Logger } from '@nestjs/common';
 import type { JwksClient } from 'jwks-rsa';
 import { contain, loggerFaults } from '../base/contain.js';
 import { TokenBucket } from '../base/token-bucket.js';
+import { visible } from '../base/visible.js';
+import { GatewayError } from '../protocol/errors.js';
 import { fits, weaknessOf } from './jwt-options.js';
 import type { Algorithm } from './jwt-options.js';
 import { UnknownKey } from './token.js';
-import { GatewayError } from '../protocol/errors.js';
 
 /** Age at which keys are fetched anew, in milliseconds; meanwhile, and as long as that fails, the old ones serve. */
 const MAX_AGE_MS = 600_000;
@@ -201,7 +202,7 @@ export class PublishedKeys {
     if (now < this.#complainAt) return;
     this.#complainAt = now + COMPLAINT_MS;
     const meanwhile = this.#keys.length > 0 ? 'the keys known so far still serve' : 'no token can be verified';
-    this.#tell('error', `The keys at ${this.#name} cannot be fetched (${reasonOf(error)}); ${meanwhile}`);
+    this.#tell('error', `The keys at ${this.#name} cannot be fetched (${visible(reasonOf(error))}); ${meanwhile}`);
   }
 }
 

@@ -1,5 +1,6 @@
 import type { WsClock } from './clock.js';
 import { isThenable } from './thenable.js';
+import { visible, visibleStack } from './visible.js';
 
 /**
  * The one fence around code that is not ours: what the application, a library of it or Nest calls by its own interface may
@@ -103,8 +104,10 @@ function tell(failed: Failed, error: unknown): void {
 }
 
 function warn(message: string, error: unknown): void {
-  const detail = stackOf(error);
-  process.emitWarning(message, { type: 'WsGatewayWarning', ...(detail !== undefined && { detail }) });
+  const stack = stackOf(error);
+  // What was thrown may quote a stranger.
+  const detail = stack !== undefined && { detail: visibleStack(stack) };
+  process.emitWarning(visible(message), { type: 'WsGatewayWarning', ...detail });
 }
 
 /** Longest stack in a warning, in UTF-16 units. */

@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 import type { WsClock } from '../base/clock.js';
+import { visible, visibleStack } from '../base/visible.js';
 import { contain, containWithin } from '../base/contain.js';
 
 /** Milliseconds that the start waits for an `afterInit`; one that goes on for as long as its gateway is not in the way. */
@@ -63,7 +64,7 @@ export class AfterInits {
   #call(name: string, call: () => unknown): void {
     const settled = contain(call, (error) => {
       if (!this.#isStarted) this.#problems.push({ name, error });
-      else this.#log.error(`${name}.afterInit() failed after the start: ${wordsOf(error)}`, stackOf(error));
+      else this.#log.error(`${name}.afterInit() failed after the start: ${visible(wordsOf(error))}`, stackOf(error));
     });
     if (settled !== undefined) this.#running.push({ name, settled });
   }
@@ -82,5 +83,5 @@ function wordsOf(error: unknown): string {
 }
 
 function stackOf(error: unknown): string | undefined {
-  return error instanceof Error ? error.stack : undefined;
+  return error instanceof Error && error.stack !== undefined ? visibleStack(error.stack) : undefined;
 }

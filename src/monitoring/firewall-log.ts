@@ -6,7 +6,7 @@ import { withPrivacy } from './privacy.js';
 import type { Privacy } from './privacy.js';
 import type { Sampler } from './sampler.js';
 import { scrub } from './scrub.js';
-import { visibleTexts } from './visible.js';
+import { visibleTexts } from '../base/visible.js';
 
 /** Bans, and what rules that are not enforced would have done. What is enforced has its line as a failure. */
 export class FirewallLog {

@@ -8,7 +8,7 @@ import type { Privacy } from './privacy.js';
 import type { Sampler } from './sampler.js';
 import { scrub } from './scrub.js';
 import { Shares } from './shares.js';
-import { visibleTexts } from './visible.js';
+import { visibleTexts } from '../base/visible.js';
 
 /** What a line of the log says; the names are the same in every sink. */
 export type FailureRecord = FailureEvent & {

@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import type { WsClock } from '../base/clock.js';
 import { FailureSink } from '../monitoring/log.js';
 import type { FailureRecord, NoticeRecord } from '../monitoring/log.js';
-import { visible, visibleJson, visibleStack } from '../monitoring/visible.js';
+import { visible, visibleJson, visibleStack } from '../base/visible.js';
 import type { ServiceConfiguration } from './configuration.js';
 import { FailureFile } from './failure-file.js';
 import { LogOutput } from './log-output.js';

@@ -1,11 +1,14 @@
+import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
 import { Logger } from '@nestjs/common';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { FirewallLog } from '../../src/monitoring/firewall-log.js';
+import { Faults } from '../../src/base/contain.js';
 import { FailureLog } from '../../src/monitoring/log.js';
 import { NestSink } from '../../src/monitoring/nest-sink.js';
 import { privacyOf } from '../../src/monitoring/privacy.js';
 import { Sampler } from '../../src/monitoring/sampler.js';
-import { visible, visibleJson, visibleStack } from '../../src/monitoring/visible.js';
+import { visible, visibleJson, visibleStack } from '../../src/base/visible.js';
 import { verifyAudit } from '../../src/monitoring/audit/audit-verify.js';
 import { ManualClock } from '../support/app.js';
 import { auditPath, entry, linesOf, openAudit, recordsOf } from '../support/audit.js';
@@ -83,5 +86,27 @@ describe('no active character of a stranger stands raw', () => {
     for (const line of linesOf(path)) expect(ACTIVE.test(line)).toBe(false);
     expect(recordsOf(path)[1]).toMatchObject({ subject: HOSTILE, actor: HOSTILE, details: { [HOSTILE]: HOSTILE } });
     expect(await verifyAudit([path])).toMatchObject({ intact: true });
+  });
+
+  it('in a warning of the process', async () => {
+    const warning = once(process, 'warning') as Promise<[Error & { detail: string }]>;
+    new Faults(`What a listener is called: ${HOSTILE}`).tell(new Error(HOSTILE));
+    const [{ message, detail }] = await warning;
+    for (const text of [message, ...detail.split('\n    at ')]) expect(ACTIVE.test(text)).toBe(false);
+  });
+
+  it('wherever a line is written: such a file makes its texts visible, or has none but its own words', () => {
+    const source = new URL('../../src/', import.meta.url);
+    const writers = readdirSync(source, { recursive: true, encoding: 'utf8' })
+      .filter((file) => file.endsWith('.ts'))
+      .map((file) => ({ file, text: readFileSync(new URL(file, source), 'utf8') }))
+      .filter(({ text }) => /new Logger\(|emitWarning\(/.test(text));
+    const others = writers.filter(({ text }) => !text.includes('base/visible.js') && !text.includes('./visible.js'));
+    expect(others.map(({ file }) => file).toSorted()).toEqual([
+      'connection/adapter.ts', // names of options, and errors of the HTTP server
+      'gateway/handlers.ts', // names of classes
+      'monitoring/nest-sink.ts', // FailureLog and FirewallLog have made them visible
+      'service/http-exception.filter.ts', // of the service, whose output makes all of it visible
+    ]);
   });
 });

@@ -3,6 +3,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { SystemClock } from '../../base/clock.js';
 import type { WsClock } from '../../base/clock.js';
+import { visible } from '../../base/visible.js';
 import { contain, Faults } from '../../base/contain.js';
 import type { AuditEntry } from './audit-event.js';
 import { AuditLock } from './audit-lock.js';
@@ -393,5 +394,8 @@ async function exists(path: string): Promise<boolean> {
 }
 
 function warn(message: string, error?: unknown): void {
-  process.emitWarning(message, { type: 'WsGatewayWarning', ...(error instanceof Error && { detail: error.message }) });
+  process.emitWarning(message, {
+    type: 'WsGatewayWarning',
+    ...(error instanceof Error && { detail: visible(error.message) }),
+  });
 }

@@ -1,6 +1,6 @@
 import { createHash, createHmac, createSecretKey } from 'node:crypto';
 import { isJsonObject } from '../../protocol/message.js';
-import { visibleJson } from '../visible.js';
+import { visibleJson } from '../../base/visible.js';
 import type { AuditEntry } from './audit-event.js';
 
 /**
