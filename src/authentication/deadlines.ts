@@ -4,7 +4,7 @@ import { GatewayError } from '../protocol/errors.js';
 const MAX_WAITING = 10_000;
 
 interface Waiting {
-  readonly until: number;
+  until: number;
   readonly giveUp: () => void;
 }
 
@@ -47,6 +47,10 @@ export class Deadlines {
     } finally {
       this.#waiting.delete(waiting);
     }
+  }
+
+  postpone(ms: number): void {
+    for (const waiting of this.#waiting) waiting.until += ms;
   }
 
   sweep(now: number): void {

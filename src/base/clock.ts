@@ -1,3 +1,9 @@
+/** Milliseconds between two sweeps: how late a deadline, an expiry or a ping may be. */
+export const SWEEP_MS = 250;
+
+/** A sweep that comes this long after the one before is late: the process was stopped, or its event loop was blocked. */
+export const LATE_MS = 2 * SWEEP_MS;
+
 /** The two times, injected so that tests move them instead of sleeping. */
 export abstract class WsClock {
   /** The time of day, in milliseconds since the epoch: for `exp`, `iat`, `nbf`, and for what is shown or logged. It can be set. */

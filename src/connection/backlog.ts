@@ -42,6 +42,11 @@ export class Backlog {
     this.#readBy = Infinity;
   }
 
+  /** The process was stopped for so long, and wrote nothing meanwhile. */
+  postpone(ms: number): void {
+    this.#readBy += ms;
+  }
+
   /** True when the peer has had its time and is still over its bound. */
   isLate(now: number): boolean {
     return now >= this.#readBy;

@@ -9,7 +9,7 @@ const NAME = 'handleDisconnect';
 
 interface Waiting {
   readonly session: WsSession;
-  readonly until: number;
+  until: number;
 }
 
 /**
@@ -44,6 +44,11 @@ export class Disconnects {
     const waiting = { session, until: this.now() + this.limits.handlerTimeoutMs };
     this.#waiting.add(waiting);
     void settled.then(() => this.#delete(waiting));
+  }
+
+  /** The process was stopped for so long: what a hook waits for may wait in the kernel. */
+  postpone(ms: number): void {
+    for (const waiting of this.#waiting) waiting.until += ms;
   }
 
   sweep(): void {

@@ -1,10 +1,8 @@
 import { GatewayError } from '../protocol/errors.js';
+import { LATE_MS, SWEEP_MS } from '../base/clock.js';
 import type { WsClock } from '../base/clock.js';
 import type { PendingRequests } from './pending.js';
 import { failPending } from './receive.js';
-
-/** Milliseconds between two sweeps: how late a deadline, an expiry or a ping may be. */
-const SWEEP_MS = 250;
 
 /** What has deadlines of its own. */
 export interface Swept {
@@ -13,6 +11,13 @@ export interface Swept {
    * @param timeOfDay in epoch milliseconds: for what expires at a time of day
    */
   sweep(now: number, timeOfDay: number): void;
+  /**
+   * Moves what others have to do in time, since this process was not there to see it: their bytes may wait in the kernel. Not
+   * for what is over by itself, as a ban, a budget or a ticket.
+   *
+   * @param ms above 0
+   */
+  postpone?(ms: number): void;
 }
 
 /**
@@ -21,6 +26,8 @@ export interface Swept {
  */
 export class Heartbeat {
   #stop: (() => void) | undefined;
+  #sweptAt = 0;
+  #wasLate = false;
 
   constructor(
     private readonly clock: WsClock,
@@ -30,6 +37,7 @@ export class Heartbeat {
   ) {}
 
   start(): void {
+    this.#sweptAt = this.clock.monotonic();
     this.#stop ??= this.clock.every(SWEEP_MS, () => this.sweep());
   }
 
@@ -41,9 +49,26 @@ export class Heartbeat {
   sweep(): void {
     const now = this.clock.monotonic();
     const timeOfDay = this.clock.now();
+    this.#makeUpForStop(now);
     for (const request of this.pending.overdue(now - this.limits.handlerTimeoutMs)) {
       failPending(request, new GatewayError('HANDLER_TIMEOUT'));
     }
     for (const part of this.swept) part.sweep(now, timeOfDay);
+  }
+
+  /**
+   * After a stop or a block no time has passed for peers, handlers and whom the application asks. What they sent meanwhile is
+   * read before the next sweep, since Node polls between two rounds of timers.
+   */
+  #makeUpForStop(now: number): void {
+    const stepMs = now - this.#sweptAt;
+    this.#sweptAt = now;
+    const isLate = stepMs > LATE_MS;
+    // The second in a row counts as one in time: a process that is always late still ends what is overdue.
+    const lostMs = this.#wasLate ? stepMs - SWEEP_MS : stepMs;
+    this.#wasLate = isLate;
+    if (!isLate) return;
+    this.pending.postpone(lostMs);
+    for (const part of this.swept) part.postpone?.(lostMs);
   }
 }

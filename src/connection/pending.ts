@@ -27,8 +27,8 @@ export class PendingRequest {
     readonly bare: boolean,
     /** What its message holds on the heap, as far as it is charged for; 0 once it is let go. */
     public bytes: number,
-    /** In monotonic milliseconds. */
-    readonly startedAt: number,
+    /** In monotonic milliseconds; moved by the time for which the process was stopped. */
+    public startedAt: number,
     /** See {@link beginning}. */
     readonly measuredFrom: number,
     readonly trace: MessageTrace | undefined,
@@ -54,6 +54,11 @@ export class PendingRequests {
   /** It has answered, or begun to. */
   delete(request: PendingRequest): void {
     this.#requests.delete(request);
+  }
+
+  /** Stays in order: all are moved alike, and what begins later began later. */
+  postpone(ms: number): void {
+    for (const request of this.#requests) request.startedAt += ms;
   }
 
   /** Removes and returns what began at or before `startedBy`. */

@@ -18,7 +18,7 @@ const NAME = 'auth.revalidate';
 /** Asked, and not answered yet. An answer that comes after its time finds another question in its place, or none. */
 interface Question {
   readonly principal: Principal;
-  readonly until: number;
+  until: number;
 }
 
 /** Asks the application, every so often and for each session, whether its principal may go on. */
@@ -47,6 +47,11 @@ export class Revalidation {
   forget(session: WsSession): void {
     this.#due.delete(session);
     this.#asked.delete(session);
+  }
+
+  /** The application's answer may be there and not read. When the next question is due has nothing to do with it. */
+  postpone(ms: number): void {
+    for (const question of this.#asked.values()) question.until += ms;
   }
 
   sweep(now: number): void {

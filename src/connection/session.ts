@@ -231,9 +231,9 @@ export class WsSession<State extends object = object> implements Metered {
   }
 
   /** @internal @returns true when there is nothing to wait for any more */
-  sweepOpening(now: number): boolean {
+  sweepOpening(waitedMs: number): boolean {
     if (this.opening === undefined) return true;
-    if (now < this.openedAt + this.server.context.options.limits.handlerTimeoutMs) return false;
+    if (waitedMs < this.server.context.options.limits.handlerTimeoutMs) return false;
     end(this, new Error('handleConnection did not settle in time'));
     this.#giveUpOpening?.();
     return true;
@@ -467,6 +467,15 @@ export class WsSession<State extends object = object> implements Metered {
   /** @internal */
   ponged(): void {
     this.#pongBy = Infinity;
+  }
+
+  /** @internal The process was stopped for so long: what the peer did meanwhile has not been read. */
+  postpone(ms: number): void {
+    this.#authenticateBy += ms;
+    this.#receivingSince += ms;
+    this.#pingAt += ms;
+    this.#pongBy += ms;
+    this.socket.postpone(ms);
   }
 
   /** @internal Does what is due; called by the one sweep for all sessions. */

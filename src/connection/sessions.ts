@@ -71,7 +71,8 @@ const MAX_AHEAD_SECONDS = 86_400;
 export class WsSessions {
   readonly #sessions = new Map<string, WsSession>();
   readonly #bySubject = new SubjectIndex();
-  readonly #opening = new Set<WsSession>();
+  /** Since when their `handleConnection` runs, in monotonic milliseconds. */
+  readonly #opening = new Map<WsSession, number>();
   #sequence = 0;
   #drain: (() => number) | undefined;
   #whenEmpty: (() => void) | undefined;
@@ -265,15 +266,23 @@ export class WsSessions {
 
   /** @internal Its `handleConnection` runs: it has its time, even when the peer has gone. */
   watchOpening(session: WsSession): void {
-    this.#opening.add(session);
+    this.#opening.set(session, session.openedAt);
   }
 
   /** @internal */
   sweep(now: number, timeOfDay: number): void {
-    for (const session of this.#opening) if (session.sweepOpening(now)) this.#opening.delete(session);
+    for (const [session, since] of this.#opening) {
+      if (session.sweepOpening(now - since)) this.#opening.delete(session);
+    }
     for (const session of this.#sessions.values()) {
       session.sweep(now, timeOfDay);
     }
+  }
+
+  /** @internal See {@link Swept}. */
+  postpone(ms: number): void {
+    for (const [session, since] of this.#opening) this.#opening.set(session, since + ms);
+    for (const session of this.#sessions.values()) session.postpone(ms);
   }
 
   /**

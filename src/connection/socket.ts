@@ -340,6 +340,11 @@ export class GatewaySocket extends WebSocket {
     return false;
   }
 
+  /** The process was stopped for so long. */
+  postpone(ms: number): void {
+    this.#backlog?.postpone(ms);
+  }
+
   override terminate(): void {
     this.#forgetBacklog();
     super.terminate();

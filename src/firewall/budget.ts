@@ -22,10 +22,15 @@ export class MessageBudget {
     this.#bytes = new TokenBucket(burstOf(limits), now);
   }
 
-  /** @returns 0, or the milliseconds after which a message of that size would be within the budget */
-  take(size: number, limits: MessageLimits, now: number): number {
-    const wait = this.#messages.take(1, limits.messagesPerSecond, limits.messageBurst, now);
-    return wait > 0 ? wait : this.#bytes.take(size, limits.bytesPerSecond, burstOf(limits), now);
+  /**
+   * @param creditMs what may come at once beside the bursts: so many milliseconds' worth
+   * @returns 0, or the milliseconds after which a message of that size would be within the budget
+   */
+  take(size: number, limits: MessageLimits, now: number, creditMs: number): number {
+    const { messagesPerSecond, messageBurst, bytesPerSecond } = limits;
+    const wait = this.#messages.take(1, messagesPerSecond, messageBurst + worth(messagesPerSecond, creditMs), now);
+    if (wait > 0) return wait;
+    return this.#bytes.take(size, bytesPerSecond, burstOf(limits) + worth(bytesPerSecond, creditMs), now);
   }
 
   /** Charges for messages that a refusal is worth. */
@@ -35,8 +40,15 @@ export class MessageBudget {
 
   /** Counts a message over the budget. @returns true with the one that is a `messageBurst` too many */
   refuse({ messagesPerSecond, messageBurst }: MessageLimits, now: number): boolean {
-    return this.#refusals.add(messageBurst, (messageBurst * 1_000) / messagesPerSecond, now);
+    // Without a rate it is the bytes that are too many, or the subject's messages: those come back within a second.
+    const withinMs = messagesPerSecond === Infinity ? 1_000 : (messageBurst * 1_000) / messagesPerSecond;
+    return this.#refusals.add(messageBurst, withinMs, now);
   }
+}
+
+/** What a rate allows in so many milliseconds. */
+export function worth(perSecond: number, ms: number): number {
+  return ms === 0 ? 0 : (perSecond * ms) / 1_000; // Infinity times 0 is no number
 }
 
 /** A second's worth of bytes at once, and always one message. */

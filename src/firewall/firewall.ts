@@ -2,12 +2,14 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { parseCookie } from 'cookie';
 import type { FirewallEvent } from '../monitoring/events.js';
+import { LATE_MS } from '../base/clock.js';
 import type { WsClock } from '../base/clock.js';
 import { GatewayError } from '../protocol/errors.js';
 import { AddressList, isRange } from './address-list.js';
 import { BadTokens } from './bad-tokens.js';
 import { BanTable } from './bans.js';
 import type { Ban, BanTarget } from './bans.js';
+import { worth } from './budget.js';
 import type { MessageBudget, MessageLimits } from './budget.js';
 import { addressOf, ClientAddresses, countedAs, normalised, rangesOf } from './client-address.js';
 import { MAX_BAN_MS } from './options.js';
@@ -82,6 +84,9 @@ const MINUTE_MS = 60_000;
 const REFUSED_MESSAGES = 4;
 const REFUSED_BYTES = 4_096;
 
+/** Time after a stop of the process in which what has come meanwhile is read, in milliseconds. */
+const CREDITED_MS = 1_000;
+
 /** Bans, lists and budgets. Injectable anywhere in the application. */
 export class WsFirewall {
   readonly #addresses: PeerTable<AddressPeer>;
@@ -99,8 +104,10 @@ export class WsFirewall {
   /** @internal Sockets that are no session. */
   readonly sockets: FirewallSockets;
   #sweepAt = 0;
+  #sweptAt: number;
+  #creditMs = 0;
+  #creditUntil = 0;
   #hasWarnedOfProxy = false;
-  #acceptsHost: (host: string | undefined, isProbe: boolean) => boolean = () => true;
   #onEvent: (event: FirewallEvent) => void = () => undefined;
   #onBan: (notice: BanNotice) => void = () => undefined;
 
@@ -118,6 +125,7 @@ export class WsFirewall {
     this.#subjects = new PeerTable((key) => new SubjectPeer(key, subjectBurst(limits), clock.monotonic()));
     this.#clients = this.#makeClients();
     this.#lists = listsOf(options);
+    this.#sweptAt = clock.monotonic();
     this.sockets = new FirewallSockets(options, {
       isProxy: (address) => this.#clients.trusts(address),
       connections: () => this.#connections,
@@ -275,19 +283,6 @@ export class WsFirewall {
       this.#enforce('handshakes', client, () => new GatewayError('TOO_MANY_CONNECTIONS', { retryAfterMs: wait }));
   }
 
-  /** @internal From now on requests are answered only with a Host that this says yes to. */
-  restrictHosts(accepts: (host: string | undefined, isProbe: boolean) => boolean): void {
-    this.#acceptsHost = accepts;
-  }
-
-  /** @internal @throws GatewayError ORIGIN_FORBIDDEN */
-  checkHost({ headers }: IncomingMessage, isProbe = false): void {
-    if (this.#acceptsHost(headers.host, isProbe)) return;
-    // No violation: the page comes from the browser of somebody who may well connect.
-    const cause = `${encounterOf(headers)}, which is not in ALLOWED_HOSTS`;
-    throw new GatewayError('ORIGIN_FORBIDDEN', { message: 'Host not allowed', cause });
-  }
-
   /** @internal @throws GatewayError ORIGIN_FORBIDDEN */
   checkOrigin(client: Client, { headers }: IncomingMessage): void {
     if (this.#allowsOrigin(headers)) return;
@@ -368,10 +363,13 @@ export class WsFirewall {
     if (client.isExempt) return 0;
     const { limits } = this;
     const now = this.clock.monotonic();
-    let wait = session.budget.take(size, limits, now);
+    const creditMs = this.#creditMsAt(now);
+    let wait = session.budget.take(size, limits, now, creditMs);
     if (wait > 0) return this.#spent('messages', session) ? wait : 0;
     const perSubject = limits.messagesPerSecondPerSubject;
-    if (subjectPeer !== undefined) wait = subjectPeer.messages.take(1, perSubject, subjectBurst(limits), now);
+    if (subjectPeer !== undefined) {
+      wait = subjectPeer.messages.take(1, perSubject, subjectBurst(limits) + worth(perSubject, creditMs), now);
+    }
     return wait > 0 && this.#spent('subject', session) ? wait : 0;
   }
 
@@ -457,7 +455,21 @@ export class WsFirewall {
   }
 
   /** @internal */
+  postpone(ms: number): void {
+    this.#creditMs = ms;
+    this.#creditUntil = this.clock.monotonic() + CREDITED_MS;
+  }
+
+  /** After a stop of the process: who keeps to a rate has sent meanwhile what it allows, and all of it comes at once. */
+  #creditMsAt(now: number): number {
+    const unsweptMs = now - this.#sweptAt; // what has come is often read before the timers have their turn
+    if (unsweptMs > LATE_MS) return unsweptMs;
+    return now < this.#creditUntil ? this.#creditMs : 0;
+  }
+
+  /** @internal */
   sweep(now: number): void {
+    this.#sweptAt = now;
     if (now < this.#sweepAt) return;
     this.#sweepAt = now + SWEEP_MS;
     this.#addresses.sweep(now);

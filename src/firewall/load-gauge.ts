@@ -9,6 +9,8 @@ export interface LoadLimits {
 }
 
 const SAMPLE_MS = 1_000;
+/** A sample that comes this late, in milliseconds, is of a process that was stopped. */
+const STOPPED_MS = 1_000;
 /** How exactly a delay is measured, in milliseconds; what is measured without any load is this. */
 const RESOLUTION_MS = 20;
 
@@ -16,6 +18,8 @@ const RESOLUTION_MS = 20;
 export class LoadGauge {
   #histogram: IntervalHistogram | undefined;
   #sampleAt = 0;
+  /** After a stop: 2 until the next sweep has left out the rest of it, then 1 until a sample comes in time. */
+  #toLeaveOut: 0 | 1 | 2 = 0;
   #delayMs = 0;
   #heapPercent = 0;
 
@@ -53,8 +57,14 @@ export class LoadGauge {
 
   sweep(now: number): void {
     if (this.#histogram === undefined || now < this.#sampleAt) return;
-    this.#sampleAt = now + SAMPLE_MS;
-    const mean = this.#histogram.mean / 1e6;
+    // One stop is no load, and would cost sessions that are well; two in a row are one. The histogram has its own timer, which
+    // may come after this one, so what it holds at the next sweep is of the stop, too.
+    const wasStopped = this.#sampleAt > 0 && now - this.#sampleAt > STOPPED_MS;
+    const left = this.#toLeaveOut;
+    this.#toLeaveOut = left === 0 ? (wasStopped ? 2 : 0) : left === 2 ? 1 : wasStopped ? 1 : 0;
+    const isLeftOut = this.#toLeaveOut === 2 || left === 2;
+    const mean = isLeftOut ? NaN : this.#histogram.mean / 1e6;
+    this.#sampleAt = this.#toLeaveOut === 2 ? now : now + SAMPLE_MS;
     this.#delayMs = Number.isNaN(mean) ? this.#delayMs : Math.max(0, mean - RESOLUTION_MS);
     this.#histogram.reset();
     const { used_heap_size: used, heap_size_limit: limit } = getHeapStatistics();

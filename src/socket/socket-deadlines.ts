@@ -199,6 +199,12 @@ export class SocketDeadlines {
     return holder instanceof Waiting && holder.line === this.#lingering;
   }
 
+  /** The process was stopped for so long: a request, or a TLS handshake, may wait in the kernel. */
+  postpone(ms: number): void {
+    for (const line of [this.#silent, this.#unclaimed, this.#lingering])
+      for (const waiting of line) waiting.since += ms;
+  }
+
   sweep(): void {
     const now = this.now();
     for (const waiting of this.#unclaimed) {

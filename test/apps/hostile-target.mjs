@@ -24,6 +24,11 @@ class HostileGateway {
   echo(data) {
     return { event: 'echo', data: data ?? null };
   }
+  /** Blocks the event loop for so many milliseconds. */
+  block(ms) {
+    const until = performance.now() + ms;
+    while (performance.now() < until);
+  }
   /** As many bytes as it is asked for. */
   large(bytes) {
     return 'x'.repeat(bytes);
@@ -62,6 +67,7 @@ function handles(method, ...decorators) {
 }
 
 handles('echo', Public());
+handles('block', Public());
 handles('large');
 handles('slow');
 handles('stream');
