@@ -31,6 +31,7 @@ export function checkHandshake(request: IncomingMessage): void {
 export function admit(request: IncomingMessage, socket: Duplex, context: ConnectionContext): Client {
   const { firewall, load } = context;
   refuseWhileDraining(context);
+  firewall.checkHost(request);
   const client = firewall.clientOf(request, socket);
   firewall.checkLists(client);
   firewall.checkRates(client); // before capacity: at capacity, too, one address gets no more answers and lines than its rate

@@ -52,8 +52,10 @@ export class Doorkeeper {
     const paths = new Set(probes);
     return (request, response, next) => {
       try {
-        if (isProbe(request, paths)) this.firewall.checkProbes(this.#visitorOf(request).client);
-        else this.admit(request);
+        if (isProbe(request, paths)) {
+          this.firewall.checkHost(request, true);
+          this.firewall.checkProbes(this.#visitorOf(request).client);
+        } else this.admit(request);
       } catch (error) {
         request.resume();
         return this.refuse(request, response, error);
@@ -66,12 +68,13 @@ export class Doorkeeper {
    * Lets a request in, or not. It is charged once, however often this is called.
    *
    * @returns who asks, through the proxies that are trusted
-   * @throws GatewayError BAD_UPGRADE, IP_FORBIDDEN, BANNED, TOO_MANY_CONNECTIONS
+   * @throws GatewayError BAD_UPGRADE, ORIGIN_FORBIDDEN, IP_FORBIDDEN, BANNED, TOO_MANY_CONNECTIONS
    */
   admit(request: HttpRequest): Client {
     const visitor = this.#visitorOf(rawOf(request));
     const { client } = visitor;
     if (visitor.isAdmitted) return client;
+    this.firewall.checkHost(rawOf(request));
     this.firewall.checkLists(client);
     this.firewall.checkHandshakes(client);
     visitor.isAdmitted = true;

@@ -108,6 +108,7 @@ export class WsFirewall {
   #creditMs = 0;
   #creditUntil = 0;
   #hasWarnedOfProxy = false;
+  #acceptsHost: (host: string | undefined, isProbe: boolean) => boolean = () => true;
   #onEvent: (event: FirewallEvent) => void = () => undefined;
   #onBan: (notice: BanNotice) => void = () => undefined;
 
@@ -281,6 +282,19 @@ export class WsFirewall {
     // No violation: what watches a server has no other address to watch it from.
     if (wait > 0)
       this.#enforce('handshakes', client, () => new GatewayError('TOO_MANY_CONNECTIONS', { retryAfterMs: wait }));
+  }
+
+  /** @internal From now on requests are answered only with a Host that this says yes to. */
+  restrictHosts(accepts: (host: string | undefined, isProbe: boolean) => boolean): void {
+    this.#acceptsHost = accepts;
+  }
+
+  /** @internal @throws GatewayError ORIGIN_FORBIDDEN */
+  checkHost({ headers }: IncomingMessage, isProbe = false): void {
+    if (this.#acceptsHost(headers.host, isProbe)) return;
+    // No violation: the page comes from the browser of somebody who may well connect.
+    const cause = `${encounterOf(headers)}, which is not in ALLOWED_HOSTS`;
+    throw new GatewayError('ORIGIN_FORBIDDEN', { message: 'Host not allowed', cause });
   }
 
   /** @internal @throws GatewayError ORIGIN_FORBIDDEN */

@@ -6,6 +6,7 @@ import { isJsonObject } from '../protocol/message.js';
 import { resolveOptions, WsGatewayOptionsError } from '../ws-gateway.options.js';
 import type { WsGatewayOptions } from '../ws-gateway.options.js';
 import { readFile } from './files.js';
+import { isHostPattern } from './hosts.js';
 import { readTls } from './tls.js';
 import type { TlsFiles, TlsMaterial } from './tls.js';
 
@@ -15,6 +16,8 @@ export interface ServiceConfiguration {
   readonly host: string;
   /** Port to listen on; 0 takes a free one. @default 8765 */
   readonly port: number;
+  /** Names that it answers to beside localhost and loopback addresses; undefined: on loopback only those, elsewhere any. */
+  readonly allowedHosts: readonly string[] | undefined;
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
   readonly errorLogFile: string | undefined;
@@ -143,6 +146,7 @@ export function readConfiguration(
   const configuration: ServiceConfiguration = {
     host: get('HOST') ?? '127.0.0.1',
     port: Number(port),
+    allowedHosts: hostsOf(list('ALLOWED_HOSTS'), problems),
     logLevel,
     logFormat: oneOf('LOG_FORMAT', LOG_FORMATS, get('LOG_FORMAT') ?? (isTerminal ? 'pretty' : 'json')),
     errorLogFile: writable('ERROR_LOG_FILE', get('ERROR_LOG_FILE'), problems),
@@ -189,6 +193,15 @@ function trustProxyOf(value: string | undefined, list: string[] | undefined): un
   if (value === 'true' || value === 'false') return value === 'true';
   const hops = numberOf(value);
   return typeof hops === 'number' ? hops : list;
+}
+
+function hostsOf(hosts: string[] | undefined, problems: string[]): string[] | undefined {
+  if (hosts?.every(isHostPattern) === false) {
+    problems.push(
+      'ALLOWED_HOSTS must be host names as gateway.example.com, *.example.com, or addresses, without a port',
+    );
+  }
+  return hosts;
 }
 
 function optionProblems(options: Tree, given: Record<string, unknown>): string[] {

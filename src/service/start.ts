@@ -1,6 +1,6 @@
 import 'reflect-metadata';
 import { relative } from 'node:path';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Server as HttpServer } from 'node:net';
 import { NestFactory } from '@nestjs/core';
 import { JwtService } from '@nestjs/jwt';
 import type { NestExpressApplication } from '@nestjs/platform-express';
@@ -8,6 +8,7 @@ import type { CorsOptions } from '@nestjs/common/interfaces/external/cors-option
 import type { Logger } from 'pino';
 import { SystemClock, WsClock } from '../base/clock.js';
 import { Doorkeeper } from '../connection/doorkeeper.js';
+import { WsFirewall } from '../firewall/firewall.js';
 import { isOriginAllowed } from '../firewall/origins.js';
 import type { AuditSink } from '../monitoring/audit/audit-sink.js';
 import type { FailureSink } from '../monitoring/log.js';
@@ -18,6 +19,7 @@ import { ConfigurationError, readConfiguration } from './configuration.js';
 import type { ServiceConfiguration } from './configuration.js';
 import { exposureWarning, isBehindProxy, isPublic } from './exposure.js';
 import { PROBES } from './health.controller.js';
+import { answersTo } from './hosts.js';
 import { createLog, PinoLogger, PinoSink } from './logging.js';
 import { ServiceReload } from './reload.js';
 import { ServiceModule } from './service.module.js';
@@ -89,6 +91,13 @@ export async function createApp(
   app.use(app.get(Doorkeeper).middleware(PROBES)); // before all that looks at a request
   app.useBodyParser('json', { limit: MAX_BODY });
   const { options } = app.get(WsGatewayReload);
+  app.get(WsFirewall).restrictHosts((host, isProbe) => {
+    // Asked each time: the address is known once the service listens, and a reload may change the proxies.
+    const { address } = (app.getHttpServer() as HttpServer).address() as AddressInfo; // because it listens on a port
+    const { trustProxy } = options.firewall;
+    const rule = { allowed: configuration.allowedHosts, address, isBehindProxy: isBehindProxy(trustProxy) };
+    return answersTo(host, rule, isProbe);
+  });
   const allow: CorsOptions['origin'] = (origin: string | undefined, callback) => {
     const { origins } = options.firewall; // asked each time, since a reload may change them
     callback(null, origin !== undefined && origins !== undefined && isOriginAllowed(origin, '', origins));
