@@ -22,6 +22,10 @@ export class Revocations {
   #everyone = { issuedBefore: -Infinity, until: -Infinity };
   #latestExpiry = 0;
   #sweepAt = 0;
+  /** The two times of the last sweep. */
+  #swept: { readonly now: number; readonly timeOfDay: number } | undefined;
+  /** How far the time of day has been set forward, at most a day: it may be set back, so nothing is forgotten for that. */
+  #ahead = 0;
 
   /** How many revocations are held. */
   get size(): number {
@@ -85,10 +89,15 @@ export class Revocations {
   sweep(now: number, timeOfDay: number): void {
     if (now < this.#sweepAt) return;
     this.#sweepAt = now + SWEEP_MS;
-    for (const [key, until] of this.#tokens) if (timeOfDay >= until) this.#tokens.delete(key);
-    for (const [key, until] of this.#tokenIds) if (timeOfDay >= until) this.#tokenIds.delete(key);
-    for (const [key, { until }] of this.#subjects) if (timeOfDay >= until) this.#subjects.delete(key);
-    if (timeOfDay >= this.#everyone.until) this.#everyone = { issuedBefore: -Infinity, until: -Infinity };
+    const last = this.#swept ?? { now, timeOfDay };
+    const setForward = timeOfDay - last.timeOfDay - (now - last.now);
+    this.#ahead = Math.min(MIN_KEPT_MS, Math.max(0, this.#ahead + setForward));
+    this.#swept = { now, timeOfDay };
+    const expired = timeOfDay - this.#ahead;
+    for (const [key, until] of this.#tokens) if (expired >= until) this.#tokens.delete(key);
+    for (const [key, until] of this.#tokenIds) if (expired >= until) this.#tokenIds.delete(key);
+    for (const [key, { until }] of this.#subjects) if (expired >= until) this.#subjects.delete(key);
+    if (expired >= this.#everyone.until) this.#everyone = { issuedBefore: -Infinity, until: -Infinity };
   }
 
   #keptUntil(now: number): number {

@@ -1,6 +1,6 @@
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Public, WsFirewall, WsMonitor, WsTickets } from '../../src/index.js';
+import { Public, WsFirewall, WsMonitor, WsSessions, WsTickets } from '../../src/index.js';
 import type { BanEvent } from '../../src/index.js';
 import { startApp, stopApps, until } from '../support/app.js';
 import type { TestApp } from '../support/app.js';
@@ -167,6 +167,18 @@ describe.each([-1_500, -5_000, -60_000, 60_000])('a time of day that is set by %
     await (await come()).ask({ event: 'echo', id: 1 });
     await until(() => server.requests === 3);
   });
+});
+
+it('revives no revoked token when the time of day is set forward and back again', async () => {
+  const bearer = token({ jti: 'gone', iat: seconds(), exp: seconds() + 3_600 });
+  test.app.get(WsSessions).revoke({ tokenId: 'gone' });
+  test.clock.advance(20_000);
+  test.clock.set(2 * 86_400_000 - 60_000); // past all that the revocation is kept for
+  test.clock.advance(20_000);
+  test.clock.set(-2 * 86_400_000 + 60_000);
+  test.clock.advance(20_000);
+  const client = await Client.connect(`${test.url}/ws`, { token: bearer });
+  expect(await client.closed).toMatchObject({ reason: 'SESSION_REVOKED' });
 });
 
 it('tells of each ban that has run its time, once, and of none that was lifted', async () => {
