@@ -22,7 +22,7 @@ export function isOriginAllowed(origin: string, host: string, allowed: readonly 
 export function isOriginPattern(value: unknown): boolean {
   if (typeof value !== 'string') return false;
   if (value === ANY) return true;
-  const url = parse(value.replace(/^(https?:\/\/)\*\./i, '$1wildcard.'));
+  const url = parse(value.replace(/^(https?:\/\/)\*\./i, '$1'));
   return url !== undefined && !url.host.includes('*');
 }
 

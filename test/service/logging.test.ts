@@ -202,7 +202,7 @@ describe('the file of failures', () => {
       const failures = (text: string): number =>
         text.split('\n').filter((one) => one.endsWith('}') && one.includes('VALIDATION_FAILED')).length;
       expect(failures(readFileSync(file, 'utf8'))).toBe(failures(service.output()));
-      expect(failures(service.output())).toBeGreaterThanOrEqual(20);
+      expect(failures(service.output())).toBeGreaterThanOrEqual(15); // a burst of 100 is spent by 20 of them
       expect(service.output()).toContain(`${file} can be written again; 0 lines were lost`);
     } finally {
       spawnSync('umount', ['-l', folder]);
