@@ -16,8 +16,8 @@ export { WsGateway } from './gateway/ws.gateway.js';
 export type { AuthReply, SessionReply } from './gateway/ws.gateway.js';
 export { WsGuard } from './gateway/ws.guard.js';
 export { WsValidationPipe } from './gateway/ws-validation.pipe.js';
-export { dtoValidator } from './gateway/dto-validator.js';
-export type { DtoValidator } from './gateway/dto-validator.js';
+export { dtoValidator } from './validation/dto-validator.js';
+export type { DtoValidator } from './validation/dto-validator.js';
 export { WsExceptionFilter } from './gateway/ws-exception.filter.js';
 export {
   Authorize,
@@ -29,8 +29,8 @@ export {
   Scopes,
   UseConnectionGuard,
 } from './gateway/decorators.js';
-export type { AuthorizationRule, Rule } from './gateway/authorization.js';
-export { Sealed } from './gateway/sealed.decorator.js';
+export type { AuthorizationRule, Rule } from './gateway/rules.js';
+export { Sealed } from './validation/sealed.decorator.js';
 export { AuthDto } from './gateway/dto/auth.dto.js';
 export { EmailDto } from './gateway/dto/email.dto.js';
 export { PayloadDto } from './gateway/dto/payload.dto.js';
@@ -54,14 +54,14 @@ export { secretsEqual } from './data-protection/secrets-equal.js';
 export { WsSeal } from './data-protection/ws-seal.js';
 export type { SealBinding } from './data-protection/ws-seal.js';
 
-export { WsSession } from './connection/session.js';
-export type { SessionPhase } from './connection/session.js';
-export { WsSessions } from './connection/sessions.js';
-export type { RevocationFilter, SessionFilter, SessionPage, SessionQuery } from './connection/sessions.js';
-export type { ConnectionAttempt, ConnectionGuard } from './connection/connection-guard.js';
+export { WsSession } from './session/session.js';
+export type { SessionPhase } from './session/session.js';
+export { WsSessions } from './session/ws-sessions.js';
+export type { RevocationFilter, SessionFilter, SessionPage, SessionQuery } from './session/ws-sessions.js';
+export type { ConnectionAttempt, ConnectionGuard } from './authentication/connection-guard.js';
 
-export { WsFirewall } from './firewall/firewall.js';
-export type { AddressLists, BanOptions } from './firewall/firewall.js';
+export { WsFirewall } from './firewall/ws-firewall.js';
+export type { AddressLists, BanOptions } from './firewall/ws-firewall.js';
 export type { Ban, BanTarget } from './firewall/bans.js';
 export type { FirewallOptions, FirewallRule } from './firewall/options.js';
 
@@ -71,14 +71,14 @@ export type { AuthenticationContext } from './authentication/authenticator.js';
 export type { CertificateOptions, CertificateSubject } from './authentication/certificate.js';
 export type { ClaimNames } from './authentication/claims.js';
 export type { TokenSource } from './authentication/credentials.js';
-export { JwtAuthenticator } from './authentication/jwt-authenticator.js';
-export type { Algorithm, AllowedNames, JwtIssuerOptions, JwtOptions, SubjectOf } from './authentication/jwt-options.js';
+export { JwtAuthenticator } from './authentication/jwt/jwt-authenticator.js';
+export type { Algorithm, AllowedNames, JwtIssuerOptions, JwtOptions, SubjectOf } from './authentication/jwt/issuers.js';
 export type { Principal, PrincipalInit } from './authentication/principal.js';
 export { WsTickets } from './authentication/tickets.js';
 export type { Ticket, TicketBinding } from './authentication/tickets.js';
 export { WsClock } from './base/clock.js';
 
-export { WsMonitor } from './monitoring/events.js';
+export { WsMonitor } from './monitoring/ws-monitor.js';
 export type {
   AdminEvent,
   AdmissionEvent,
@@ -98,10 +98,10 @@ export type {
   WsEventKind,
   WsEventListener,
   WsEvents,
-} from './monitoring/events.js';
+} from './monitoring/ws-monitor.js';
 export { OnWsEvent } from './monitoring/on-ws-event.js';
-export { FailureSink } from './monitoring/log.js';
-export type { FailureRecord, NoticeRecord } from './monitoring/log.js';
+export { FailureSink } from './monitoring/log/failure-log.js';
+export type { FailureRecord, NoticeRecord } from './monitoring/log/failure-log.js';
 export { AuditFile } from './monitoring/audit/audit-file.js';
 export type { AuditFileOptions, AuditHead } from './monitoring/audit/audit-file.js';
 export { AuditSink } from './monitoring/audit/audit-sink.js';

@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { auditCommand } from './service/audit-command.js';
-import { tryOut } from './service/try.js';
-import { UsageError } from './service/usage-error.js';
+import { auditCommand } from './service/command/audit-command.js';
+import { tryOut } from './service/command/try.js';
+import { UsageError } from './service/command/usage-error.js';
 
 const HELP = `ws-gateway: a WebSocket gateway with JWT sessions, validation and coded errors
 

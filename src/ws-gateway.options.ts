@@ -5,10 +5,10 @@ import type { CertificateOptions } from './authentication/certificate.js';
 import type { ClaimNames } from './authentication/claims.js';
 import { SOURCES } from './authentication/credentials.js';
 import type { TokenSource } from './authentication/credentials.js';
-import { JWT_DEFAULTS, resolveIssuers } from './authentication/jwt-options.js';
-import type { JwtOptions, ResolvedIssuer } from './authentication/jwt-options.js';
+import { JWT_DEFAULTS, resolveIssuers } from './authentication/jwt/issuers.js';
+import type { JwtOptions, ResolvedIssuer } from './authentication/jwt/issuers.js';
 import type { Principal } from './authentication/principal.js';
-import type { ConnectionGuard } from './connection/connection-guard.js';
+import type { ConnectionGuard } from './authentication/connection-guard.js';
 import { resolveKeyRing } from './data-protection/key-ring.js';
 import type { KeyRing } from './data-protection/key-ring.js';
 import { EMAIL_DEFAULTS, resolveEmailOptions } from './email/options.js';
@@ -17,7 +17,7 @@ import { checkOrigins, FIREWALL_DEFAULTS, resolveFirewall } from './firewall/opt
 import type { FirewallOptions, ResolvedFirewall } from './firewall/options.js';
 import { OBSERVED_DEFAULTS, resolveObserved } from './monitoring/options.js';
 import type { ObservedOptions, ResolvedObserved } from './monitoring/options.js';
-import { OptionCheck } from './option-check.js';
+import { OptionCheck } from './base/options.js';
 
 export interface AuthOptions {
   /** How tokens are verified. Needed, unless the application provides an `Authenticator`. */

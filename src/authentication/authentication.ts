@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import type { AuthenticationEvent, WsMonitor } from '../monitoring/events.js';
+import type { AuthenticationEvent, WsMonitor } from '../monitoring/ws-monitor.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isThenable } from '../base/thenable.js';
 import type { ResolvedOptions } from '../ws-gateway.options.js';
@@ -9,7 +9,7 @@ import { namesIn } from './claims.js';
 import { credentialOf } from './credentials.js';
 import type { Credential, TokenSource } from './credentials.js';
 import type { Deadlines } from './deadlines.js';
-import type { JwtAuthenticator } from './jwt-authenticator.js';
+import type { JwtAuthenticator } from './jwt/jwt-authenticator.js';
 import { originOf, principalOf } from './principal.js';
 import type { Principal, PrincipalInit } from './principal.js';
 import { refusedFor } from './refused-token.js';

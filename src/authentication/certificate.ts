@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { PeerCertificate } from 'node:tls';
 import { TLSSocket } from 'node:tls';
-import type { OptionCheck } from '../option-check.js';
+import type { OptionCheck } from '../base/options.js';
 import { GatewayError } from '../protocol/errors.js';
 import { principalOf } from './principal.js';
 import type { Principal } from './principal.js';

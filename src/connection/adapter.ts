@@ -7,13 +7,13 @@ import { WsAdapter } from '@nestjs/platform-ws';
 import { contain, loggerFaults } from '../base/contain.js';
 import { normalised } from '../firewall/client-address.js';
 import { SocketDeadlines } from '../socket/socket-deadlines.js';
-import { reportCut } from './failure.js';
-import { Heartbeat } from './heartbeat.js';
-import type { Swept } from './heartbeat.js';
+import { reportCut } from '../session/answers.js';
+import { Heartbeat } from '../base/sweeper.js';
+import type { Swept } from '../base/sweeper.js';
 import { GatewayServer } from './server.js';
 import { Shedding } from './shedding.js';
 import type { ConnectionContext } from './server.js';
-import { Endpoint, pathOf } from './upgrade.js';
+import { Endpoint, pathOf } from './endpoint.js';
 
 /** The port that stands for the application's own HTTP server, as in `@WebSocketGateway()`. */
 const APPLICATION_PORT = 0;

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
-import type { Client } from '../firewall/firewall.js';
+import type { Client } from '../firewall/ws-firewall.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { ConnectionContext } from './server.js';
 

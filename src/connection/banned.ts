@@ -1,8 +1,8 @@
-import type { BanNotice } from '../firewall/firewall.js';
+import type { BanNotice } from '../firewall/ws-firewall.js';
 import { GatewayError } from '../protocol/errors.js';
-import { end } from './failure.js';
-import type { WsSession } from './session.js';
-import type { WsSessions } from './sessions.js';
+import { end } from '../session/answers.js';
+import type { WsSession } from '../session/session.js';
+import type { WsSessions } from '../session/ws-sessions.js';
 
 /**
  * Ends the sessions that a ban is about. One of an address that came about by itself spares those who have authenticated: many

@@ -1,5 +1,5 @@
-import { reportStray } from './failure.js';
-import type { WsSession } from './session.js';
+import { reportStray } from '../session/answers.js';
+import type { WsSession } from '../session/session.js';
 
 /** Sessions whose `handleDisconnect` is waited for at once; over it the oldest is no longer. */
 const MAX_WAITING = 10_000;

@@ -3,11 +3,11 @@ import type { Authentication } from '../authentication/authentication.js';
 import { refusedDigestOf } from '../authentication/refused-token.js';
 import { bearerOf } from '../authentication/credentials.js';
 import type { Principal } from '../authentication/principal.js';
-import type { Client, WsFirewall } from '../firewall/firewall.js';
-import type { WsMonitor } from '../monitoring/events.js';
+import type { Client, WsFirewall } from '../firewall/ws-firewall.js';
+import type { WsMonitor } from '../monitoring/ws-monitor.js';
 import { GatewayError } from '../protocol/errors.js';
-import { isGatewayError } from './describe.js';
-import { refuseRequest } from './failure.js';
+import { isGatewayError } from '../session/failure.js';
+import { refuseRequest } from '../session/answers.js';
 
 /** A request as a framework hands it over: Node's own, as Express has it, or one around it, as Fastify has it. */
 export type HttpRequest = IncomingMessage | { readonly raw: IncomingMessage };

@@ -2,17 +2,17 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { TokenSource } from '../authentication/credentials.js';
 import type { Principal } from '../authentication/principal.js';
-import type { UpgradeTrace } from '../monitoring/tracing.js';
+import type { UpgradeTrace } from './tracing.js';
 import { GatewayError, specOf } from '../protocol/errors.js';
 import { isThenable } from '../base/thenable.js';
 import type { SocketDeadlines, SocketHolder } from '../socket/socket-deadlines.js';
-import type { Client, WsFirewall } from '../firewall/firewall.js';
+import type { Client, WsFirewall } from '../firewall/ws-firewall.js';
 import { admit, checkHandshake, refuseWhileDraining } from './admission.js';
-import { isGatewayError } from './describe.js';
-import { reportSetAside, turnAway } from './failure.js';
+import { isGatewayError } from '../session/failure.js';
+import { reportSetAside, turnAway } from '../session/answers.js';
 import { open } from './lifecycle.js';
 import type { GatewayServer } from './server.js';
-import { WsSession } from './session.js';
+import { WsSession } from '../session/session.js';
 import { countBadToken, vet } from './sign-in.js';
 
 /** An upgrade request at a gateway's path. */

@@ -2,9 +2,9 @@ import type { IncomingMessage } from 'node:http';
 import type { Principal } from '../authentication/principal.js';
 import { contain } from '../base/contain.js';
 import { GatewayError } from '../protocol/errors.js';
-import { end, reportClosedByPeer, reportStray } from './failure.js';
+import { end, reportClosedByPeer, reportStray } from '../session/answers.js';
 import { overBudget, receive } from './receive.js';
-import type { WsSession } from './session.js';
+import type { WsSession } from '../session/session.js';
 import { adopt } from './sign-in.js';
 import { isThenable } from '../base/thenable.js';
 

@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import type { Route } from './router.js';
-import type { WsSession } from './session.js';
+import type { WsSession } from '../session/session.js';
 
 /** When a message begins, in milliseconds; 0 while nobody wants to know how long it takes. */
 export function beginning({ server }: WsSession): number {

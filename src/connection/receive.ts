@@ -4,16 +4,16 @@ import { BadFrame, decode } from '../protocol/codec.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isBareToken } from '../protocol/message.js';
 import type { InboundMessage } from '../protocol/message.js';
-import type { MessageTrace } from '../monitoring/tracing.js';
-import { end, fail, reportStray } from './failure.js';
-import type { Answerable } from './failure.js';
-import { heapCostOf } from './heap-cost.js';
+import type { MessageTrace } from './tracing.js';
+import { end, fail, reportStray } from '../session/answers.js';
+import type { Answerable } from '../session/answers.js';
+import { heapCostOf } from '../session/heap-cost.js';
 import { beginning, measure } from './measure.js';
-import { PendingRequest } from './pending.js';
+import { PendingRequest } from './request.js';
 import { InterceptedReply } from './router.js';
 import type { Route } from './router.js';
 import { done, encodeReply, reply } from './send.js';
-import type { WsSession } from './session.js';
+import type { WsSession } from '../session/session.js';
 import { isThenable } from '../base/thenable.js';
 
 /** What every request costs that is not answered at once, in bytes: its promises, and what is kept of it here. */

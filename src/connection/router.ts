@@ -2,8 +2,8 @@ import type { IncomingMessage } from 'node:http';
 import { EMPTY } from 'rxjs';
 import type { Observable } from 'rxjs';
 import type { InboundMessage } from '../protocol/message.js';
-import type { EventTraffic } from '../monitoring/traffic.js';
-import type { WsSession } from './session.js';
+import type { EventTraffic } from './traffic.js';
+import type { WsSession } from '../session/session.js';
 
 /**
  * An answer that came through interceptors. Those hand on an Observable whatever the handler returned, and only a stream

@@ -1,6 +1,6 @@
 import { encode, encodeDone, isWsResponse } from '../protocol/codec.js';
 import type { MessageId } from '../protocol/message.js';
-import type { WsSession } from './session.js';
+import type { WsSession } from '../session/session.js';
 
 /**
  * Answers a request with what its handler returned (PROTOCOL.md §1).

@@ -4,23 +4,23 @@ import { WebSocketServer } from 'ws';
 import { contain, containResult, Faults } from '../base/contain.js';
 import type { Authentication } from '../authentication/authentication.js';
 import type { Deadlines } from '../authentication/deadlines.js';
-import type { WsFirewall } from '../firewall/firewall.js';
-import type { LoadGauge } from '../firewall/load-gauge.js';
+import type { WsFirewall } from '../firewall/ws-firewall.js';
+import type { LoadGauge } from './load-gauge.js';
 import { SUBPROTOCOL } from '../protocol/message.js';
 import type { ResolvedOptions } from '../ws-gateway.options.js';
-import type { WsMonitor } from '../monitoring/events.js';
-import type { Tracing } from '../monitoring/tracing.js';
-import type { Traffic } from '../monitoring/traffic.js';
+import type { WsMonitor } from '../monitoring/ws-monitor.js';
+import type { Tracing } from './tracing.js';
+import type { Traffic } from './traffic.js';
 import type { WsClock } from '../base/clock.js';
-import type { ConnectionGuard } from './connection-guard.js';
+import type { ConnectionGuard } from '../authentication/connection-guard.js';
 import type { Disconnects } from './disconnects.js';
-import type { Ledger } from './ledger.js';
-import type { PendingRequests } from './pending.js';
-import type { Revalidation } from './revalidation.js';
+import type { Ledger } from '../session/ledger.js';
+import type { PendingRequests } from './request.js';
+import type { Revalidation } from '../session/revalidation.js';
 import { Router } from './router.js';
-import type { WsSession } from './session.js';
-import type { WsSessions } from './sessions.js';
-import { GatewaySocket } from './socket.js';
+import type { WsSession } from '../session/session.js';
+import type { WsSessions } from '../session/ws-sessions.js';
+import { GatewaySocket } from '../socket/gateway-socket.js';
 
 /** What every session of the module shares. */
 export interface ConnectionContext {

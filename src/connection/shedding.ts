@@ -1,9 +1,9 @@
-import type { LoadGauge } from '../firewall/load-gauge.js';
+import type { LoadGauge } from './load-gauge.js';
 import { GatewayError } from '../protocol/errors.js';
-import { end } from './failure.js';
-import type { ByteLimits, Ledger } from './ledger.js';
-import type { WsSession } from './session.js';
-import type { WsSessions } from './sessions.js';
+import { end } from '../session/answers.js';
+import type { ByteLimits, Ledger } from '../session/ledger.js';
+import type { WsSession } from '../session/session.js';
+import type { WsSessions } from '../session/ws-sessions.js';
 
 /** Time between two rounds, in milliseconds: what was ended in one has to have an effect before the next. */
 const ROUND_MS = 1_000;

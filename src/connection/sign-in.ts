@@ -5,12 +5,12 @@ import type { Principal } from '../authentication/principal.js';
 import { refusedDigestOf } from '../authentication/refused-token.js';
 import { UnknownKey } from '../authentication/token.js';
 import { isThenable } from '../base/thenable.js';
-import type { Client } from '../firewall/firewall.js';
+import type { Client } from '../firewall/ws-firewall.js';
 import { GatewayError } from '../protocol/errors.js';
-import { checkConnection } from './connection-guard.js';
-import { describe, isGatewayError, SessionEnd } from './describe.js';
+import { checkConnection } from '../authentication/connection-guard.js';
+import { describe, isGatewayError, SessionEnd } from '../session/failure.js';
 import type { ConnectionContext, GatewayServer } from './server.js';
-import type { WsSession } from './session.js';
+import type { WsSession } from '../session/session.js';
 
 /**
  * The one rule by which a principal comes into a session, at the handshake, by `auth` and at a refresh: revoked? expired?

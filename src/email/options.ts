@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { OptionCheck } from '../option-check.js';
+import { OptionCheck } from '../base/options.js';
 import { asciiDomain } from './address.js';
 
 /** How `WsEmail` finds out whether an address can be delivered to. Nothing is looked up until it is asked. */

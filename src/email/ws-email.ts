@@ -1,7 +1,7 @@
 import { SystemClock } from '../base/clock.js';
 import type { WsClock } from '../base/clock.js';
 import { TokenBucket } from '../base/token-bucket.js';
-import { OptionCheck } from '../option-check.js';
+import { OptionCheck } from '../base/options.js';
 import { domainOf, normaliseEmail } from './address.js';
 import { emailContext } from './context.js';
 import { lookUp } from './lookup.js';

@@ -1,4 +1,4 @@
-import type { OptionCheck } from '../option-check.js';
+import type { OptionCheck } from '../base/options.js';
 import { isRange } from './address-list.js';
 
 /** What can be tried out without being enforced. */

@@ -1,9 +1,9 @@
 import { createParamDecorator, SetMetadata } from '@nestjs/common';
 import type { CustomDecorator, ExecutionContext, Type } from '@nestjs/common';
 import type { Principal } from '../authentication/principal.js';
-import type { ConnectionGuard } from '../connection/connection-guard.js';
-import { WsSession } from '../connection/session.js';
-import type { Rule } from './authorization.js';
+import type { ConnectionGuard } from '../authentication/connection-guard.js';
+import { WsSession } from '../session/session.js';
+import type { Rule } from './rules.js';
 
 export const PUBLIC_METADATA = 'nestjs-ws-gateway:public';
 export const ROLES_METADATA = 'nestjs-ws-gateway:roles';

@@ -1,15 +1,15 @@
 import { Injectable, Optional } from '@nestjs/common';
 import type { ArgumentMetadata, PipeTransform } from '@nestjs/common';
-import { WsSession } from '../connection/session.js';
+import { WsSession } from '../session/session.js';
 import { WsSeal } from '../data-protection/ws-seal.js';
 import { isDeliveryAsked } from '../email/context.js';
 import { WsEmail } from '../email/ws-email.js';
-import { hasRules } from './dto-rules.js';
-import { dtoValidator, failed, MAX_DETAILS } from './dto-validator.js';
-import type { DtoValidator } from './dto-validator.js';
-import { detailsOfIssues } from './schema-issues.js';
-import { fieldOpener } from './sealed-fields.js';
-import type { OpenFields } from './sealed-fields.js';
+import { hasRules } from '../validation/dto-rules.js';
+import { dtoValidator, failed, MAX_DETAILS } from '../validation/dto-validator.js';
+import type { DtoValidator } from '../validation/dto-validator.js';
+import { detailsOfIssues } from '../validation/schema-issues.js';
+import { fieldOpener } from '../validation/sealed-fields.js';
+import type { OpenFields } from '../validation/sealed-fields.js';
 
 /** Socket, data and event of a message, as handlers are given them. */
 type Message = readonly unknown[];

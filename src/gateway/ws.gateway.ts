@@ -3,7 +3,7 @@ import type { WsResponse } from '@nestjs/websockets';
 import { Authentication } from '../authentication/authentication.js';
 import type { Principal } from '../authentication/principal.js';
 import { UnknownKey } from '../authentication/token.js';
-import { WsSession } from '../connection/session.js';
+import { WsSession } from '../session/session.js';
 import { countBadToken, signIn } from '../connection/sign-in.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isThenable } from '../base/thenable.js';

@@ -1,10 +1,10 @@
 import { Injectable } from '@nestjs/common';
 import type { CanActivate, ExecutionContext } from '@nestjs/common';
-import type { EventLimit } from '../firewall/firewall.js';
-import { SessionEnd } from '../connection/describe.js';
-import { WsSession } from '../connection/session.js';
+import type { EventLimit } from '../firewall/ws-firewall.js';
+import { SessionEnd } from '../session/failure.js';
+import { WsSession } from '../session/session.js';
 import { GatewayError } from '../protocol/errors.js';
-import type { Rule } from './authorization.js';
+import type { Rule } from './rules.js';
 import { PUBLIC_METADATA, RATE_LIMIT_METADATA, ROLES_METADATA, RULES_METADATA, SCOPES_METADATA } from './decorators.js';
 
 /** What a handler asks of a session; decided once per handler. */

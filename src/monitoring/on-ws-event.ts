@@ -1,7 +1,7 @@
 import { MetadataScanner } from '@nestjs/core';
 import type { ModulesContainer } from '@nestjs/core';
-import { WS_EVENT_KINDS } from './events.js';
-import type { WsEventKind, WsEventListener, WsEvents, WsMonitor } from './events.js';
+import { WS_EVENT_KINDS } from './ws-monitor.js';
+import type { WsEventKind, WsEventListener, WsEvents, WsMonitor } from './ws-monitor.js';
 
 const METADATA = 'nestjs-ws-gateway:on-ws-event';
 

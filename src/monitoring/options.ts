@@ -1,5 +1,5 @@
 import type { KeyRing } from '../data-protection/key-ring.js';
-import type { OptionCheck } from '../option-check.js';
+import type { OptionCheck } from '../base/options.js';
 import { DISCLOSURES, PRIVACY_DEFAULTS } from './privacy.js';
 import type { PrivacyOptions } from './privacy.js';
 

@@ -1,8 +1,8 @@
-import type { JwtAuthenticator } from '../authentication/jwt-authenticator.js';
+import type { JwtAuthenticator } from '../authentication/jwt/jwt-authenticator.js';
 import type { Fingerprints } from '../data-protection/fingerprint.js';
 import { KeyRing } from '../data-protection/key-ring.js';
 import { WsSeal } from '../data-protection/ws-seal.js';
-import type { WsFirewall } from '../firewall/firewall.js';
+import type { WsFirewall } from '../firewall/ws-firewall.js';
 import { resolveOptions, WsGatewayOptionsError } from '../ws-gateway.options.js';
 import type { ResolvedOptions, WsGatewayOptions } from '../ws-gateway.options.js';
 import type { LiveOptions } from './live-options.js';

@@ -3,10 +3,10 @@ import { Server as HttpsServer } from 'node:https';
 import type { Logger } from 'pino';
 import type { WsGatewayReload } from '../reload/ws-gateway-reload.js';
 import { WsGatewayOptionsError } from '../ws-gateway.options.js';
-import { ConfigurationError, LOG_LEVELS } from './configuration.js';
-import type { LogLevel, ServiceConfiguration } from './configuration.js';
-import { endOf, readTls, tlsChanges, useTls, watchTls } from './tls.js';
-import type { TlsMaterial } from './tls.js';
+import { ConfigurationError, LOG_LEVELS } from './configuration/configuration.js';
+import type { LogLevel, ServiceConfiguration } from './configuration/configuration.js';
+import { endOf, readTls, tlsChanges, useTls, watchTls } from './configuration/tls.js';
+import type { TlsMaterial } from './configuration/tls.js';
 
 /**
  * Reads the configuration anew: everything on SIGHUP, the files of TLS also when they change. It is checked as a whole; when

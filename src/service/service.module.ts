@@ -2,18 +2,18 @@ import { Global, Module } from '@nestjs/common';
 import type { DynamicModule } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
 import { AuditSink } from '../monitoring/audit/audit-sink.js';
-import { FailureSink } from '../monitoring/log.js';
+import { FailureSink } from '../monitoring/log/failure-log.js';
 import { WsGatewayModule } from '../ws-gateway.module.js';
-import { AdminActs } from './admin-acts.js';
-import { AdminController } from './admin.controller.js';
-import type { ServiceConfiguration } from './configuration.js';
-import { BansController } from './bans.controller.js';
-import { HealthController } from './health.controller.js';
-import { HttpExceptionFilter } from './http-exception.filter.js';
+import { AdminActs } from './http/admin-acts.js';
+import { AdminController } from './http/admin.controller.js';
+import type { ServiceConfiguration } from './configuration/configuration.js';
+import { BansController } from './http/bans.controller.js';
+import { HealthController } from './http/health.controller.js';
+import { HttpExceptionFilter } from './http/http-exception.filter.js';
 import { CheckingEmailGateway, EmailGateway } from './email.gateway.js';
-import { MetricsController, ProcessMetrics, PublicMetricsController } from './metrics.controller.js';
+import { MetricsController, ProcessMetrics, PublicMetricsController } from './http/metrics.controller.js';
 import { ServiceGateway } from './service.gateway.js';
-import { TicketsController } from './tickets.controller.js';
+import { TicketsController } from './http/tickets.controller.js';
 
 /** The standalone service: the module, gateways that answer, and HTTP endpoints for those who run it. */
 @Global()

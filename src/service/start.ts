@@ -8,23 +8,23 @@ import type { CorsOptions } from '@nestjs/common/interfaces/external/cors-option
 import type { Logger } from 'pino';
 import { SystemClock, WsClock } from '../base/clock.js';
 import { Doorkeeper } from '../connection/doorkeeper.js';
-import { WsFirewall } from '../firewall/firewall.js';
+import { WsFirewall } from '../firewall/ws-firewall.js';
 import { isOriginAllowed } from '../firewall/origins.js';
 import type { AuditSink } from '../monitoring/audit/audit-sink.js';
-import type { FailureSink } from '../monitoring/log.js';
+import type { FailureSink } from '../monitoring/log/failure-log.js';
 import { WsGatewayReload } from '../reload/ws-gateway-reload.js';
 import { DEFAULTS } from '../ws-gateway.options.js';
-import { openAudit } from './audit.js';
-import { ConfigurationError, readConfiguration } from './configuration.js';
-import type { ServiceConfiguration } from './configuration.js';
-import { exposureWarning, isBehindProxy, isPublic } from './exposure.js';
-import { PROBES } from './health.controller.js';
-import { answersTo } from './hosts.js';
-import { createLog, PinoLogger, PinoSink } from './logging.js';
+import { openAudit } from './logging/audit.js';
+import { ConfigurationError, readConfiguration } from './configuration/configuration.js';
+import type { ServiceConfiguration } from './configuration/configuration.js';
+import { exposureWarning, isBehindProxy, isPublic } from './configuration/exposure.js';
+import { PROBES } from './http/health.controller.js';
+import { answersTo } from './http/hosts.js';
+import { createLog, PinoLogger, PinoSink } from './logging/logging.js';
 import { ServiceReload } from './reload.js';
 import { ServiceModule } from './service.module.js';
 import { onStopSignals } from './stop-signals.js';
-import { tlsOptions } from './tls.js';
+import { tlsOptions } from './configuration/tls.js';
 
 /** Largest body of an HTTP request. */
 const MAX_BODY = '16kb';

@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { Authentication } from '../../src/authentication/authentication.js';
 import { Revocations } from '../../src/authentication/revocations.js';
 import { revocationDigestOf } from '../../src/authentication/token.js';
-import { EarlierTokens } from '../../src/connection/earlier-tokens.js';
+import { EarlierTokens } from '../../src/session/earlier-tokens.js';
 import { Authenticator, JwtAuthenticator, WsSessions, WsTickets } from '../../src/index.js';
 import type { ConnectionGuard, PrincipalInit } from '../../src/index.js';
 import { startApp, stopApps, until } from '../support/app.js';

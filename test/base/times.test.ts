@@ -13,43 +13,43 @@ const TIMERS = /(?<![.\w])(?:setTimeout|setInterval)\(|AbortSignal\.timeout\(/g;
 /** Uses of the time of day in a file, and why it is no duration. */
 const TIMES_OF_DAY: Record<string, [count: number, because: string]> = {
   'authentication/authentication.ts': [1, 'whether a certificate has expired'],
-  'authentication/jwt-authenticator.ts': [4, 'exp, nbf and iat of tokens'],
+  'authentication/jwt/jwt-authenticator.ts': [4, 'exp, nbf and iat of tokens'],
   'authentication/tickets.ts': [2, 'the expiry of the principal, and what a client is shown'],
   'base/clock.ts': [1, 'it is the clock'],
-  'connection/heartbeat.ts': [1, 'handed to what expires at a time of day'],
-  'connection/session.ts': [2, 'connectedAt, and the expiry of tokens'],
-  'connection/sessions.ts': [1, 'iat of what is revoked'],
+  'base/sweeper.ts': [1, 'handed to what expires at a time of day'],
+  'session/session.ts': [2, 'connectedAt, and the expiry of tokens'],
+  'session/ws-sessions.ts': [1, 'iat of what is revoked'],
   'connection/sign-in.ts': [1, 'the expiry of a token'],
-  'firewall/firewall.ts': [1, 'until of a ban, as it is shown'],
+  'firewall/ws-firewall.ts': [1, 'until of a ban, as it is shown'],
   'gateway/ws.guard.ts': [1, 'the expiry of a token'],
   'monitoring/audit/audit-file.ts': [1, 'the time of a record'],
   'monitoring/audit/audit-log.ts': [4, 'the time of a record'],
-  'service/failure-file.ts': [1, 'the time of a line'],
-  'service/log-output.ts': [1, 'the time of a line'],
-  'service/logging.ts': [1, 'the time of a line'],
+  'service/logging/failure-file.ts': [1, 'the time of a line'],
+  'service/logging/log-output.ts': [1, 'the time of a line'],
+  'service/logging/logging.ts': [1, 'the time of a line'],
   'ws-gateway.module.ts': [2, 'handed to the registry for iat, and to authentication for certificates'],
 };
 
 /** Timers in a file, and why the sweep does not do. All of them are monotonic: libuv counts by the same clock. */
 const OWN_TIMERS: Record<string, [count: number, because: string]> = {
-  'authentication/jwks.ts': [1, 'a fetch also at the start, before there is a sweep'],
+  'authentication/jwt/published-keys.ts': [1, 'a fetch also at the start, before there is a sweep'],
   'base/clock.ts': [1, 'it is the timer of the sweep'],
   'email/lookup.ts': [1, 'usable without the module, and so without a sweep'],
-  'service/log-output.ts': [1, 'the end of the process, when nothing sweeps any more'],
+  'service/logging/log-output.ts': [1, 'the end of the process, when nothing sweeps any more'],
   'service/start.ts': [1, 'the end of the process, when nothing sweeps any more'],
-  'service/tls.ts': [1, 'certificate files that are being written, seldom and one at a time'],
+  'service/configuration/tls.ts': [1, 'certificate files that are being written, seldom and one at a time'],
 };
 
 /** What is swept and not put off by a stop of the process, and why. */
 const NOT_POSTPONED: Record<string, string> = {
   'authentication/revocations.ts': 'tokens expire by themselves',
   'authentication/tickets.ts': 'a ticket is over by itself',
-  'connection/ledger.ts': 'it counts bytes',
+  'session/ledger.ts': 'it counts bytes',
   'connection/shedding.ts': 'it counts bytes',
   'firewall/bad-tokens.ts': 'what was guessed is forgotten by itself',
   'firewall/bans.ts': 'a ban is over by itself',
-  'firewall/load-gauge.ts': 'it leaves out the sample of a stop by itself',
-  'firewall/peers.ts': 'budgets refill by themselves',
+  'connection/load-gauge.ts': 'it leaves out the sample of a stop by itself',
+  'firewall/usage.ts': 'budgets refill by themselves',
 };
 
 function sources(): [name: string, code: string][] {
@@ -82,6 +82,6 @@ it('no timer measures what the sweep can', () => {
 
 it('all that is swept is put off when the process was stopped, or is over by itself', () => {
   const swept = sources().filter(([, code]) => /^ {2}sweep\(.*\): void \{$/m.test(code));
-  const without = swept.filter(([name, code]) => name !== 'connection/heartbeat.ts' && !/^ {2}postpone\(/m.test(code));
-  expect(without.map(([name]) => name).toSorted()).toEqual(Object.keys(NOT_POSTPONED));
+  const without = swept.filter(([name, code]) => name !== 'base/sweeper.ts' && !/^ {2}postpone\(/m.test(code));
+  expect(without.map(([name]) => name).toSorted()).toEqual(Object.keys(NOT_POSTPONED).toSorted());
 });

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { GatewayError, WsFirewall, WsSessions } from '../../src/index.js';
 import type { AuthOptions } from '../../src/index.js';
-import type { ConnectionAttempt, ConnectionGuard } from '../../src/connection/connection-guard.js';
+import type { ConnectionAttempt, ConnectionGuard } from '../../src/authentication/connection-guard.js';
 import { startApp, stopApps, until } from '../support/app.js';
 import type { TestApp } from '../support/app.js';
 import { Client } from '../support/client.js';

@@ -3,7 +3,7 @@ import { Observable } from 'rxjs';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Ledger } from '../../src/connection/ledger.js';
+import { Ledger } from '../../src/session/ledger.js';
 import { GatewayError, Public, WsFirewall, WsSession, WsSessions } from '../../src/index.js';
 import type { WsGatewayOptions } from '../../src/index.js';
 import { startApp, stopApps, until } from '../support/app.js';

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { afterEach, describe, expect, it } from 'vitest';
-import { LoadGauge } from '../../src/firewall/load-gauge.js';
+import { LoadGauge } from '../../src/connection/load-gauge.js';
 import { Public, WsSessions } from '../../src/index.js';
 import type { WsGatewayOptions } from '../../src/index.js';
 import { startApp, stopApps, until } from '../support/app.js';

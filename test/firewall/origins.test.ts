@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { isOriginAllowed } from '../../src/firewall/origins.js';
-import { pathOf } from '../../src/connection/upgrade.js';
+import { pathOf } from '../../src/connection/endpoint.js';
 
 describe('isOriginAllowed', () => {
   const allowed = ['https://app.example.com', 'https://*.example.org', 'http://localhost:3000'];

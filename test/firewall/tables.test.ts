@@ -4,7 +4,7 @@ import { BadTokens } from '../../src/firewall/bad-tokens.js';
 import { BanTable } from '../../src/firewall/bans.js';
 import type { Ban } from '../../src/firewall/bans.js';
 import { LeakyCounter, TokenBucket } from '../../src/base/token-bucket.js';
-import { AddressPeer, PeerTable } from '../../src/firewall/peers.js';
+import { AddressPeer, PeerTable } from '../../src/firewall/usage.js';
 import { FIREWALL_DEFAULTS } from '../../src/firewall/options.js';
 
 const options = { ...FIREWALL_DEFAULTS, origins: undefined, proxyHeader: undefined, dryRun: [] };

@@ -1,5 +1,5 @@
 /** A process that logs as the service does, as much as its parent asks for, and says what it holds. */
-import { createLog } from '../../dist/service/logging.js';
+import { createLog } from '../../dist/service/logging/logging.js';
 
 const { pino, output } = await createLog({ logLevel: 'info', logFormat: process.argv[2] }, { now: () => Date.now() });
 const text = 'x'.repeat(1_000);

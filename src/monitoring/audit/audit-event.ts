@@ -1,4 +1,4 @@
-import type { BanEvent, FailureEvent, WsEvent } from '../events.js';
+import type { BanEvent, FailureEvent, WsEvent } from '../ws-monitor.js';
 
 /** What an audit tells of. */
 export const AUDIT_TYPES = [

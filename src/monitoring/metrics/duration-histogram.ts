@@ -1,5 +1,5 @@
-import { DURATION_BOUNDS_MS } from '../traffic.js';
-import type { EventTraffic, Traffic } from '../traffic.js';
+import { DURATION_BOUNDS_MS } from '../../connection/traffic.js';
+import type { EventTraffic, Traffic } from '../../connection/traffic.js';
 
 /** One line of a metric as a registry of prom-client writes it. */
 interface Value {

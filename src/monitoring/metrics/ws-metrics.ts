@@ -1,8 +1,8 @@
 import type { Counter, Gauge, Registry } from 'prom-client';
-import { FAILURE_KINDS } from '../events.js';
-import type { FailureEvent, WsMonitor } from '../events.js';
+import { FAILURE_KINDS } from '../ws-monitor.js';
+import type { FailureEvent, WsMonitor } from '../ws-monitor.js';
 import type { ResolvedMonitoring } from '../options.js';
-import type { Traffic } from '../traffic.js';
+import type { Traffic } from '../../connection/traffic.js';
 import { DurationHistogram } from './duration-histogram.js';
 import { EventLoopWatch } from './event-loop.js';
 import { KnownCodes } from './known-codes.js';

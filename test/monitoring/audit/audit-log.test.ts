@@ -3,8 +3,8 @@ import { AUDIT_TYPES, auditEventOf } from '../../../src/monitoring/audit/audit-e
 import type { AuditedEvent, AuditEntry, AuditEvent } from '../../../src/monitoring/audit/audit-event.js';
 import { AuditLog } from '../../../src/monitoring/audit/audit-log.js';
 import { AuditSink } from '../../../src/monitoring/audit/audit-sink.js';
-import { WsMonitor } from '../../../src/monitoring/events.js';
-import type { FailureEvent } from '../../../src/monitoring/events.js';
+import { WsMonitor } from '../../../src/monitoring/ws-monitor.js';
+import type { FailureEvent } from '../../../src/monitoring/ws-monitor.js';
 import { privacyOf } from '../../../src/monitoring/privacy.js';
 import { ManualClock } from '../../support/app.js';
 

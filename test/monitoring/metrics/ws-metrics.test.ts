@@ -202,7 +202,13 @@ describe('the metrics', () => {
     const monitor = running.app.get(WsMonitor);
     monitor.emit({ kind: 'ban', action: 'added', target: { subject: 'eve' }, enforced: true, forMs: 1 });
     monitor.emit({ kind: 'budget', budget: 'bytes', enforced: false });
-    monitor.emit({ kind: 'admission', rule: 'lists', code: 'IP_FORBIDDEN', enforced: false, clientAddress: '192.0.2.1' });
+    monitor.emit({
+      kind: 'admission',
+      rule: 'lists',
+      code: 'IP_FORBIDDEN',
+      enforced: false,
+      clientAddress: '192.0.2.1',
+    });
     monitor.emit({ kind: 'admin', actor: 'root', act: 'sessions.revoke' });
     monitor.emit({ kind: 'bus', action: 'published' });
     const samples = await read(running);

@@ -1,0 +1,34 @@
+import type { Privacy } from '../privacy.js';
+
+/** What words of free text are made of, so that each is looked at once, however long the text is. */
+const WORD = /[^\s"'`<>()[\]{},;:=/\\|]+/g;
+
+/** A part of a token as RFC 7515 §7.1 writes it; a header is `{"…` in base64url. */
+const TOKEN_HEADER = /^eyJ[\w-]*$/;
+const EMAIL_DOMAIN = /^[\w-]+(\.[\w-]+)*\.[A-Za-z]{2,}$/;
+
+const HIDDEN_TOKEN = '[token]';
+
+/**
+ * Free text for a line of the log: an error's message may quote what it choked on. Tokens are taken out, e-mail addresses
+ * shown as the options say.
+ */
+export function scrub(text: string, show: Privacy): string {
+  if (!text.includes('eyJ') && !text.includes('@')) return text;
+  return text.replace(WORD, (word) => {
+    if (word.includes('@')) return emailOf(word, show);
+    return isToken(word) ? HIDDEN_TOKEN : word;
+  });
+}
+
+function isToken(word: string): boolean {
+  const [header = '', payload = ''] = word.split('.');
+  return TOKEN_HEADER.test(header) && payload !== '';
+}
+
+function emailOf(word: string, show: Privacy): string {
+  const end = word.replace(/[.!?]$/, ''); // of a sentence
+  const at = end.lastIndexOf('@');
+  if (at < 1 || !EMAIL_DOMAIN.test(end.slice(at + 1))) return word;
+  return `${show('email', end)}${word.slice(end.length)}`;
+}

@@ -1,0 +1,295 @@
+import { randomBytes } from 'node:crypto';
+import { closeSync, fstatSync, openSync } from 'node:fs';
+import { MIN_AUDIT_KEY_BYTES } from '../../monitoring/audit/audit-record.js';
+import { DISCLOSURES, PRIVACY_DEFAULTS } from '../../monitoring/privacy.js';
+import { isJsonObject } from '../../protocol/message.js';
+import { resolveOptions, WsGatewayOptionsError } from '../../ws-gateway.options.js';
+import type { WsGatewayOptions } from '../../ws-gateway.options.js';
+import { readFile } from './files.js';
+import { isHostPattern } from '../http/hosts.js';
+import { readTls } from './tls.js';
+import type { TlsFiles, TlsMaterial } from './tls.js';
+
+/** What the standalone service is told by its environment and its file. */
+export interface ServiceConfiguration {
+  /** Address to listen on. @default '127.0.0.1' */
+  readonly host: string;
+  /** Port to listen on; 0 takes a free one. @default 8765 */
+  readonly port: number;
+  /** Names that it answers to beside localhost and loopback addresses; undefined: on loopback only those, elsewhere any. */
+  readonly allowedHosts: readonly string[] | undefined;
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
+  readonly errorLogFile: string | undefined;
+  readonly tls: TlsMaterial | undefined;
+  readonly tlsFiles: TlsFiles;
+  /** `AUDIT_LOG_FILE` and `AUDIT_KEY`; undefined when there is no audit. */
+  readonly audit: { readonly path: string; readonly key: string | undefined } | undefined;
+  /** True when everybody may read the metrics. @default false */
+  readonly metricsPublic: boolean;
+  readonly gateway: WsGatewayOptions;
+  /** Whether `email` asks the DNS if an address can be delivered to. @default false */
+  readonly checkMx: boolean;
+  /** The secret that was made up because no key is configured; never in production. */
+  readonly ephemeralSecret: string | undefined;
+}
+
+export const LOG_LEVELS = ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+export const LOG_FORMATS = ['json', 'pretty'] as const;
+export type LogFormat = (typeof LOG_FORMATS)[number];
+
+/** The environment is wrong: one message that names everything. */
+export class ConfigurationError extends Error {
+  override readonly name = 'ConfigurationError';
+
+  constructor(readonly problems: readonly string[]) {
+    super(`The configuration is not valid:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`);
+  }
+}
+
+/** Which option of the module a variable sets, so that a complaint can name what the operator wrote. */
+const OPTION_OF = {
+  JWT_SECRET: 'auth.jwt.secret',
+  JWT_PUBLIC_KEY: 'auth.jwt.publicKey',
+  JWKS_URI: 'auth.jwt.jwksUri',
+  JWT_ALGORITHMS: 'auth.jwt.algorithms',
+  JWT_ISSUER: 'auth.jwt.issuer',
+  JWT_AUDIENCE: 'auth.jwt.audience',
+  AUTH_SOURCES: 'auth.sources',
+  AUTH_COOKIE: 'auth.cookie',
+  ALLOWED_ORIGINS: 'firewall.origins',
+  TRUST_PROXY: 'firewall.trustProxy',
+  MAX_MESSAGE_BYTES: 'limits.maxMessageBytes',
+  SHUTDOWN_DRAIN_MS: 'shutdown.drainMs',
+  DATA_KEYS: 'sealing.keys',
+  FINGERPRINT_KEYS: 'fingerprints.keys',
+  EMAIL_DNS_SERVERS: 'email.servers',
+  LOG_PSEUDONYM_KEY: 'privacy.key',
+} as const;
+
+const KEY_VARIABLES = ['JWT_SECRET', 'JWT_PUBLIC_KEY', 'JWKS_URI'] as const;
+const KEY_OPTIONS = ['secret', 'secrets', 'publicKey', 'publicKeys', 'jwksUri'] as const;
+
+type Tree = Record<string, unknown>;
+
+/**
+ * Reads and checks the configuration as a whole. The environment wins over the file of `WS_GATEWAY_CONFIG`; an empty
+ * variable counts as unset.
+ *
+ * @param before what the service has started with, when it is read anew: the secret that was made up then stays
+ * @throws ConfigurationError naming everything that is wrong
+ */
+export function readConfiguration(
+  environment: NodeJS.ProcessEnv,
+  isTerminal: boolean,
+  before?: ServiceConfiguration,
+): ServiceConfiguration {
+  const problems: string[] = [];
+  const get = (name: string): string | undefined => environment[name]?.trim() || undefined;
+  const list = (name: string): string[] | undefined =>
+    get(name)
+      ?.split(',')
+      .map((item) => item.trim());
+  const oneOf = <T extends string>(name: string, allowed: readonly T[], value: unknown): T => {
+    if (!allowed.includes(value as T))
+      problems.push(`${name} must be one of ${allowed.join(', ')}, got ${JSON.stringify(value)}`);
+    return value as T;
+  };
+
+  const { logLevel: levelOfFile = 'info', ...options } = optionsFile(get('WS_GATEWAY_CONFIG'), problems);
+  const publicKey = publicKeyOf(get('JWT_PUBLIC_KEY'), problems);
+  if (KEY_VARIABLES.some((name) => get(name) !== undefined)) {
+    // A key of the environment takes the place of the file's, whatever kind that was.
+    for (const option of KEY_OPTIONS) assign(options, `auth.jwt.${option}`, undefined);
+  }
+  const given: Record<keyof typeof OPTION_OF, unknown> = {
+    JWT_SECRET: get('JWT_SECRET'),
+    JWT_PUBLIC_KEY: publicKey,
+    JWKS_URI: get('JWKS_URI'),
+    JWT_ALGORITHMS: list('JWT_ALGORITHMS'),
+    JWT_ISSUER: get('JWT_ISSUER') === 'false' ? false : list('JWT_ISSUER'),
+    JWT_AUDIENCE: get('JWT_AUDIENCE') === 'false' ? false : list('JWT_AUDIENCE'),
+    AUTH_SOURCES: list('AUTH_SOURCES'),
+    AUTH_COOKIE: get('AUTH_COOKIE'),
+    ALLOWED_ORIGINS: list('ALLOWED_ORIGINS'),
+    TRUST_PROXY: trustProxyOf(get('TRUST_PROXY'), list('TRUST_PROXY')),
+    MAX_MESSAGE_BYTES: numberOf(get('MAX_MESSAGE_BYTES')),
+    SHUTDOWN_DRAIN_MS: numberOf(get('SHUTDOWN_DRAIN_MS')),
+    DATA_KEYS: get('DATA_KEYS'),
+    FINGERPRINT_KEYS: get('FINGERPRINT_KEYS'),
+    EMAIL_DNS_SERVERS: list('EMAIL_DNS_SERVERS'),
+    LOG_PSEUDONYM_KEY: get('LOG_PSEUDONYM_KEY'),
+  };
+  for (const [field, disclosure] of disclosuresOf(get('LOG_PERSONAL_DATA'), problems)) {
+    assign(options, `privacy.${field}`, disclosure);
+  }
+  if (!isJsonObject(options.monitoring) || options.monitoring.metrics === undefined) {
+    assign(options, 'monitoring.metrics', true);
+  }
+  for (const [name, value] of Object.entries(given)) {
+    if (value !== undefined) assign(options, OPTION_OF[name as keyof typeof OPTION_OF], value);
+  }
+
+  const madeUp = (): string => before?.ephemeralSecret ?? randomBytes(32).toString('base64url');
+  const ephemeralSecret = needsSecret(options, get, problems) ? madeUp() : undefined;
+  if (ephemeralSecret !== undefined) assign(options, OPTION_OF.JWT_SECRET, ephemeralSecret);
+  problems.push(...optionProblems(options, given));
+
+  const port = numberOf(get('PORT')) ?? 8765;
+  if (typeof port !== 'number' || port > 65_535)
+    problems.push(`PORT must be an integer from 0 to 65535, got ${JSON.stringify(port)}`);
+  const tlsFiles = { cert: get('TLS_CERT_FILE'), key: get('TLS_KEY_FILE'), clientCa: get('TLS_CLIENT_CA_FILE') };
+  problems.push(...certificateProblems(options, tlsFiles));
+  const levelName = get('LOG_LEVEL') === undefined ? 'logLevel' : 'LOG_LEVEL';
+  const logLevel = oneOf(levelName, LOG_LEVELS, get('LOG_LEVEL') ?? levelOfFile);
+  const configuration: ServiceConfiguration = {
+    host: get('HOST') ?? '127.0.0.1',
+    port: Number(port),
+    allowedHosts: hostsOf(list('ALLOWED_HOSTS'), problems),
+    logLevel,
+    logFormat: oneOf('LOG_FORMAT', LOG_FORMATS, get('LOG_FORMAT') ?? (isTerminal ? 'pretty' : 'json')),
+    errorLogFile: writable('ERROR_LOG_FILE', get('ERROR_LOG_FILE'), problems),
+    tls: readTls(tlsFiles, problems),
+    tlsFiles,
+    audit: auditOf(get('AUDIT_LOG_FILE'), get('AUDIT_KEY'), problems),
+    metricsPublic: oneOf('METRICS_PUBLIC', ['true', 'false'], get('METRICS_PUBLIC') ?? 'false') === 'true',
+    gateway: options as unknown as WsGatewayOptions, // because optionProblems() has found nothing wrong with it
+    checkMx: oneOf('EMAIL_CHECK_MX', ['true', 'false'], get('EMAIL_CHECK_MX') ?? 'false') === 'true',
+    ephemeralSecret,
+  };
+  if (problems.length > 0) throw new ConfigurationError(problems);
+  return configuration;
+}
+
+/** Without any key: in production that is a mistake, elsewhere somebody is trying the service out. */
+function needsSecret(options: Tree, get: (name: string) => string | undefined, problems: string[]): boolean {
+  const { jwt } = (isJsonObject(options.auth) ? options.auth : {}) as { jwt?: unknown };
+  const given = isJsonObject(jwt) ? jwt : {};
+  const hasKey = [...KEY_OPTIONS, 'issuers'].some((option) => given[option] !== undefined);
+  if (sourcesOf(options)?.every((source) => source === 'certificate')) return false;
+  if (hasKey || KEY_VARIABLES.some((name) => get(name) !== undefined)) return false;
+  if (get('NODE_ENV') === 'production') {
+    problems.push('JWT_SECRET or JWT_PUBLIC_KEY is needed when NODE_ENV is production, or JWKS_URI');
+  }
+  return true; // also then: it spares the reader a second complaint about the same thing
+}
+
+function sourcesOf({ auth }: Tree): readonly unknown[] | undefined {
+  const { sources } = isJsonObject(auth) ? auth : {};
+  return Array.isArray(sources) && sources.length > 0 ? sources : undefined;
+}
+
+/** Certificates that nobody looks at, or that nobody can show, would be a door that is thought to be shut, or open. */
+function certificateProblems(options: Tree, { clientCa }: TlsFiles): string[] {
+  const isSource = sourcesOf(options)?.includes('certificate') ?? false;
+  if (isSource && clientCa === undefined) return ['TLS_CLIENT_CA_FILE is needed for the source "certificate"'];
+  if (isSource || clientCa === undefined) return [];
+  return ['TLS_CLIENT_CA_FILE has no effect unless AUTH_SOURCES has "certificate"'];
+}
+
+/** `true` and `false`, a number of hops, or a list of addresses and ranges. */
+function trustProxyOf(value: string | undefined, list: string[] | undefined): unknown {
+  if (value === 'true' || value === 'false') return value === 'true';
+  const hops = numberOf(value);
+  return typeof hops === 'number' ? hops : list;
+}
+
+function hostsOf(hosts: string[] | undefined, problems: string[]): string[] | undefined {
+  if (hosts?.every(isHostPattern) === false) {
+    problems.push(
+      'ALLOWED_HOSTS must be host names as gateway.example.com, *.example.com, or addresses, without a port',
+    );
+  }
+  return hosts;
+}
+
+function optionProblems(options: Tree, given: Record<string, unknown>): string[] {
+  try {
+    resolveOptions(options);
+    return [];
+  } catch (error) {
+    if (!(error instanceof WsGatewayOptionsError)) throw error;
+    return error.problems.map((problem) => {
+      const source = Object.entries(OPTION_OF).find(
+        ([name, path]) =>
+          problem.startsWith(`${path} is needed`) || (given[name] !== undefined && problem.startsWith(`${path} `)),
+      );
+      return source === undefined ? problem : `${source[0]}${problem.slice(source[1].length)}`;
+    });
+  }
+}
+
+function optionsFile(path: string | undefined, problems: string[]): Tree {
+  if (path === undefined) return {};
+  const text = readFile('WS_GATEWAY_CONFIG', path, problems)?.toString('utf8');
+  if (text === undefined) return {};
+  try {
+    const value: unknown = JSON.parse(text);
+    if (isJsonObject(value)) return value;
+    problems.push(`WS_GATEWAY_CONFIG: ${path} must hold a JSON object`);
+  } catch {
+    // The parser's message may quote the file, and the file may hold a secret.
+    problems.push(`WS_GATEWAY_CONFIG: ${path} is not JSON`);
+  }
+  return {};
+}
+
+function publicKeyOf(value: string | undefined, problems: string[]): string | undefined {
+  if (value === undefined) return undefined;
+  if (value.includes('-----BEGIN')) return value.replaceAll('\\n', '\n'); // how one line of an env file holds a PEM
+  return readFile('JWT_PUBLIC_KEY', value, problems)?.toString('utf8');
+}
+
+function auditOf(path: string | undefined, key: string | undefined, problems: string[]): ServiceConfiguration['audit'] {
+  if (path === undefined) return undefined;
+  if (key !== undefined && Buffer.byteLength(key) < MIN_AUDIT_KEY_BYTES) {
+    problems.push(`AUDIT_KEY must be at least ${MIN_AUDIT_KEY_BYTES} bytes`);
+  }
+  return { path, key };
+}
+
+/** `masked`, or `subject=pseudonym,address=masked`. */
+function disclosuresOf(value: string | undefined, problems: string[]): [field: string, disclosure: string][] {
+  if (value === undefined) return [];
+  const fields = Object.keys(PRIVACY_DEFAULTS);
+  const isDisclosure = (text: string): boolean => DISCLOSURES.some((one) => one === text);
+  if (isDisclosure(value)) return fields.map((field) => [field, value]);
+  const pairs = value.split(',').map((item) => item.split('=', 2).map((part) => part.trim()) as [string, string]);
+  const isRight = pairs.every(([field, disclosure = '']) => fields.includes(field) && isDisclosure(disclosure));
+  if (isRight) return pairs;
+  problems.push(
+    `LOG_PERSONAL_DATA must be one of ${DISCLOSURES.join(', ')}, or a list as subject=masked,address=pseudonym of ${fields.join(', ')}`,
+  );
+  return [];
+}
+
+function writable(name: string, path: string | undefined, problems: string[]): string | undefined {
+  if (path === undefined) return undefined;
+  try {
+    const file = openSync(path, 'a', 0o600);
+    if (!fstatSync(file).isFile()) problems.push(`${name}: ${path} is not a file`);
+    closeSync(file);
+  } catch (error) {
+    problems.push(`${name}: ${path} cannot be written (${(error as NodeJS.ErrnoException).code})`);
+  }
+  return path;
+}
+
+/** A whole number; anything else is handed on as it is, for the complaint to show. */
+function numberOf(value: string | undefined): number | string | undefined {
+  return value !== undefined && /^\d{1,15}$/.test(value) ? Number(value) : value;
+}
+
+function assign(tree: Tree, path: string, value: unknown): void {
+  const keys = path.split('.');
+  const last = keys.pop() as string; // because no path is empty
+  let node = tree;
+  for (const key of keys) {
+    if (node[key] === undefined) node[key] = {};
+    if (!isJsonObject(node[key])) return; // resolveOptions() names it
+    node = node[key];
+  }
+  if (value === undefined) delete node[last];
+  else node[last] = value;
+}

@@ -1,0 +1,4 @@
+/** Which room may import what. */
+export const table: Readonly<Record<string, readonly string[]>>;
+/** The overrides of the linter that say so. */
+export const overrides: readonly object[];
