@@ -62,7 +62,8 @@ export class LoadGauge {
     const wasStopped = this.#sampleAt > 0 && now - this.#sampleAt > STOPPED_MS;
     const left = this.#toLeaveOut;
     this.#toLeaveOut = left === 0 ? (wasStopped ? 2 : 0) : left === 2 ? 1 : wasStopped ? 1 : 0;
-    const isLeftOut = this.#toLeaveOut === 2 || left === 2;
+    // The first is of the start, when a process is busy or may have been stopped.
+    const isLeftOut = this.#sampleAt === 0 || this.#toLeaveOut === 2 || left === 2;
     const mean = isLeftOut ? NaN : this.#histogram.mean / 1e6;
     this.#sampleAt = this.#toLeaveOut === 2 ? now : now + SAMPLE_MS;
     this.#delayMs = Number.isNaN(mean) ? this.#delayMs : Math.max(0, mean - RESOLUTION_MS);

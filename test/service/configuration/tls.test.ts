@@ -179,7 +179,7 @@ describe.runIf(hasOpenssl())('TLS', () => {
       expect((await refused.closed).reason).toBe('TOKEN_INVALID');
       // The service's own endpoints take a token and nothing else, which no browser sends by itself.
       const socket = await shake(service, { cert: ada.cert, key: ada.key });
-      socket.write('GET /admin/sessions HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+      socket.write('GET /admin/sessions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n');
       const [answer] = await new Promise<Buffer[]>((resolve) => socket.on('data', (...chunks) => resolve(chunks)));
       expect(answer?.toString()).toContain('401');
     });
