@@ -122,7 +122,11 @@ export class Model {
 
   #complete(opcode: number, bytes: Buffer, compressed: boolean): boolean {
     const payload = compressed ? inflated(bytes) : bytes;
-    if (typeof payload === 'number') return this.#end(payload);
+    if (typeof payload === 'number') {
+      // What is too long before it turns out to be broken may be told for either.
+      for (const code of [1007, 1009]) this.expected.mayEnd.add(code);
+      return this.#end(payload);
+    }
     if (opcode === BINARY) return this.#end(1003);
     const text = textOf(payload);
     if (text === undefined) return this.#end(1007);
