@@ -63,7 +63,6 @@ function connect(session: WsSession, request: IncomingMessage): Promise<unknown>
 }
 
 export function onMessage(session: WsSession, data: Buffer, isBinary: boolean): void {
-  session.received();
   // Charged when it comes, and before it is looked at: a bad frame is not free.
   const wait = session.server.context.firewall.charge(session, data.length);
   if (wait > 0) overBudget(session, data, wait);
@@ -86,7 +85,7 @@ function handRaw(session: WsSession, data: Buffer, isBinary: boolean): void {
   }
 }
 
-export function onClose(session: WsSession, closeCode: number): void {
+export function onClosed(session: WsSession, closeCode: number): void {
   if (session.isLive) reportClosedByPeer(session, closeCode);
   session.closed();
   session.server.context.sessions.delete(session);

@@ -16,6 +16,7 @@ import type { Traffic } from './traffic.js';
 import type { WsClock } from '../base/clock.js';
 import type { ConnectionGuard } from '../authentication/connection-guard.js';
 import type { Disconnects } from './disconnects.js';
+import { onClosed, onControl, onMessage } from './lifecycle.js';
 import type { Ledger } from '../session/ledger.js';
 import type { PendingRequests } from './request.js';
 import type { Revalidation } from '../session/revalidation.js';
@@ -121,6 +122,18 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> {
       else contain(call, failed);
     }
     return listeners.length > 0;
+  }
+
+  onMessage(session: WsSession, data: Buffer, isBinary: boolean): void {
+    onMessage(session, data, isBinary);
+  }
+
+  onControl(session: WsSession, data: Buffer): void {
+    onControl(session, data);
+  }
+
+  onClosed(session: WsSession, closeCode: number): void {
+    onClosed(session, closeCode);
   }
 
   /** The limits in force are those of every upgrade from now on. */

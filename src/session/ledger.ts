@@ -1,3 +1,5 @@
+import type { SharedBytes } from '../socket/shared-frame.js';
+
 /** The limits of what all sessions hold together. */
 export interface ByteLimits {
   readonly maxHandlingBytesTotal: number;
@@ -27,7 +29,7 @@ const EXHAUSTED = 1.25;
  * from three quarters of it on an address that holds more than its part is not read while a handler has something of
  * the session; at the number its messages are refused; and the sweep ends the sessions with most ({@link Shedding}).
  */
-export class Ledger {
+export class Ledger implements SharedBytes {
   #handling = 0;
   #holders = 0;
   #outbound = 0;
@@ -132,24 +134,5 @@ export class Ledger {
   /** @param makeRoom ends the sessions that hold most, and sets {@link outbound} anew */
   onFull(makeRoom: () => void): void {
     this.#makeRoom = makeRoom;
-  }
-}
-
-/** A frame that many peers are sent: its bytes count once, for as long as one of them has not read it. */
-export class SharedFrame {
-  #readers = 0;
-
-  constructor(
-    readonly bytes: Buffer,
-    readonly text: string,
-    private readonly ledger: Ledger,
-  ) {}
-
-  wait(): void {
-    if (this.#readers++ === 0) this.ledger.share(this.bytes.length);
-  }
-
-  read(): void {
-    if (--this.#readers === 0) this.ledger.share(-this.bytes.length);
   }
 }

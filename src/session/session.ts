@@ -11,12 +11,13 @@ import { GatewayError, isErrorCode } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
 import { EarlierTokens } from './earlier-tokens.js';
 import type { SessionToken } from './earlier-tokens.js';
-import { end, endByApplication } from './answers.js';
+import { end, endByApplication, endViolation, reportStray } from './answers.js';
 import type { PendingRequest } from '../connection/request.js';
 import { receive, settle } from '../connection/receive.js';
 import type { GatewayServer } from '../connection/server.js';
 import { isClose, SESSION } from '../socket/gateway-socket.js';
-import type { GatewaySocket } from '../socket/gateway-socket.js';
+import type { GatewaySocket, SocketOwner } from '../socket/gateway-socket.js';
+import type { WsClock } from '../base/clock.js';
 
 /** Where a session is in its life. Frames that arrive while it is `opening` are held. */
 export type SessionPhase =
@@ -42,7 +43,7 @@ const CLOSED_BY_PEER: SessionPhase = { phase: 'closed', byPeer: true };
  *
  * @typeParam State what the application keeps in {@link state}
  */
-export class WsSession<State extends object = object> implements Metered {
+export class WsSession<State extends object = object> implements Metered, SocketOwner {
   readonly id = randomUUID();
   /** When the upgrade was accepted, in epoch milliseconds. */
   readonly connectedAt: number;
@@ -115,7 +116,7 @@ export class WsSession<State extends object = object> implements Metered {
   static of<State extends object = object>(socket: object): WsSession<State> {
     const session = (socket as Partial<GatewaySocket>)[SESSION];
     if (session === undefined) throw new TypeError('This socket was not accepted by WsGatewayModule');
-    return session as unknown as WsSession<State>; // because only the application knows what it keeps there
+    return session as WsSession<State>; // because sockets have no other owners, and only the application knows the state
   }
 
   /** What the application keeps with the session: an empty object at first, so its members are best optional. */
@@ -445,11 +446,6 @@ export class WsSession<State extends object = object> implements Metered {
     if (wait > 0) throw new GatewayError('RATE_LIMITED', { retryAfterMs: wait });
   }
 
-  /** @internal A message has come as a whole. */
-  received(): void {
-    this.#received++;
-  }
-
   /** A message, or a frame, that has begun and does not come to its end. */
   #isStalled(now: number): boolean {
     const isSame = this.#receivedAt === this.#received && this.socket.receiving > 0 && !this.socket.isPaused;
@@ -465,8 +461,72 @@ export class WsSession<State extends object = object> implements Metered {
   }
 
   /** @internal */
-  ponged(): void {
+  get maxOutboundBytes(): number {
+    return this.server.context.options.limits.maxOutboundBytes;
+  }
+
+  /** @internal */
+  get clock(): WsClock {
+    return this.server.context.clock;
+  }
+
+  /** @internal */
+  onMessage(data: Buffer, isBinary: boolean): void {
+    this.#received++;
+    this.server.onMessage(this, data, isBinary);
+  }
+
+  /** @internal */
+  onControl(data: Buffer): void {
+    this.server.onControl(this, data);
+  }
+
+  /** @internal */
+  onPong(): void {
     this.#pongBy = Infinity;
+  }
+
+  /** @internal */
+  onViolation(closeCode: number): void {
+    endViolation(this, closeCode);
+  }
+
+  /** @internal */
+  onApplicationClose(closeCode: number, reason: string): void {
+    endByApplication(this, closeCode, reason);
+  }
+
+  /** @internal */
+  onClosed(closeCode: number): void {
+    this.server.onClosed(this, closeCode);
+  }
+
+  /** @internal */
+  onFault(error: unknown, at: string): void {
+    reportStray(this, error, at);
+  }
+
+  /** @internal */
+  onBehind(bytes: number): void {
+    this.stopReading();
+    this.server.context.ledger.grant(bytes);
+  }
+
+  /** @internal */
+  onDrained(): void {
+    this.release();
+  }
+
+  /** @internal */
+  onTooFarBehind(): void {
+    end(this, new GatewayError('SLOW_CONSUMER'));
+  }
+
+  /** @internal */
+  sent(messages: number, bytes: number): void {
+    const { traffic } = this.server.context;
+    traffic.sentMessages += messages;
+    traffic.sentBytes += bytes;
   }
 
   /** @internal The process was stopped for so long: what the peer did meanwhile has not been read. */

@@ -1,17 +1,41 @@
 import type { Duplex, Writable } from 'node:stream';
 import { WebSocket } from 'ws';
 import { contain, containResult, Faults } from '../base/contain.js';
-import { Backlog } from '../session/backlog.js';
-import { end, endByApplication, endViolation, reportStray } from '../session/answers.js';
-import { GatewayError } from '../protocol/errors.js';
-import type { SharedFrame } from '../session/ledger.js';
-import { onClose, onControl, onMessage } from '../connection/lifecycle.js';
-import { flushSoon, frame, frames } from './text-frames.js';
+import type { WsClock } from '../base/clock.js';
+import { Backlog } from './backlog.js';
 import { Pongs } from './pongs.js';
-import type { WsSession } from '../session/session.js';
+import type { SharedFrame } from './shared-frame.js';
+import { flushSoon, frame, frames } from './text-frames.js';
 
 // By symbol, not instanceof: an application may have a second copy of `ws`.
 export const SESSION = Symbol.for('nestjs-ws-gateway.session');
+
+/** The session that a socket belongs to: the socket tells it what has come and what has gone, and asks for its bounds. */
+export interface SocketOwner {
+  /** True until a close has begun. */
+  readonly isLive: boolean;
+  /** Bytes that may be queued for the peer. */
+  readonly maxOutboundBytes: number;
+  readonly clock: Pick<WsClock, 'monotonic'>;
+  onMessage(data: Buffer, isBinary: boolean): void;
+  /** A ping or a pong has come. */
+  onControl(data: Buffer): void;
+  onPong(): void;
+  /** `ws` has found that the peer breaks RFC 6455, and closes with this code. */
+  onViolation(closeCode: number): void;
+  onApplicationClose(closeCode: number, reason: string): void;
+  /** The TCP connection has closed. @param closeCode as RFC 6455 §7.1.5 has it */
+  onClosed(closeCode: number): void;
+  /** A listener, or a callback, of the application threw. @param at names it, as the log does */
+  onFault(error: unknown, at: string): void;
+  /** The peer is over its bound by one message of so many bytes, and is not to be read before {@link onDrained}. */
+  onBehind(bytes: number): void;
+  /** The peer has read what was queued for it. */
+  onDrained(): void;
+  /** The peer is over its bound by more than that one message. */
+  onTooFarBehind(): void;
+  sent(messages: number, bytes: number): void;
+}
 
 /**
  * What is read of `ws`'s own state, since nothing public says it: its receiver has given the peer up, the peer's close frame
@@ -72,7 +96,7 @@ const MAX_REASON_BYTES = 123;
  * the session by itself: listeners would cost every idle session its memory, and an application could remove them.
  */
 export class GatewaySocket extends WebSocket {
-  [SESSION]: WsSession | undefined = undefined;
+  [SESSION]: SocketOwner | undefined = undefined;
   #stream: Duplex | undefined = undefined;
   #queued: string | string[] | undefined = undefined;
   #queuedLength = 0;
@@ -138,18 +162,18 @@ export class GatewaySocket extends WebSocket {
     const session = this[SESSION];
     if (event === 'message') {
       this.#ownFragments = 0; // they are no more
-      if (session !== undefined) onMessage(session, args[0] as Buffer, args[1] as boolean);
+      session?.onMessage(args[0] as Buffer, args[1] as boolean);
     } else if (event === 'pong') {
       this.#releaseChunks();
-      session?.ponged();
-      if (session !== undefined) onControl(session, args[0] as Buffer);
+      session?.onPong();
+      session?.onControl(args[0] as Buffer);
     } else if (event === 'ping') {
       this.#releaseChunks();
-      if (session !== undefined) onControl(session, args[0] as Buffer);
+      session?.onControl(args[0] as Buffer);
       (this.#pongs ??= new Pongs(this)).answer(args[0] as Buffer);
     } else if (event === 'close') {
       this.#forgetBacklog();
-      if (session !== undefined) onClose(session, args[0] as number);
+      session?.onClosed(args[0] as number);
     }
     // An error without a listener ends the process. What it says comes again as the close.
     if (event === 'error' && this.listenerCount('error') === 0) return true;
@@ -176,7 +200,7 @@ export class GatewaySocket extends WebSocket {
   #failed(event: string, error: unknown): void {
     const session = this[SESSION];
     if (session === undefined) FAULTS.tell(error, ` at "${event}"`);
-    else reportStray(session, error, `socket.${event}`);
+    else session.onFault(error, `socket.${event}`);
   }
 
   /** `ws` wraps these, and lets go of what they return: of an async one, what it rejects with. */
@@ -221,8 +245,8 @@ export class GatewaySocket extends WebSocket {
     const session = this[SESSION];
     const { _closeFrameReceived, _receiver } = this as unknown as Internals;
     if (!session?.isLive || _closeFrameReceived) super.close(code, reason);
-    else if (_receiver?.errored) endViolation(session, code ?? 1002);
-    else if (isClose(code, reason)) endByApplication(session, code ?? 1000, reason?.toString() ?? '');
+    else if (_receiver?.errored) session.onViolation(code ?? 1002);
+    else if (isClose(code, reason)) session.onApplicationClose(code ?? 1000, reason?.toString() ?? '');
     else super.close(code, reason); // throws what is wrong with it
   }
 
@@ -231,7 +255,7 @@ export class GatewaySocket extends WebSocket {
       return this.#queue(data);
     }
     this.flush(); // what was sent first goes first
-    this.#count(1, sizeOf(data));
+    this[SESSION]?.sent(1, sizeOf(data));
     const before = this.bufferedAmount;
     // because the overloads of send() take (cb) or (options, cb), and both are passed on untouched
     (super.send as (data: unknown, ...rest: unknown[]) => void)(data, ...this.#fenced('send', rest));
@@ -258,7 +282,7 @@ export class GatewaySocket extends WebSocket {
     if (!stream.writable) return;
     const before = stream.writableLength;
     stream.write(bytes);
-    this.#count(1, bytes.length);
+    this[SESSION]?.sent(1, bytes.length);
     this.#checkOutbound(before, bytes.length);
     const waiting = stream.writableLength;
     if (waiting > 0) (this.#backlog ??= new Backlog(waiting)).holdShared(shared);
@@ -275,16 +299,8 @@ export class GatewaySocket extends WebSocket {
     const before = stream.writableLength;
     const bytes = typeof queued === 'string' ? frame(queued, before > 0) : frames(queued, before > 0);
     stream.write(bytes);
-    this.#count(typeof queued === 'string' ? 1 : queued.length, bytes.length);
+    this[SESSION]?.sent(typeof queued === 'string' ? 1 : queued.length, bytes.length);
     this.#checkOutbound(before, bytes.length);
-  }
-
-  #count(messages: number, bytes: number): void {
-    const session = this[SESSION];
-    if (session === undefined) return;
-    const { traffic } = session.server.context;
-    traffic.sentMessages += messages;
-    traffic.sentBytes += bytes;
   }
 
   /**
@@ -297,19 +313,17 @@ export class GatewaySocket extends WebSocket {
     this.#backlog?.wrote(size);
     const session = this[SESSION];
     if (!session?.isLive) return;
-    const { options, clock, ledger } = session.server.context;
-    const { maxOutboundBytes } = options.limits;
+    const { maxOutboundBytes } = session;
     const waiting = this.bufferedAmount;
     if (waiting <= maxOutboundBytes) return;
     const backlog = (this.#backlog ??= new Backlog(waiting));
     if (backlog.granted > 0 && before > maxOutboundBytes) {
-      if (waiting - backlog.granted > maxOutboundBytes) end(session, new GatewayError('SLOW_CONSUMER'));
+      if (waiting - backlog.granted > maxOutboundBytes) session.onTooFarBehind();
       return;
     }
-    backlog.grant(size, waiting, clock.monotonic());
-    session.stopReading();
-    this.#stream?.once('drain', () => session.release()); // the sweep would be late for one that reads quickly
-    ledger.grant(size);
+    backlog.grant(size, waiting, session.clock.monotonic());
+    this.#stream?.once('drain', () => session.onDrained()); // the sweep would be late for one that reads quickly
+    session.onBehind(size);
   }
 
   /** True while it is over its bound: what the peer asks is not read then. */
@@ -318,7 +332,7 @@ export class GatewaySocket extends WebSocket {
   }
 
   get #maxOutboundBytes(): number {
-    return this[SESSION]?.server.context.options.limits.maxOutboundBytes ?? Infinity;
+    return this[SESSION]?.maxOutboundBytes ?? Infinity;
   }
 
   /** True when a message of so many bytes does not end the session. */

@@ -1,4 +1,4 @@
-import type { SharedFrame } from './ledger.js';
+import type { SharedFrame } from './shared-frame.js';
 
 /** How long a peer has to read a message that is larger than its bound: so long, and a second more for so many bytes. */
 const READ_MS = 10_000;

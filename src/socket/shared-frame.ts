@@ -1,0 +1,24 @@
+/** Counts the bytes of frames that several peers are sent, each frame once. */
+export interface SharedBytes {
+  /** @param bytes below 0 when the last peer has read a frame */
+  share(bytes: number): void;
+}
+
+/** A frame that many peers are sent: its bytes count once, for as long as one of them has not read it. */
+export class SharedFrame {
+  #readers = 0;
+
+  constructor(
+    readonly bytes: Buffer,
+    readonly text: string,
+    private readonly counter: SharedBytes,
+  ) {}
+
+  wait(): void {
+    if (this.#readers++ === 0) this.counter.share(this.bytes.length);
+  }
+
+  read(): void {
+    if (--this.#readers === 0) this.counter.share(-this.bytes.length);
+  }
+}
