@@ -81,24 +81,17 @@ export { WsClock } from './base/clock.js';
 export { WsMonitor } from './monitoring/ws-monitor.js';
 export type {
   AdminEvent,
-  AdmissionEvent,
-  AdmittedEvent,
-  AuthenticatedEvent,
-  AuthenticationEvent,
-  BanEvent,
-  BudgetEvent,
   BusEvent,
-  FailureEvent,
-  FailureLevel,
   FailureListener,
-  FirewallEvent,
-  MessageEvent,
-  RevocationEvent,
   WsEvent,
   WsEventKind,
   WsEventListener,
   WsEvents,
 } from './monitoring/ws-monitor.js';
+export type { AuthenticationEvent } from './authentication/events.js';
+export type { AdmittedEvent, AuthenticatedEvent, ConnectionEvent, WsMessageEvent } from './connection/events.js';
+export type { AdmissionEvent, BanEvent, BudgetEvent, FirewallEvent, ProxyEvent } from './firewall/events.js';
+export type { FailureEvent, FailureLevel, RevocationEvent, SessionEvent } from './session/events.js';
 export { OnWsEvent } from './monitoring/on-ws-event.js';
 export { FailureSink } from './monitoring/log/failure-log.js';
 export type { FailureRecord, NoticeRecord } from './monitoring/log/failure-log.js';

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
-import type { AuthenticationEvent, WsMonitor } from '../monitoring/ws-monitor.js';
+import type { Emitter } from '../base/emitter.js';
+import type { AuthenticationEvent } from './events.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isThenable } from '../base/thenable.js';
 import type { ResolvedOptions } from '../ws-gateway.options.js';
@@ -31,7 +32,7 @@ export class Authentication {
     private readonly revocations: Revocations,
     private readonly deadlines: Deadlines,
     private readonly timeOfDay: () => number,
-    private readonly monitor: WsMonitor,
+    private readonly monitor: Emitter<AuthenticationEvent>,
   ) {
     this.#authenticator = jwt;
   }

@@ -1,11 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Authentication } from '../authentication/authentication.js';
 import { refusedDigestOf } from '../authentication/refused-token.js';
+import type { Emitter } from '../base/emitter.js';
 import { bearerOf } from '../authentication/credentials.js';
 import type { Principal } from '../authentication/principal.js';
 import type { Client, WsFirewall } from '../firewall/ws-firewall.js';
-import type { WsMonitor } from '../monitoring/ws-monitor.js';
 import { GatewayError } from '../protocol/errors.js';
+import type { SessionEvent } from '../session/events.js';
 import { isGatewayError } from '../session/failure.js';
 import { refuseRequest } from '../session/answers.js';
 
@@ -37,7 +38,7 @@ export class Doorkeeper {
   constructor(
     private readonly firewall: WsFirewall,
     private readonly authentication: Authentication,
-    private readonly monitor: WsMonitor,
+    private readonly monitor: Emitter<SessionEvent>,
   ) {}
 
   /**

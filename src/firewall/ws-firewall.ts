@@ -1,7 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { parseCookie } from 'cookie';
-import type { FirewallEvent } from '../monitoring/ws-monitor.js';
 import { LATE_MS } from '../base/clock.js';
 import type { WsClock } from '../base/clock.js';
 import { GatewayError } from '../protocol/errors.js';
@@ -12,6 +11,7 @@ import type { Ban, BanTarget } from './bans.js';
 import { worth } from './message-budget.js';
 import type { MessageBudget, MessageLimits } from './message-budget.js';
 import { addressOf, ClientAddresses, countedAs, normalised, rangesOf } from './client-address.js';
+import type { FirewallEvent } from './events.js';
 import { MAX_BAN_MS } from './options.js';
 import type { FirewallRule, ResolvedFirewall } from './options.js';
 import { isOriginAllowed } from './origins.js';

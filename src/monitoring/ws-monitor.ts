@@ -1,100 +1,10 @@
-import type { TokenSource } from '../authentication/credentials.js';
-import type { BanTarget } from '../firewall/bans.js';
-import type { FirewallRule } from '../firewall/options.js';
-import type { ErrorCode } from '../protocol/errors.js';
+import type { AuthenticationEvent } from '../authentication/events.js';
 import { containResult, Faults } from '../base/contain.js';
-
-/** How serious an end is: a client's fault is a warning, ours an error, an operator's act information. */
-export type FailureLevel = 'debug' | 'info' | 'warn' | 'error';
-
-/**
- * The end of a request or of a connection. There is exactly one for each, and it never holds a token, an e-mail address
- * or a payload: `event` names a declared event only.
- */
-export interface FailureEvent {
-  /** What ended: an upgrade that was refused, a request, a connection, or a request over plain HTTP that was refused or failed. */
-  readonly kind: 'upgrade' | 'request' | 'connection' | 'http';
-  readonly code: ErrorCode;
-  readonly level: FailureLevel;
-  readonly message: string;
-  readonly sessionId?: string;
-  readonly subject?: string;
-  readonly clientAddress?: string;
-  readonly event?: string;
-  /** Of plain HTTP: method and path as they are declared, `POST /admin/revoke`. */
-  readonly route?: string;
-  /** HTTP status of a refused upgrade, or of plain HTTP. */
-  readonly status?: number;
-  /** Close code of an ended connection. */
-  readonly closeCode?: number;
-  /** Also in the frame that the client got. */
-  readonly incidentId?: string;
-  readonly durationMs?: number;
-  /** Why, in this package's own words: of a token that is not valid, for one. */
-  readonly reason?: string;
-  /** Where, of what was not foreseen. */
-  readonly stack?: string;
-}
-
-/** A connection was let in. Its end is a {@link FailureEvent} of the kind `connection`. */
-export interface AdmittedEvent {
-  readonly kind: 'admitted';
-  readonly sessionId: string;
-  readonly clientAddress: string;
-  /** Path of the gateway. */
-  readonly path: string;
-  /** Who authenticated at the handshake; absent while the session is anonymous. */
-  readonly subject?: string;
-}
-
-/** A session that was open already has a principal, or a new token for it. */
-export interface AuthenticatedEvent {
-  readonly kind: 'authenticated';
-  readonly sessionId: string;
-  readonly clientAddress: string;
-  readonly subject: string;
-  /** True for a new token in the place of an earlier one. */
-  readonly refreshed: boolean;
-  /** Epoch milliseconds. */
-  readonly expiresAt: number;
-}
-
-/** A token was looked at, wherever it came from. */
-export interface AuthenticationEvent {
-  readonly kind: 'authentication';
-  readonly source: TokenSource;
-  /** `accepted`, or the code that it was refused with. */
-  readonly outcome: 'accepted' | ErrorCode;
-  readonly clientAddress?: string;
-  readonly subject?: string;
-}
-
-/** A message at a declared event has been handled. Made only while somebody listens. */
-export interface MessageEvent {
-  readonly kind: 'message';
-  readonly event: string;
-  readonly sessionId: string;
-  readonly clientAddress: string;
-  readonly subject?: string;
-  /** False when it was answered with an exception, of which a `request` event tells. */
-  readonly ok: boolean;
-  /** From the call of the guard to the reply; of a stream, to its end. */
-  readonly durationMs: number;
-}
-
-/** `WsSessions.revoke()` was called, by the application or by an administrator. The ends of the sessions follow by themselves. */
-export interface RevocationEvent {
-  readonly kind: 'revocation';
-  readonly sessionId?: string;
-  readonly subject?: string;
-  readonly tokenId?: string;
-  /** Whose token id it is. */
-  readonly issuer?: string;
-  /** Epoch seconds. */
-  readonly issuedBefore?: number;
-  /** How many sessions were ended. */
-  readonly ended: number;
-}
+import type { Emitter } from '../base/emitter.js';
+import type { ConnectionEvent } from '../connection/events.js';
+import type { FirewallEvent } from '../firewall/events.js';
+import type { ErrorCode } from '../protocol/errors.js';
+import type { FailureEvent, SessionEvent } from '../session/events.js';
 
 /** An administrator did something through the service. */
 export interface AdminEvent {
@@ -113,88 +23,26 @@ export interface AdminEvent {
   readonly details?: unknown;
 }
 
-export interface BanEvent {
-  readonly kind: 'ban';
-  /** `dropped`: it was in force, and made room for a newer one; of an operator's that never happens. */
-  readonly action: 'added' | 'lifted' | 'expired' | 'dropped';
-  readonly target: BanTarget;
-  /** False in a dry run: nobody is kept out. */
-  readonly enforced: boolean;
-  /** How long it is for, in milliseconds; `Infinity` until it is lifted. */
-  readonly forMs?: number;
-  readonly reason?: string;
-  /** The administrator who did it; absent when the firewall did by itself. */
-  readonly actor?: string;
-}
-
-/** What there are budgets of. */
-export type BudgetName = 'messages' | 'bytes' | 'subject' | 'event' | 'handshakes' | 'authentications';
-
-/** A budget is used up. */
-export interface BudgetEvent {
-  readonly kind: 'budget';
-  readonly budget: BudgetName;
-  /** False in a dry run: nothing was refused. */
-  readonly enforced: boolean;
-  readonly sessionId?: string;
-  readonly subject?: string;
-  readonly clientAddress?: string;
-  /** The declared event, of a budget of its own. */
-  readonly event?: string;
-}
-
-/** What a rule of the firewall would have refused, were it no dry run. */
-export interface AdmissionEvent {
-  readonly kind: 'admission';
-  readonly rule: FirewallRule;
-  /** The code that the refusal would have had. */
-  readonly code: ErrorCode;
-  readonly enforced: false;
-  /** Absent where the process is full, whoever asks. */
-  readonly clientAddress?: string;
-  /** Of a ban of a subject. */
-  readonly subject?: string;
-  /** In this package's own words. */
-  readonly reason?: string;
-}
-
-/** A header of a proxy came from an address that `firewall.trustProxy` does not name, and was not believed. Told once. */
-export interface ProxyEvent {
-  readonly kind: 'proxy';
-  /** Of the peer: empty on a Unix domain socket. */
-  readonly clientAddress: string;
-}
-
 /** What the nodes of a cluster tell each other, and whether they can. */
 export interface BusEvent {
   readonly kind: 'bus';
   readonly action: 'published' | 'received' | 'dropped' | 'connected' | 'disconnected';
 }
 
+/** Every event: what each folder emits, and what the service and a cluster do. */
+export type WsEvent = AuthenticationEvent | FirewallEvent | SessionEvent | ConnectionEvent | AdminEvent | BusEvent;
+export type WsEventKind = WsEvent['kind'];
+
 /** Every kind of event and what it carries. */
-export interface WsEvents {
-  readonly upgrade: FailureEvent;
-  readonly request: FailureEvent;
-  readonly connection: FailureEvent;
-  readonly http: FailureEvent;
-  readonly admitted: AdmittedEvent;
-  readonly authenticated: AuthenticatedEvent;
-  readonly authentication: AuthenticationEvent;
-  readonly message: MessageEvent;
-  readonly revocation: RevocationEvent;
-  readonly admin: AdminEvent;
-  readonly ban: BanEvent;
-  readonly budget: BudgetEvent;
-  readonly admission: AdmissionEvent;
-  readonly proxy: ProxyEvent;
-  readonly bus: BusEvent;
-}
+export type WsEvents = { readonly [Kind in WsEventKind]: EventOf<WsEvent, Kind> };
 
-/** What the firewall tells of. */
-export type FirewallEvent = BanEvent | BudgetEvent | AdmissionEvent | ProxyEvent;
+// Not Extract: `FailureEvent` has four kinds, and none of them is the whole.
+type EventOf<E extends WsEvent, Kind extends WsEventKind> = E extends unknown
+  ? Kind extends E['kind']
+    ? E
+    : never
+  : never;
 
-export type WsEventKind = keyof WsEvents;
-export type WsEvent = WsEvents[WsEventKind];
 export type WsEventListener<Kind extends WsEventKind = WsEventKind> = (event: WsEvents[Kind]) => unknown;
 export type FailureListener = (event: FailureEvent) => void;
 
@@ -223,12 +71,12 @@ export const WS_EVENT_KINDS = [
  *
  * An event is made only where somebody listens: `if (monitor.has('message')) monitor.emit({ kind: 'message', … })`.
  */
-export class WsMonitor {
+export class WsMonitor implements Emitter<WsEvent> {
   // Lists are replaced, not changed, so that a listener may subscribe and unsubscribe while it is told.
   readonly #listeners: Record<WsEventKind, readonly WsEventListener<never>[]> = listsOf();
   readonly #faults = new WeakMap<WsEventListener<never>, Faults>();
 
-  /** Whether anybody listens to this kind. */
+  /** True while a listener for this kind is subscribed. */
   has(kind: WsEventKind): boolean {
     return this.#listeners[kind].length > 0;
   }

@@ -7,9 +7,10 @@ import { encode } from '../protocol/codec.js';
 import { closeCodeOf, GatewayError, isErrorCode, specOf } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
 import type { DisconnectData, ExceptionData, MessageId } from '../protocol/message.js';
-import type { FailureEvent, FailureLevel, WsMonitor } from '../monitoring/ws-monitor.js';
+import type { Emitter } from '../base/emitter.js';
 import type { MessageTrace } from '../connection/tracing.js';
 import type { SocketDeadlines } from '../socket/socket-deadlines.js';
+import type { FailureEvent, FailureLevel, SessionEvent } from './events.js';
 import { describe, failureOf, isFiltered } from './failure.js';
 import type { Failure } from './failure.js';
 import type { WsSession } from './session.js';
@@ -80,7 +81,12 @@ function endWith(session: WsSession, failure: Failure, details: EndDetails): voi
 }
 
 /** Ends a peer that never became a session: its token was bad and `auth.reject` is `close`. */
-export function turnAway(socket: WebSocket, thrown: unknown, monitor: WsMonitor, clientAddress: string): Failure {
+export function turnAway(
+  socket: WebSocket,
+  thrown: unknown,
+  monitor: Emitter<SessionEvent>,
+  clientAddress: string,
+): Failure {
   const failure = describe(thrown);
   const closeCode = sayGoodbye(socket, failure, {});
   monitor.emit({ kind: 'connection', ...logged(failure), level: levelOf(failure.code), clientAddress, closeCode });
@@ -149,7 +155,12 @@ export function reportStray(session: WsSession, thrown: unknown, event: string):
 }
 
 /** A bad credential that counts as absent: the peer is told nothing, and goes on without it. */
-export function reportSetAside(thrown: unknown, source: string, monitor: WsMonitor, clientAddress: string): void {
+export function reportSetAside(
+  thrown: unknown,
+  source: string,
+  monitor: Emitter<SessionEvent>,
+  clientAddress: string,
+): void {
   const failure = describe(thrown);
   const because = failure.reason === undefined ? '' : `: ${failure.reason}`;
   const reason = `the ${source} counts as absent${because}`;
@@ -160,7 +171,7 @@ export function reportSetAside(thrown: unknown, source: string, monitor: WsMonit
 export function refuse(
   socket: Duplex,
   thrown: unknown,
-  monitor: WsMonitor,
+  monitor: Emitter<SessionEvent>,
   sockets: SocketDeadlines,
   clientAddress: string,
 ): Failure {
@@ -190,7 +201,7 @@ export interface RefusedHttp {
 export function refuseRequest(
   response: ServerResponse,
   thrown: unknown,
-  monitor: WsMonitor,
+  monitor: Emitter<SessionEvent>,
   clientAddress: string,
   { kind = 'upgrade', status: given, ...who }: RefusedHttp = {},
 ): void {
@@ -213,7 +224,7 @@ export function refuseRequest(
 const KEPT_OUT: ReadonlySet<number> = new Set([401, 403, 429]);
 
 /** A TCP connection was cut before it had asked for anything, so there was nothing to answer. */
-export function reportCut(thrown: unknown, monitor: WsMonitor, clientAddress: string): void {
+export function reportCut(thrown: unknown, monitor: Emitter<SessionEvent>, clientAddress: string): void {
   reportRefusal(describe(thrown), undefined, monitor, clientAddress);
 }
 
@@ -223,7 +234,7 @@ const OF_ONE_HOP = ['Connection', 'Upgrade'] as const;
 function reportRefusal(
   failure: Failure,
   status: number | undefined,
-  monitor: WsMonitor,
+  monitor: Emitter<SessionEvent>,
   clientAddress: string,
   who: { readonly kind: 'upgrade' | 'http'; readonly route?: string; readonly subject?: string } = { kind: 'upgrade' },
 ): void {

@@ -2,10 +2,11 @@ import type { Principal } from '../authentication/principal.js';
 import { originOf, tokenIdOf } from '../authentication/principal.js';
 import type { Revocations } from '../authentication/revocations.js';
 import { isIssuedBefore } from '../authentication/revocations.js';
-import type { WsMonitor } from '../monitoring/ws-monitor.js';
+import type { Emitter } from '../base/emitter.js';
 import { encode } from '../protocol/codec.js';
 import { GatewayError } from '../protocol/errors.js';
 import { end } from './answers.js';
+import type { SessionEvent } from './events.js';
 import type { Ledger } from './ledger.js';
 import { SharedFrame } from '../socket/shared-frame.js';
 import { frame } from '../socket/text-frames.js';
@@ -85,7 +86,7 @@ export class WsSessions {
     private readonly limits: SessionLimits,
     private readonly revocations: Revocations,
     private readonly timeOfDay: () => number,
-    private readonly monitor: WsMonitor,
+    private readonly monitor: Emitter<SessionEvent>,
     private readonly ledger: Ledger,
   ) {}
 

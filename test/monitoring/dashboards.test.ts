@@ -36,7 +36,7 @@ beforeAll(async () => {
   await refusal(`${url}/nowhere`);
   const monitor = app.get(WsMonitor);
   monitor.emit({ kind: 'ban', action: 'added', target: { address: '192.0.2.1' }, enforced: true });
-  monitor.emit({ kind: 'budget', budget: 'bytes', enforced: true });
+  monitor.emit({ kind: 'budget', budget: 'event', enforced: true });
   monitor.emit({ kind: 'admission', rule: 'lists', code: 'IP_FORBIDDEN', enforced: false, clientAddress: '192.0.2.1' });
   monitor.emit({ kind: 'admin', actor: 'root', act: 'sessions.revoke' });
   monitor.emit({ kind: 'bus', action: 'published' });

@@ -1,4 +1,6 @@
-import type { BanEvent, FailureEvent, WsEvent } from '../ws-monitor.js';
+import type { BanEvent } from '../../firewall/events.js';
+import type { FailureEvent } from '../../session/events.js';
+import type { WsEvent } from '../ws-monitor.js';
 
 /** What an audit tells of. */
 export const AUDIT_TYPES = [

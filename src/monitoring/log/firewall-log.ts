@@ -1,5 +1,5 @@
 import { contain, Faults } from '../../base/contain.js';
-import type { BanEvent, FirewallEvent } from '../ws-monitor.js';
+import type { BanEvent, FirewallEvent } from '../../firewall/events.js';
 import type { FailureSink, NoticeRecord } from './failure-log.js';
 import { noteThroughNest } from './nest-sink.js';
 import { withPrivacy } from '../privacy.js';

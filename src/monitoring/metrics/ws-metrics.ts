@@ -1,6 +1,7 @@
 import type { Counter, Gauge, Registry } from 'prom-client';
 import { FAILURE_KINDS } from '../ws-monitor.js';
-import type { FailureEvent, WsMonitor } from '../ws-monitor.js';
+import type { FailureEvent } from '../../session/events.js';
+import type { WsMonitor } from '../ws-monitor.js';
 import type { ResolvedMonitoring } from '../options.js';
 import type { Traffic } from '../../connection/traffic.js';
 import { DurationHistogram } from './duration-histogram.js';

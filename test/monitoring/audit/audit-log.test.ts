@@ -4,7 +4,7 @@ import type { AuditedEvent, AuditEntry, AuditEvent } from '../../../src/monitori
 import { AuditLog } from '../../../src/monitoring/audit/audit-log.js';
 import { AuditSink } from '../../../src/monitoring/audit/audit-sink.js';
 import { WsMonitor } from '../../../src/monitoring/ws-monitor.js';
-import type { FailureEvent } from '../../../src/monitoring/ws-monitor.js';
+import type { FailureEvent } from '../../../src/session/events.js';
 import { privacyOf } from '../../../src/monitoring/privacy.js';
 import { ManualClock } from '../../support/app.js';
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { FailureEvent } from '../../../src/monitoring/ws-monitor.js';
+import type { FailureEvent } from '../../../src/session/events.js';
 import { FailureLog, FailureSink } from '../../../src/monitoring/log/failure-log.js';
 import type { FailureRecord } from '../../../src/monitoring/log/failure-log.js';
 import { privacyOf } from '../../../src/monitoring/privacy.js';

@@ -201,7 +201,7 @@ describe('the metrics', () => {
     const running = await start();
     const monitor = running.app.get(WsMonitor);
     monitor.emit({ kind: 'ban', action: 'added', target: { subject: 'eve' }, enforced: true, forMs: 1 });
-    monitor.emit({ kind: 'budget', budget: 'bytes', enforced: false });
+    monitor.emit({ kind: 'budget', budget: 'event', enforced: false });
     monitor.emit({
       kind: 'admission',
       rule: 'lists',
@@ -213,7 +213,7 @@ describe('the metrics', () => {
     monitor.emit({ kind: 'bus', action: 'published' });
     const samples = await read(running);
     expect(valueOf(samples, 'ws_gateway_bans_total', { action: 'added', target: 'subject' })).toBe(1);
-    expect(valueOf(samples, 'ws_gateway_budget_exceeded_total', { budget: 'bytes', enforced: 'false' })).toBe(1);
+    expect(valueOf(samples, 'ws_gateway_budget_exceeded_total', { budget: 'event', enforced: 'false' })).toBe(1);
     expect(valueOf(samples, 'ws_gateway_dry_run_refusals_total', { rule: 'lists' })).toBe(1);
     expect(valueOf(samples, 'ws_gateway_admin_acts_total', { act: 'sessions.revoke' })).toBe(1);
     expect(valueOf(samples, 'ws_gateway_bus_events_total', { action: 'published' })).toBe(1);

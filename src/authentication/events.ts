@@ -1,0 +1,12 @@
+import type { ErrorCode } from '../protocol/errors.js';
+import type { TokenSource } from './credentials.js';
+
+/** A token was looked at, wherever it came from. */
+export interface AuthenticationEvent {
+  readonly kind: 'authentication';
+  readonly source: TokenSource;
+  /** `accepted`, or the code that it was refused with. */
+  readonly outcome: 'accepted' | ErrorCode;
+  readonly clientAddress?: string;
+  readonly subject?: string;
+}

@@ -1,0 +1,59 @@
+import type { ErrorCode } from '../protocol/errors.js';
+import type { BanTarget } from './bans.js';
+import type { FirewallRule } from './options.js';
+
+/** A ban was made, lifted, ran its time or made room. */
+export interface BanEvent {
+  readonly kind: 'ban';
+  /** `dropped`: it was in force, and made room for a newer one; of an operator's that never happens. */
+  readonly action: 'added' | 'lifted' | 'expired' | 'dropped';
+  readonly target: BanTarget;
+  /** False in a dry run: nobody is kept out. */
+  readonly enforced: boolean;
+  /** How long it is for, in milliseconds; `Infinity` until it is lifted. */
+  readonly forMs?: number;
+  readonly reason?: string;
+  /** The administrator who did it; absent when the firewall did by itself. */
+  readonly actor?: string;
+}
+
+/** What there are budgets of. */
+export type BudgetName = 'messages' | 'subject' | 'event';
+
+/** A budget is used up. */
+export interface BudgetEvent {
+  readonly kind: 'budget';
+  readonly budget: BudgetName;
+  /** False in a dry run: nothing was refused. */
+  readonly enforced: boolean;
+  readonly sessionId?: string;
+  readonly subject?: string;
+  readonly clientAddress?: string;
+  /** The declared event, of a budget of its own. */
+  readonly event?: string;
+}
+
+/** What a rule of the firewall would have refused, were it no dry run. */
+export interface AdmissionEvent {
+  readonly kind: 'admission';
+  readonly rule: FirewallRule;
+  /** The code that the refusal would have had. */
+  readonly code: ErrorCode;
+  readonly enforced: false;
+  /** Absent where the process is full, whoever asks. */
+  readonly clientAddress?: string;
+  /** Of a ban of a subject. */
+  readonly subject?: string;
+  /** In this package's own words. */
+  readonly reason?: string;
+}
+
+/** A header of a proxy came from an address that `firewall.trustProxy` does not name, and was not believed. Told once. */
+export interface ProxyEvent {
+  readonly kind: 'proxy';
+  /** Of the peer: empty on a Unix domain socket. */
+  readonly clientAddress: string;
+}
+
+/** What the firewall tells of. */
+export type FirewallEvent = BanEvent | BudgetEvent | AdmissionEvent | ProxyEvent;
