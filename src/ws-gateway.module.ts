@@ -208,7 +208,7 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
       ): ConnectionContext => {
         const { revalidate, revalidateEveryMs } = options.auth;
         const revalidation = new Revalidation(revalidate, revalidateEveryMs, () => clock.monotonic());
-        const pending = new PendingRequests();
+        const pending = new PendingRequests(options.limits);
         const disconnects = new Disconnects(options.limits, () => clock.monotonic());
         const traffic = new Traffic(options.monitoring.metrics);
         const shared = { options, clock, monitor, sessions, authentication, deadlines, firewall };

@@ -1,10 +1,7 @@
-import { GatewayError } from '../protocol/errors.js';
 import { LATE_MS, SWEEP_MS } from './clock.js';
 import type { WsClock } from './clock.js';
-import type { PendingRequests } from '../connection/request.js';
-import { failPending } from '../connection/receive.js';
 
-/** What has deadlines of its own. */
+/** A table whose entries have deadlines. */
 export interface Swept {
   /**
    * @param now in monotonic milliseconds: for all that takes its time
@@ -12,8 +9,8 @@ export interface Swept {
    */
   sweep(now: number, timeOfDay: number): void;
   /**
-   * Moves what others have to do in time, since this process was not there to see it: their bytes may wait in the kernel. Not
-   * for what is over by itself, as a ban, a budget or a ticket.
+   * Moves the deadlines of others, since this process was not there to see what they did: their bytes may wait in the kernel.
+   * A ban, a budget or a ticket ends by itself, so its time is not moved.
    *
    * @param ms above 0
    */
@@ -22,17 +19,15 @@ export interface Swept {
 
 /**
  * The one timer of the module. Every deadline is a number that the sweep compares: handlers, authentication, expiry,
- * pings and pongs, refused peers that linger, tickets and revocations.
+ * pings and pongs, refused peers that linger, tickets and revocations. The tables are swept in their order.
  */
-export class Heartbeat {
+export class Sweeper {
   #stop: (() => void) | undefined;
   #sweptAt = 0;
   #wasLate = false;
 
   constructor(
     private readonly clock: WsClock,
-    private readonly pending: PendingRequests,
-    private readonly limits: { readonly handlerTimeoutMs: number },
     private readonly swept: readonly Swept[],
   ) {}
 
@@ -50,15 +45,12 @@ export class Heartbeat {
     const now = this.clock.monotonic();
     const timeOfDay = this.clock.now();
     this.#makeUpForStop(now);
-    for (const request of this.pending.overdue(now - this.limits.handlerTimeoutMs)) {
-      failPending(request, new GatewayError('HANDLER_TIMEOUT'));
-    }
     for (const part of this.swept) part.sweep(now, timeOfDay);
   }
 
   /**
-   * After a stop or a block no time has passed for peers, handlers and whom the application asks. What they sent meanwhile is
-   * read before the next sweep, since Node polls between two rounds of timers.
+   * A stop or a block of this process takes no time from peers, from handlers and from what the application waits for. What
+   * they sent meanwhile is read before the next sweep, since Node polls between two rounds of timers.
    */
   #makeUpForStop(now: number): void {
     const stepMs = now - this.#sweptAt;
@@ -68,7 +60,6 @@ export class Heartbeat {
     const lostMs = this.#wasLate ? stepMs - SWEEP_MS : stepMs;
     this.#wasLate = isLate;
     if (!isLate) return;
-    this.pending.postpone(lostMs);
     for (const part of this.swept) part.postpone?.(lostMs);
   }
 }

@@ -8,7 +8,7 @@ import { contain, loggerFaults } from '../base/contain.js';
 import { normalised } from '../firewall/client-address.js';
 import { SocketDeadlines } from '../socket/socket-deadlines.js';
 import { reportCut } from '../session/answers.js';
-import { Heartbeat } from '../base/sweeper.js';
+import { Sweeper } from '../base/sweeper.js';
 import type { Swept } from '../base/sweeper.js';
 import { GatewayServer } from './server.js';
 import { Shedding } from './shedding.js';
@@ -36,7 +36,7 @@ export class WsGatewayAdapter extends WsAdapter {
   readonly #log = new Logger(WsGatewayAdapter.name);
   readonly #endpoints = new Map<number, Endpoint>();
   readonly #sockets: SocketDeadlines;
-  readonly #heartbeat: Heartbeat;
+  readonly #sweeper: Sweeper;
 
   /**
    * @param tables what else is to be swept
@@ -54,8 +54,8 @@ export class WsGatewayAdapter extends WsAdapter {
     this.#sockets = new SocketDeadlines(() => clock.monotonic(), firewall.sockets, cut);
     const shedding = new Shedding(sessions, load, ledger, options.limits);
     const own = [this.#sockets, shedding];
-    const swept = [deadlines, load, sessions, disconnects, revalidation, firewall, ...own, ...tables];
-    this.#heartbeat = new Heartbeat(clock, pending, options.limits, swept);
+    const swept = [pending, deadlines, load, sessions, disconnects, revalidation, firewall, ...own, ...tables];
+    this.#sweeper = new Sweeper(clock, swept);
   }
 
   /** The server of a port and path; gateways that share both share it. */
@@ -96,7 +96,7 @@ export class WsGatewayAdapter extends WsAdapter {
     }
     await this.context.authentication.start();
     this.context.load.start();
-    this.#heartbeat.start();
+    this.#sweeper.start();
     await Promise.all([...this.#endpoints].filter(([, { own }]) => own).map(([port, { http }]) => listen(http, port)));
   }
 
@@ -163,7 +163,7 @@ export class WsGatewayAdapter extends WsAdapter {
   }
 
   override async dispose(): Promise<void> {
-    this.#heartbeat.stop();
+    this.#sweeper.stop();
     this.context.load.stop();
     this.#sockets.close();
     for (const [port, endpoint] of this.#endpoints) {

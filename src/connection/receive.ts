@@ -143,7 +143,7 @@ function follow(
     })
     .then(undefined, (error: unknown) => {
       request.promise = undefined;
-      failPending(request, error);
+      request.fail(error);
     })
     .then(() => {
       if (request.isAbandoned) session.letGo(request);
@@ -160,7 +160,7 @@ function answerWith(request: PendingRequest, value: unknown): void {
     return session.answerLater(request, text);
   }
   if (text !== undefined) session.sendText(text);
-  settle(request);
+  request.settle();
 }
 
 /** A streamed reply: each value under the request's `id`, then `done`. */
@@ -168,7 +168,7 @@ function stream(request: PendingRequest, values: Observable<unknown>, intercepte
   const { session, id } = request;
   const { event } = request.route;
   if (request.settled) return;
-  if (!session.isLive && intercepted === undefined) return settle(request); // nobody is left to read it
+  if (!session.isLive && intercepted === undefined) return request.settle(); // nobody is left to read it
   let single: unknown; // the answer, should it turn out to be no stream
   const guarded = (step: () => unknown): void => {
     try {
@@ -176,7 +176,7 @@ function stream(request: PendingRequest, values: Observable<unknown>, intercepte
     } catch (error) {
       // A stream that has ended may throw yet, when it is let go of within subscribe().
       if (request.settled) reportStray(session, error, event);
-      else failPending(request, error);
+      else request.fail(error);
     }
   };
   if (intercepted === undefined || intercepted.isStream) guarded(() => begin(request));
@@ -194,59 +194,26 @@ function stream(request: PendingRequest, values: Observable<unknown>, intercepte
         session.server.context.pending.delete(request); // it has begun to answer
         reply(session, event, id, value);
       }),
-    error: (error: unknown) => failPending(request, error),
+    error: (error: unknown) => request.fail(error),
     complete: () =>
       guarded(() => {
         if (request.settled) return;
         if (!request.isStream) reply(session, event, id, single);
         else if (id !== undefined) done(session, event, id);
-        settle(request);
+        request.settle();
       }),
   };
   guarded(() => (request.stream = values.pipe(wanted).subscribe(observer))); // it may be an Observable of whatever make
-  if (request.settled) stop(request);
+  if (request.settled) request.unsubscribe();
   else session.release();
 }
 
 /** It counts among the session's streams from now on. Without an `id` nobody waits for its first value. */
 function begin(request: PendingRequest): void {
-  if (!request.session.isLive) return settle(request);
+  if (!request.session.isLive) return request.settle();
   if (!request.session.streaming()) {
     throw new GatewayError('RATE_LIMITED', { message: 'Too many streams', retryAfterMs: 1_000 });
   }
   request.isStream = true;
   if (request.id === undefined) request.session.server.context.pending.delete(request);
-}
-
-/** Ends a request that has been followed with an error; the sweep comes here too, with HANDLER_TIMEOUT. */
-export function failPending(request: PendingRequest, error: unknown): void {
-  if (request.settled) return;
-  const { session } = request;
-  const durationMs = Math.round(session.server.context.clock.monotonic() - request.startedAt);
-  const { id, bytes: heapBytes, trace } = request;
-  const answerable = { id, event: request.route.event, durationMs, heapBytes, trace };
-  settle(request, () => fail(session, error, request.bare ? undefined : answerable));
-}
-
-/** Answers first and counts it as answered after, since the next held message may run at once. */
-export function settle(request: PendingRequest, answer?: () => void): void {
-  const { session, route, measuredFrom, isStream, trace } = request;
-  request.settled = true;
-  answer?.();
-  measure(session, route, measuredFrom, answer === undefined, isStream);
-  trace?.end();
-  session.server.context.pending.delete(request);
-  stop(request);
-  if (request.promise !== undefined) session.abandon(request, request.promise);
-  else session.letGo(request);
-  session.ended(request);
-}
-
-/** Ends the stream of a request. What an application does when it is unsubscribed from may throw. */
-function stop(request: PendingRequest): void {
-  try {
-    request.stream?.unsubscribe();
-  } catch (error) {
-    reportStray(request.session, error, request.route.event);
-  }
 }

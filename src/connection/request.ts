@@ -1,8 +1,12 @@
 import type { Unsubscribable } from 'rxjs';
-import type { MessageTrace } from './tracing.js';
+import type { Swept } from '../base/sweeper.js';
+import { GatewayError } from '../protocol/errors.js';
 import type { MessageId } from '../protocol/message.js';
-import type { Route } from './router.js';
+import { fail, reportStray } from '../session/answers.js';
 import type { WsSession } from '../session/session.js';
+import { measure } from './measure.js';
+import type { Route } from './router.js';
+import type { MessageTrace } from './tracing.js';
 
 /** A request whose handler has not answered at once. */
 export class PendingRequest {
@@ -33,15 +37,50 @@ export class PendingRequest {
     readonly measuredFrom: number,
     readonly trace: MessageTrace | undefined,
   ) {}
+
+  /** Ends it with an error: what its handler threw, or HANDLER_TIMEOUT. */
+  fail(error: unknown): void {
+    if (this.settled) return;
+    const { session, id, bytes: heapBytes, trace, route } = this;
+    const durationMs = Math.round(session.server.context.clock.monotonic() - this.startedAt);
+    const request = this.bare ? undefined : { id, event: route.event, durationMs, heapBytes, trace };
+    this.settle(() => fail(session, error, request));
+  }
+
+  /** Answers first and counts it as answered after, since the next held message may run at once. */
+  settle(answer?: () => void): void {
+    const { session, route, measuredFrom, isStream, trace } = this;
+    this.settled = true;
+    answer?.();
+    measure(session, route, measuredFrom, answer === undefined, isStream);
+    trace?.end();
+    session.server.context.pending.delete(this);
+    this.unsubscribe();
+    if (this.promise !== undefined) session.abandon(this, this.promise);
+    else session.letGo(this);
+    session.ended(this);
+  }
+
+  /** Ends its stream. What an application does when it is unsubscribed from may throw. */
+  unsubscribe(): void {
+    try {
+      this.stream?.unsubscribe();
+    } catch (error) {
+      reportStray(this.session, error, this.route.event);
+    }
+  }
 }
 
 /**
  * Requests that wait for their handler, oldest first. All have the same time to answer, so the sweep looks only at the
  * front, and no request needs a timer of its own.
  */
-export class PendingRequests {
+export class PendingRequests implements Swept {
   // A Set keeps the order of insertion.
   readonly #requests = new Set<PendingRequest>();
+
+  /** @param limits read by each sweep, since a reload changes them */
+  constructor(private readonly limits: { readonly handlerTimeoutMs: number }) {}
 
   get size(): number {
     return this.#requests.size;
@@ -61,12 +100,12 @@ export class PendingRequests {
     for (const request of this.#requests) request.startedAt += ms;
   }
 
-  /** Removes and returns what began at or before `startedBy`. */
-  *overdue(startedBy: number): Generator<PendingRequest> {
+  sweep(now: number): void {
+    const startedBy = now - this.limits.handlerTimeoutMs;
     for (const request of this.#requests) {
       if (request.startedAt > startedBy) return;
       this.#requests.delete(request);
-      yield request;
+      request.fail(new GatewayError('HANDLER_TIMEOUT'));
     }
   }
 }

@@ -13,7 +13,7 @@ import { EarlierTokens } from './earlier-tokens.js';
 import type { SessionToken } from './earlier-tokens.js';
 import { end, endByApplication, endViolation, reportStray } from './answers.js';
 import type { PendingRequest } from '../connection/request.js';
-import { receive, settle } from '../connection/receive.js';
+import { receive } from '../connection/receive.js';
 import type { GatewayServer } from '../connection/server.js';
 import { isClose, SESSION } from '../socket/gateway-socket.js';
 import type { GatewaySocket, SocketOwner } from '../socket/gateway-socket.js';
@@ -259,7 +259,7 @@ export class WsSession<State extends object = object> implements Metered, Socket
   /** Nobody reads them any more, and no answer that waits for its turn. */
   #endStreams(): void {
     this.#answers = undefined;
-    for (const request of this.#pending ?? []) if (request.isStream || request.answer !== undefined) settle(request);
+    for (const request of this.#pending ?? []) if (request.isStream || request.answer !== undefined) request.settle();
   }
 
   /** @internal True while messages are handled: also those that came before the peer's close, unless it is revoked since. */
@@ -343,7 +343,7 @@ export class WsSession<State extends object = object> implements Metered, Socket
       this.#answers?.shift();
       if (next.settled) continue;
       this.sendText(next.answer ?? '');
-      settle(next);
+      next.settle();
     }
     this.#answers = undefined;
   }
