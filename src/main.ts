@@ -1,9 +1,6 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
-import { parseArgs } from 'node:util';
-import { auditCommand } from './service/command/audit-command.js';
-import { tryOut } from './service/command/try.js';
-import { UsageError } from './service/command/usage-error.js';
+import { UsageError } from './service/command/errors.js';
 
 const HELP = `ws-gateway: a WebSocket gateway with JWT sessions, validation and coded errors
 
@@ -12,7 +9,14 @@ const HELP = `ws-gateway: a WebSocket gateway with JWT sessions, validation and 
       --url URL              default ws://127.0.0.1:8765/ws
       --token TOKEN          a JWT, sent as the Authorization header
       --text TEXT            what to send, default "hello"
-      --insecure             take a certificate that nobody vouches for
+      --insecure             accept a certificate that no known authority signed
+  ws-gateway token --sub SUBJECT [options]
+                             prints a token for development, signed by HMAC with the secret that the gateway verifies with; it names
+                             the first of JWT_ISSUER and of JWT_AUDIENCE
+      --role ROLE            may be given several times, as --scope
+      --scope SCOPE
+      --expires TIME         30s, 15m, 1h or 7d; default 1h
+      --secret-env NAME      the environment variable that holds the secret; default JWT_SECRET
   ws-gateway audit verify FILE... [--head HASH]
                              says whether an audit is intact, with its older files in any order; AUDIT_KEY is its key
       --head HASH            the hash of a record that must be there
@@ -20,40 +24,25 @@ const HELP = `ws-gateway: a WebSocket gateway with JWT sessions, validation and 
   ws-gateway --help | --version
 `;
 
+type Command = (args: string[], environment: NodeJS.ProcessEnv) => number | undefined | Promise<number | undefined>;
+
+/** What a command needs is loaded when it runs: the packages of the service are optional, and not every command needs them. */
+const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  start: async () => (await import('./service/start.js')).startCommand,
+  try: async () => (await import('./service/command/try.js')).tryCommand,
+  token: async () => (await import('./service/command/token.js')).tokenCommand,
+  audit: async () => (await import('./service/command/audit-command.js')).auditCommand,
+};
+
 /** @returns the exit code, or undefined while the service runs */
 async function main(args: string[]): Promise<number | undefined> {
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: {
-      url: { type: 'string', default: 'ws://127.0.0.1:8765/ws' },
-      token: { type: 'string' },
-      text: { type: 'string', default: 'hello' },
-      insecure: { type: 'boolean' },
-      head: { type: 'string' },
-      help: { type: 'boolean', short: 'h' },
-      version: { type: 'boolean', short: 'v' },
-    },
-  });
-  const [command = 'start', ...excess] = positionals;
-  if (values.help) return print(HELP);
-  if (values.version) return print(`${version()}\n`);
-  if (command === 'audit') {
-    return auditCommand({ args: excess, head: values.head, key: process.env.AUDIT_KEY?.trim() || undefined });
-  }
-  if (excess.length > 0 || !['start', 'try'].includes(command))
-    throw new UsageError(`Unknown command: ${positionals.join(' ')}`);
-  if (command === 'try') {
-    const { url, token, text, insecure = false } = values;
-    try {
-      return await tryOut({ url, token, text, insecure });
-    } catch (error) {
-      throw new UsageError((error as Error).message);
-    }
-  }
-  const { start } = await import('./service/start.js'); // its packages are optional, so they are loaded when used
-  await start();
-  return undefined;
+  if (args.includes('--help') || args.includes('-h')) return print(HELP);
+  const [first = 'start', ...rest] = args;
+  if (first === '--version' || first === '-v') return print(`${version()}\n`);
+  const load = Object.hasOwn(COMMANDS, first) ? COMMANDS[first] : undefined;
+  if (load === undefined) throw new UsageError(`Unknown command: ${first}`);
+  const command = await load();
+  return command(rest, process.env);
 }
 
 function print(text: string): number {
@@ -76,7 +65,7 @@ function explain(error: unknown): string {
     return `${message}\nThe service needs what the module alone does not: npm install @nestjs/platform-express pino pino-pretty`;
   }
   if (code?.startsWith('ERR_PARSE_ARGS') || error instanceof UsageError) return `${message}\n\n${HELP}`;
-  return name === 'ConfigurationError' ? message : (stack ?? message);
+  return name === 'ConfigurationError' || name === 'CommandError' ? message : (stack ?? message);
 }
 
 try {

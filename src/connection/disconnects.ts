@@ -1,6 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { WsClock } from '../base/clock.js';
-import { reportStray } from '../session/answers.js';
 import type { WsSession } from '../session/session.js';
 import { LIMIT_OPTIONS } from './options.js';
 
@@ -73,7 +72,7 @@ export class Disconnects {
 
   #giveUp(waiting: Waiting, why: string): void {
     this.#delete(waiting);
-    reportStray(waiting.session, new Error(`${NAME}: ${why}`), NAME);
+    waiting.session.onFault(new Error(`${NAME}: ${why}`), NAME);
   }
 
   #delete(waiting: Waiting): void {

@@ -38,8 +38,8 @@ export class Monitoring implements OnApplicationBootstrap, OnApplicationShutdown
     health: WsHealth,
     @Inject(PRIVACY) show: Privacy,
     clock: WsClock,
-    @Optional() sink: AuditSink | undefined,
-    @Optional() failures: FailureSink | undefined,
+    @Optional() @Inject(AuditSink) sink: AuditSink | undefined,
+    @Optional() @Inject(FailureSink) failures: FailureSink | undefined,
   ) {
     this.#audit = sink === undefined ? undefined : new AuditLog(sink, show, clock);
     this.#unsubscribeAudit =

@@ -1,8 +1,8 @@
 import 'reflect-metadata';
 import { relative } from 'node:path';
+import { parseArgs } from 'node:util';
 import type { AddressInfo, Server as HttpServer } from 'node:net';
 import { NestFactory } from '@nestjs/core';
-import { JwtService } from '@nestjs/jwt';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { CorsOptions } from '@nestjs/common/interfaces/external/cors-options.interface.js';
 import type { Logger } from 'pino';
@@ -14,6 +14,7 @@ import type { AuditSink } from '../monitoring/audit/audit-sink.js';
 import type { FailureSink } from '../monitoring/log/failure-log.js';
 import { WsGatewayReload } from '../reload/ws-gateway-reload.js';
 import { DEFAULTS } from '../ws-gateway.options.js';
+import { signToken } from './command/token.js';
 import { openAudit } from './logging/audit.js';
 import { ConfigurationError, readConfiguration } from './configuration/configuration.js';
 import type { ServiceConfiguration } from './configuration/configuration.js';
@@ -31,6 +32,17 @@ const MAX_BODY = '16kb';
 
 /** How long a demo token is good for, in seconds. */
 const DEMO_TOKEN_SECONDS = 3_600;
+
+/**
+ * `ws-gateway`, without another command.
+ *
+ * @returns undefined: the service runs
+ * @throws ConfigurationError; an error of parseArgs for any argument
+ */
+export async function startCommand(args: string[]): Promise<undefined> {
+  parseArgs({ args });
+  await start();
+}
 
 /**
  * Starts the standalone service, drains it on SIGTERM and SIGINT and reloads its configuration on SIGHUP.
@@ -183,10 +195,5 @@ function demoToken(secret: string, { auth }: ServiceConfiguration['gateway']): s
     typeof names === 'string' ? names : names === false ? undefined : names?.[0];
   const { issuer, audience, algorithms } = auth.jwt ?? {};
   const claims = { sub: 'demo', roles: ['demo'], iss: first(issuer), aud: first(audience) };
-  const payload = Object.fromEntries(Object.entries(claims).filter(([, value]) => value !== undefined));
-  return new JwtService({}).sign(payload, {
-    secret,
-    expiresIn: DEMO_TOKEN_SECONDS,
-    algorithm: algorithms?.[0] ?? 'HS256',
-  });
+  return signToken(claims, { secret, seconds: DEMO_TOKEN_SECONDS, algorithm: algorithms?.[0] ?? 'HS256' });
 }

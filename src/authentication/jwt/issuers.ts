@@ -262,7 +262,8 @@ function resolveAlgorithms(
   return given;
 }
 
-const MIN_SECRET_BYTES = 32;
+/** RFC 7518 §3.2: a key of HS256 has at least as many bits as its hash. */
+export const MIN_SECRET_BYTES = 32;
 
 function readSecret(check: OptionCheck, value: unknown, at: string): KeyObject | undefined {
   const bytes = bytesOf(value);

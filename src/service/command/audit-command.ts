@@ -1,28 +1,22 @@
 import { stat } from 'node:fs/promises';
+import { parseArgs } from 'node:util';
 import { auditHash } from '../../monitoring/audit/audit-record.js';
 import { AuditFileError, findTail } from '../../monitoring/audit/audit-tail.js';
 import { verifyAudit } from '../../monitoring/audit/audit-verify.js';
 import type { AuditCrash, AuditVerdict } from '../../monitoring/audit/audit-verify.js';
-import { UsageError } from './usage-error.js';
-
-/** What `ws-gateway audit` is told. */
-export interface AuditCommandOptions {
-  /** `verify FILE…` or `head FILE`. */
-  readonly args: readonly string[];
-  /** The hash of a record that must be there. */
-  readonly head: string | undefined;
-  /** `AUDIT_KEY`. */
-  readonly key: string | undefined;
-}
+import { UsageError } from './errors.js';
 
 /**
- * Prints whether an audit is intact, or the hash of its last record.
+ * `ws-gateway audit`: prints whether an audit is intact, or the hash of its last record. `AUDIT_KEY` is its key.
  *
  * @returns the exit code: 1 when the audit is not intact or cannot be read
- * @throws UsageError
+ * @throws UsageError; an error of parseArgs for an option it does not know
  */
-export async function auditCommand({ args, head, key }: AuditCommandOptions): Promise<number> {
-  const [command, ...files] = args;
+export async function auditCommand(args: string[], environment: NodeJS.ProcessEnv): Promise<number> {
+  const { values, positionals } = parseArgs({ args, allowPositionals: true, options: { head: { type: 'string' } } });
+  const { head } = values;
+  const key = environment.AUDIT_KEY?.trim() || undefined;
+  const [command, ...files] = positionals;
   const [file] = files;
   if (head !== undefined && !/^[0-9a-f]{64}$/i.test(head)) {
     throw new UsageError('--head takes 64 hexadecimal digits, as `ws-gateway audit head` prints them');
@@ -37,7 +31,7 @@ export async function auditCommand({ args, head, key }: AuditCommandOptions): Pr
     process.stderr.write(`${message}\n`);
     return 1;
   }
-  throw new UsageError(`Unknown command: audit ${args.join(' ')}`);
+  throw new UsageError(`Unknown command: audit ${positionals.join(' ')}`);
 }
 
 async function printHead(file: string, key: string | undefined): Promise<number> {

@@ -1,7 +1,8 @@
+import { parseArgs } from 'node:util';
 import { WebSocket } from 'ws';
+import { UsageError } from './errors.js';
 
-/** What `ws-gateway try` is told. */
-export interface TryOptions {
+interface TryOptions {
   readonly url: string;
   readonly token: string | undefined;
   readonly text: string;
@@ -10,12 +11,36 @@ export interface TryOptions {
 }
 
 /**
+ * `ws-gateway try`.
+ *
+ * @returns the exit code: 0 when the message was answered, 1 otherwise
+ * @throws UsageError when URL or token cannot be sent; an error of parseArgs for an option it does not know
+ */
+export async function tryCommand(args: string[]): Promise<number> {
+  const { values } = parseArgs({
+    args,
+    options: {
+      url: { type: 'string', default: 'ws://127.0.0.1:8765/ws' },
+      token: { type: 'string' },
+      text: { type: 'string', default: 'hello' },
+      insecure: { type: 'boolean', default: false },
+    },
+  });
+  const { url, token, text, insecure } = values;
+  try {
+    return await tryOut({ url, token, text, insecure });
+  } catch (error) {
+    throw new UsageError((error as Error).message);
+  }
+}
+
+/**
  * Sends one `message` to a gateway and prints each frame, so that nobody needs another tool to see an answer.
  *
  * @returns the exit code: 0 when the message was answered, 1 otherwise
  * @throws SyntaxError, TypeError when URL or token cannot be sent
  */
-export function tryOut({ url, token, text, insecure }: TryOptions): Promise<number> {
+function tryOut({ url, token, text, insecure }: TryOptions): Promise<number> {
   const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
   const socket = new WebSocket(url, ['ws-gateway.v1'], {
     headers,
