@@ -11,7 +11,7 @@ const HELP = `ws-gateway: a WebSocket gateway with JWT sessions, validation and 
       --event EVENT          any event that the gateway handles
       --data JSON            what belongs to it: --event order.place --data '{"article":"tea","amount":1}'
       --text TEXT            short for --event message --data '{"text":"TEXT"}'; default "hello"
-      --insecure             accepts a certificate that no authority has signed
+      --insecure             accepts a certificate that no known authority signed
                              exit code: 0 answered, 1 refused by the gateway, 2 no connection or no answer
   ws-gateway token --sub SUBJECT [options]
                              prints a token for development, signed by HMAC with the secret that the gateway verifies with; it names
