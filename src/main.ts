@@ -9,7 +9,7 @@ const HELP = `ws-gateway: a WebSocket gateway with JWT sessions, validation and 
       --url URL              default ws://127.0.0.1:8765/ws
       --token TOKEN          a JWT, sent as the Authorization header
       --text TEXT            what to send, default "hello"
-      --insecure             take a certificate that nobody vouches for
+      --insecure             accept a certificate that no known authority signed
   ws-gateway token --sub SUBJECT [options]
                              prints a token for development, signed by HMAC with the secret that the gateway verifies with; it names
                              the first of JWT_ISSUER and of JWT_AUDIENCE

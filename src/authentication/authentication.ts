@@ -21,7 +21,7 @@ import { invalid, revocationDigestOf } from './token.js';
 /** Longest token looked at, in bytes. */
 const MAX_TOKEN_BYTES = 8_192;
 
-/** From a credential to a principal, whoever verifies it. Injectable, for tokens that come by other ways than a socket. */
+/** From a credential to a principal, by our verifier or the application's. Injectable, for tokens that come by other ways than a socket. */
 export class Authentication {
   #authenticator: Authenticator;
 

@@ -72,12 +72,12 @@ export function principalOfCertificate(
     certificate: Object.fromEntries(names),
   };
   const subject = subjectOf(certificate, kind);
-  // By what is signed in it, not by its fingerprint: whoever has one can spell its signature in another way that is as good.
+  // By what is signed in it, not by its fingerprint: its owner can respell the signature, and it stays valid.
   const digest = `certificate ${jti} ${JSON.stringify(issuer)}`;
   return principalOf({ subject, ...namesOf(claims), claims, expiresAt }, { digest, toleranceMs: 0 });
 }
 
-/** Exactly one name is one: which of several is meant, nobody has said. */
+/** Exactly one name counts: of several, none is known to be meant. */
 function subjectOf({ subject, subjectaltname }: PeerCertificate, kind: CertificateSubject): string {
   const found = kind === 'cn' ? listOf(subject.CN) : alternativeNames(subjectaltname ?? '', KINDS[kind]);
   const [name] = found;

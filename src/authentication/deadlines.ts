@@ -33,7 +33,7 @@ export class Deadlines {
    */
   async bound<T>(promise: Promise<T>, what: string): Promise<T> {
     if (this.#waiting.size >= MAX_WAITING) {
-      promise.catch(() => undefined); // nobody waits for it; the peer is told what the error below says
+      promise.catch(() => undefined); // nothing awaits it any more; the peer gets the error below
       throw unavailable(`more than ${MAX_WAITING} wait for ${what}`);
     }
     let giveUp: () => void = () => undefined;

@@ -54,7 +54,7 @@ export function principalOf(init: PrincipalInit, origin: Origin): Principal {
     claims: Object.freeze({ ...claims }), // a copy: the object may be the application's own, which goes on using it
     expiresAt: Math.floor(expiresAt),
   };
-  // Not enumerable: a copy with other roles is not the token's any more, and nobody prints it.
+  // Not enumerable: a copy with other roles is not the token's any more, and no log prints it.
   return Object.freeze(Object.defineProperty(principal, ORIGIN, { value: Object.freeze(origin) }));
 }
 

@@ -5,14 +5,14 @@ import { originOf, principalOf } from './principal.js';
 import type { Principal } from './principal.js';
 import { digestOf, invalid } from './token.js';
 
-/** 256 bits: nobody guesses one, and its plain digest gives nothing away. */
+/** 256 bits cannot be guessed, and the plain digest gives nothing away. */
 const TICKET_BYTES = 32;
 
-/** Tickets open at once: for all, and for one subject, whose oldest goes then, so that nobody takes the others' places. */
+/** Tickets open at once: for all, and for one subject, whose oldest goes then, so that no subject takes the others' places. */
 const MAX_TICKETS = 100_000;
 const MAX_PER_SUBJECT = 16;
 
-/** What a ticket may be bound to; it is of no use then to anybody else. */
+/** What a ticket may be bound to: shown by any other client, it is refused. */
 export interface TicketBinding {
   /** Address of the client, as `WsSession.clientAddress` has it. */
   readonly clientAddress?: string;
@@ -60,13 +60,13 @@ export class WsTickets {
   }
 
   /**
-   * Makes a ticket with which somebody becomes this principal, once. It lasts no longer than the principal does.
+   * Makes a ticket whose bearer becomes this principal, once. It lasts no longer than the principal does.
    *
    * @throws GatewayError, as a rejection: OVERLOADED while too many are open, TOKEN_EXPIRED for a principal whose time is over;
    * TypeError for what is no principal
    */
   async issue(principal: Principal, { clientAddress, origin }: TicketBinding = {}): Promise<Ticket> {
-    // Whole, and a copy: nobody adds a role to it while the ticket is open.
+    // Whole, and a copy: the application cannot add a role while the ticket is open.
     const whole = principalOf(principal, originOf(principal));
     const { subject } = whole;
     const { ttlMs } = this.options.tickets;
@@ -88,7 +88,7 @@ export class WsTickets {
   }
 
   /**
-   * @internal Takes a ticket in. It is gone then, also when it was shown by somebody else than it was made for.
+   * @internal Takes a ticket in. It is used up then, also when another client than its owner showed it.
    *
    * @throws GatewayError TOKEN_INVALID
    */

@@ -26,7 +26,7 @@ export function jsonOf(part: string): Record<string, unknown> | undefined {
     const value: unknown = JSON.parse(Buffer.from(part, 'base64url').toString());
     return isJsonObject(value) ? value : undefined;
   } catch {
-    return undefined; // whoever asks says that it is malformed
+    return undefined; // the caller reports it as malformed
   }
 }
 

@@ -7,7 +7,7 @@ import { WsAdapter } from '@nestjs/platform-ws';
 import { contain, loggerFaults } from '../base/contain.js';
 import { normalised } from '../firewall/client-address.js';
 import { SocketDeadlines } from '../socket/socket-deadlines.js';
-import { reportCut } from '../session/answers.js';
+import { reportCut } from './refusal.js';
 import { Sweeper } from '../base/sweeper.js';
 import type { Swept } from '../base/sweeper.js';
 import { GatewayServer } from './server.js';

@@ -1,6 +1,5 @@
 import type { BanNotice } from '../firewall/ws-firewall.js';
 import { GatewayError } from '../protocol/errors.js';
-import { end } from '../session/answers.js';
 import type { WsSession } from '../session/session.js';
 import type { WsSessions } from '../session/ws-sessions.js';
 
@@ -11,7 +10,7 @@ import type { WsSessions } from '../session/ws-sessions.js';
 export function endBanned(sessions: WsSessions, { ban, forMs, spared, isManual }: BanNotice): void {
   for (const session of sessions.all()) {
     if (session === spared || session.client.isExempt || !isMeant(session, ban, isManual)) continue;
-    end(session, new GatewayError('BANNED', { retryAfterMs: forMs }));
+    session.end(new GatewayError('BANNED', { retryAfterMs: forMs }));
   }
 }
 

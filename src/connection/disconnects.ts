@@ -1,4 +1,3 @@
-import { reportStray } from '../session/answers.js';
 import type { WsSession } from '../session/session.js';
 
 /** Sessions whose `handleDisconnect` is waited for at once; over it the oldest is no longer. */
@@ -72,7 +71,7 @@ export class Disconnects {
 
   #giveUp(waiting: Waiting, why: string): void {
     this.#delete(waiting);
-    reportStray(waiting.session, new Error(`${NAME}: ${why}`), NAME);
+    waiting.session.onFault(new Error(`${NAME}: ${why}`), NAME);
   }
 
   #delete(waiting: Waiting): void {

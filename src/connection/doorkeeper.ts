@@ -8,7 +8,7 @@ import type { Client, WsFirewall } from '../firewall/ws-firewall.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { SessionEvent } from '../session/events.js';
 import { isGatewayError } from '../session/failure.js';
-import { refuseRequest } from '../session/answers.js';
+import { refuseRequest } from './refusal.js';
 
 /** A request as a framework hands it over: Node's own, as Express has it, or one around it, as Fastify has it. */
 export type HttpRequest = IncomingMessage | { readonly raw: IncomingMessage };

@@ -7,7 +7,7 @@ import type { UpgradeTrace } from './tracing.js';
 import { isThenable } from '../base/thenable.js';
 import type { SocketDeadlines } from '../socket/socket-deadlines.js';
 import { addressOf } from '../firewall/client-address.js';
-import { refuse, refuseRequest } from '../session/answers.js';
+import { refuse, refuseRequest } from './refusal.js';
 import { upgrade } from './handshake.js';
 import type { ConnectionContext, GatewayServer } from './server.js';
 

@@ -9,7 +9,7 @@ import type { SocketDeadlines, SocketHolder } from '../socket/socket-deadlines.j
 import type { Client, WsFirewall } from '../firewall/ws-firewall.js';
 import { admit, checkHandshake, refuseWhileDraining } from './admission.js';
 import { isGatewayError } from '../session/failure.js';
-import { reportSetAside, turnAway } from '../session/answers.js';
+import { reportSetAside, refuseAfterUpgrade } from './refusal.js';
 import { open } from './lifecycle.js';
 import type { GatewayServer } from './server.js';
 import { WsSession } from '../session/session.js';
@@ -156,7 +156,7 @@ function reject(handshake: Handshake, client: Client, error: unknown): void {
   if (options.auth.reject === 'handshake' && !(isCoded && specOf(error.code).status === undefined)) throw error;
   server.handleUpgrade(request, socket, head, (ws) => {
     server.clients.delete(ws);
-    const failure = turnAway(ws, error, monitor, client.address);
+    const failure = refuseAfterUpgrade(ws, error, monitor, client.address);
     trace?.refused(failure);
     sockets.linger(socket);
   });

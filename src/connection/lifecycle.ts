@@ -2,7 +2,6 @@ import type { IncomingMessage } from 'node:http';
 import type { Principal } from '../authentication/principal.js';
 import { contain } from '../base/contain.js';
 import { GatewayError } from '../protocol/errors.js';
-import { end, reportClosedByPeer, reportStray } from '../session/answers.js';
 import { overBudget, receive } from './receive.js';
 import type { WsSession } from '../session/session.js';
 import { adopt } from './sign-in.js';
@@ -15,7 +14,7 @@ export function open(session: WsSession, request: IncomingMessage, principal: Pr
   try {
     if (principal !== undefined) adopt(session, principal);
   } catch (error) {
-    return end(session, error);
+    return session.end(error);
   }
   if (monitor.has('admitted')) {
     const { id: sessionId, clientAddress, server } = session;
@@ -29,8 +28,8 @@ export function open(session: WsSession, request: IncomingMessage, principal: Pr
   const hooks = Promise.all(waiting).then(
     () => session.open(),
     (error: unknown) => {
-      if (session.isLive) end(session, error);
-      else reportStray(session, error, 'handleConnection');
+      if (session.isLive) session.end(error);
+      else session.onFault(error, 'handleConnection');
     },
   );
   session.opening = Promise.race([hooks, session.openingTimedOut()]).then(() => {
@@ -66,8 +65,7 @@ export function onMessage(session: WsSession, data: Buffer, isBinary: boolean): 
   // Charged when it comes, and before it is looked at: a bad frame is not free.
   const wait = session.server.context.firewall.charge(session, data.length);
   if (wait > 0) overBudget(session, data, wait);
-  else if (session.server.takeRaw !== undefined) handRaw(session, data, isBinary);
-  else if (isBinary) end(session, new GatewayError('UNSUPPORTED_DATA'));
+  else if (isBinary) session.end(new GatewayError('UNSUPPORTED_DATA'));
   else receive(session, data);
 }
 
@@ -77,17 +75,8 @@ export function onControl(session: WsSession, data: Buffer): void {
   if (wait > 0) overBudget(session, undefined, wait);
 }
 
-function handRaw(session: WsSession, data: Buffer, isBinary: boolean): void {
-  try {
-    if (session.isLive) session.server.takeRaw?.(session, data, isBinary);
-  } catch (error) {
-    end(session, error);
-  }
-}
-
 export function onClosed(session: WsSession, closeCode: number): void {
-  if (session.isLive) reportClosedByPeer(session, closeCode);
-  session.closed();
+  session.closed(closeCode);
   session.server.context.sessions.delete(session);
   session.server.context.revalidation.forget(session);
   if (session.subjectPeer !== undefined) session.server.context.firewall.part(session.subjectPeer);
@@ -104,7 +93,7 @@ export function onClosed(session: WsSession, closeCode: number): void {
 
 function disconnect(session: WsSession, closeCode: number): void {
   const { router, context } = session.server;
-  const failed = (error: unknown): void => reportStray(session, error, 'handleDisconnect');
+  const failed = (error: unknown): void => session.onFault(error, 'handleDisconnect');
   const waiting = router.hooks
     .slice(0, session.hooksCalled)
     .map((gateway) => contain(() => gateway.disconnected(session, closeCode), failed))

@@ -5,8 +5,7 @@ import { GatewayError } from '../protocol/errors.js';
 import { isBareToken } from '../protocol/message.js';
 import type { InboundMessage } from '../protocol/message.js';
 import type { MessageTrace } from './tracing.js';
-import { end, fail, reportStray } from '../session/answers.js';
-import type { Answerable } from '../session/answers.js';
+import type { RequestInfo } from '../session/session.js';
 import { heapCostOf } from '../session/heap-cost.js';
 import { beginning, measure } from './measure.js';
 import { PendingRequest } from './request.js';
@@ -56,7 +55,7 @@ export function receive(session: WsSession, bytes: Buffer): void {
     else measure(session, route, measuredFrom, false);
     const heapBytes = heapCostOf(bytes);
     const request = bare ? undefined : { id: idOf(message, error), event: route?.event, heapBytes, trace };
-    fail(session, error, request, isRefused);
+    session.fail(error, request, isRefused);
     if (isRefused) session.refused(RETRY_MS);
   }
   trace?.end();
@@ -74,11 +73,11 @@ export function overBudget(session: WsSession, bytes: Buffer | undefined, retryA
   if (!session.isLive) return;
   const { firewall, options } = session.server.context;
   const error = new GatewayError('RATE_LIMITED', { retryAfterMs });
-  fail(session, error, { id: idIn(bytes, options.limits.maxJsonDepth), event: undefined });
-  if (firewall.refuse(session)) end(session, error);
+  session.fail(error, { id: idIn(bytes, options.limits.maxJsonDepth), event: undefined });
+  if (firewall.refuse(session)) session.end(error);
 }
 
-function idIn(bytes: Buffer | undefined, maxDepth: number): Answerable['id'] {
+function idIn(bytes: Buffer | undefined, maxDepth: number): RequestInfo['id'] {
   try {
     return bytes === undefined ? undefined : decode(bytes.toString(), maxDepth).id;
   } catch (error) {
@@ -94,7 +93,7 @@ function findRoute(session: WsSession, event: string): Route {
   return route;
 }
 
-function idOf(message: InboundMessage | undefined, error: unknown): Answerable['id'] {
+function idOf(message: InboundMessage | undefined, error: unknown): RequestInfo['id'] {
   // Only what decode() threw is asked; what a handler threw may not like to be.
   return message === undefined && error instanceof BadFrame ? error.id : message?.id;
 }
@@ -175,7 +174,7 @@ function stream(request: PendingRequest, values: Observable<unknown>, intercepte
       step();
     } catch (error) {
       // A stream that has ended may throw yet, when it is let go of within subscribe().
-      if (request.settled) reportStray(session, error, event);
+      if (request.settled) session.onFault(error, event);
       else request.fail(error);
     }
   };

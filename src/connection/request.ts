@@ -2,7 +2,6 @@ import type { Unsubscribable } from 'rxjs';
 import type { Swept } from '../base/sweeper.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { MessageId } from '../protocol/message.js';
-import { fail, reportStray } from '../session/answers.js';
 import type { WsSession } from '../session/session.js';
 import { measure } from './measure.js';
 import type { Route } from './router.js';
@@ -44,7 +43,7 @@ export class PendingRequest {
     const { session, id, bytes: heapBytes, trace, route } = this;
     const durationMs = Math.round(session.server.context.clock.monotonic() - this.startedAt);
     const request = this.bare ? undefined : { id, event: route.event, durationMs, heapBytes, trace };
-    this.settle(() => fail(session, error, request));
+    this.settle(() => session.fail(error, request));
   }
 
   /** Answers first and counts it as answered after, since the next held message may run at once. */
@@ -66,7 +65,7 @@ export class PendingRequest {
     try {
       this.stream?.unsubscribe();
     } catch (error) {
-      reportStray(this.session, error, this.route.event);
+      this.session.onFault(error, this.route.event);
     }
   }
 }

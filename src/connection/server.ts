@@ -67,11 +67,8 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> {
   readonly #faults = new Faults('A listener of a WebSocketServer threw');
   /** What the gateways of the path, and the options, ask of every upgrade. */
   readonly connectionGuards: ConnectionGuard[] = [];
-  /**
-   * @internal Set, it gets every message of the path as it came, text or binary, from whoever connects: no envelope is spoken
-   * there, no `disconnect` is said, and no guard stands before it. For targets of WebSocket conformance suites.
-   */
-  takeRaw: ((session: WsSession, data: Buffer, isBinary: boolean) => void) | undefined;
+  /** False where the path has a wire of its own: then its sessions end without a `disconnect`. */
+  speaksEnvelopes = true;
 
   constructor(
     readonly context: ConnectionContext,

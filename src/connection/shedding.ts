@@ -1,6 +1,5 @@
 import type { LoadGauge } from './load-gauge.js';
 import { GatewayError } from '../protocol/errors.js';
-import { end } from '../session/answers.js';
 import type { ByteLimits, Ledger } from '../session/ledger.js';
 import type { WsSession } from '../session/session.js';
 import type { WsSessions } from '../session/ws-sessions.js';
@@ -90,8 +89,7 @@ export class Shedding {
   #shedAnonymous(): void {
     const anonymous = [...this.sessions.all()].filter(({ isLive, principal }) => isLive && principal === undefined);
     const count = Math.max(AT_LEAST, Math.ceil(anonymous.length * SHARE));
-    for (const session of anonymous.slice(-count))
-      end(session, new GatewayError('OVERLOADED', { retryAfterMs: 5_000 }));
+    for (const session of anonymous.slice(-count)) session.end(new GatewayError('OVERLOADED', { retryAfterMs: 5_000 }));
   }
 
   /**
@@ -116,6 +114,6 @@ function held({ handling, socket }: WsSession): number {
 }
 
 function cut(session: WsSession, code: 'SLOW_CONSUMER' | 'OVERLOADED'): void {
-  end(session, new GatewayError(code, { retryAfterMs: 5_000, cause: 'the process holds too many bytes' }));
+  session.end(new GatewayError(code, { retryAfterMs: 5_000, cause: 'the process holds too many bytes' }));
   session.socket.terminate(); // its bytes are needed now, and not when the peer likes to close
 }

@@ -8,7 +8,7 @@ import { isThenable } from '../base/thenable.js';
 import type { Client } from '../firewall/ws-firewall.js';
 import { GatewayError } from '../protocol/errors.js';
 import { checkConnection } from '../authentication/connection-guard.js';
-import { describe, isGatewayError, SessionEnd } from '../session/failure.js';
+import { isGatewayError, SessionEnd, toFailure } from '../session/failure.js';
 import type { ConnectionContext, GatewayServer } from './server.js';
 import type { WsSession } from '../session/session.js';
 
@@ -115,7 +115,7 @@ function refuseUnfit(context: ConnectionContext, client: Client, principal: Prin
 
 /** A connection guard's no ends the session, as it does at the handshake; a fault, or a guard that cannot say now, does not. */
 function asEnd(error: unknown): unknown {
-  const { code, message, details, retryable, retryAfterMs, reason } = describe(error);
+  const { code, message, details, retryable, retryAfterMs, reason } = toFailure(error);
   if (retryable || code === 'INTERNAL') return error;
   return new SessionEnd(code, {
     message,

@@ -94,7 +94,7 @@ export class KeyRing {
     return new KeyRing({ kid, key: createSecretKey(secret, 'utf8') }, []);
   }
 
-  /** One random key that nobody else has and that ends with this process. */
+  /** One random key of this process, which ends with it. */
   static ofProcess(): KeyRing {
     return new KeyRing({ kid: 'process', key: createSecretKey(randomBytes(KEY_BYTES)) }, []);
   }

@@ -3,7 +3,7 @@ const sensitive = new WeakMap<object, Set<string>>();
 let isUsed = false;
 
 /**
- * The property is nobody's business but the handler's. A payload that breaks one of its rules is VALIDATION_FAILED with the
+ * Only the handler sees the property. A payload that breaks one of its rules is VALIDATION_FAILED with the
  * rule `sensitive` under the path of the property's parent, which tells neither its name nor the rule; and where an error of
  * the application carries an instance of the class in its `details`, the property is left out.
  *

@@ -21,7 +21,7 @@ export function askForDelivery(): void {
 }
 
 /**
- * True once a class has the rule. Until then nobody enters the context: from the first time on it costs every promise of
+ * True once a class has the rule. Until then no call enters the context: from the first time on it costs every promise of
  * the process, on Node 20 more than the `await` itself.
  */
 export function isDeliveryAsked(): boolean {

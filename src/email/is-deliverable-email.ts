@@ -36,7 +36,7 @@ export function IsDeliverableEmail(options: DeliverableEmailOptions = {}): Prope
   };
 }
 
-/** What is no address is refused by the other rules, and asks nobody. */
+/** Other rules refuse what is no address; no server is asked about it. */
 async function isDelivered(value: unknown, refuseUnknown: boolean | undefined): Promise<boolean> {
   if (typeof value !== 'string' || normaliseEmail(value) === undefined) return true;
   const context = emailContext.getStore();

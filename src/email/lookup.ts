@@ -15,9 +15,9 @@ const TRIES = 2;
 
 /**
  * Asks for MX records and, where there are none, for A and AAAA records (RFC 5321 §5.1): at most three questions, each
- * put at most twice to each server. The hosts that MX records name are not asked for, and nobody is connected to.
+ * put at most twice to each server. The hosts that MX records name are neither looked up nor connected to.
  *
- * Each look-up has a Resolver, so that its end ends nobody else's, its port is a new one, and a changed
+ * Each look-up has a Resolver, so that cancelling it cancels no other, its port is a new one, and a changed
  * `/etc/resolv.conf` counts from the next one on.
  *
  * @param domain in ASCII

@@ -16,7 +16,7 @@ const VERDICTS = {
   'address-record': 'deliverable',
   /** No address at all: see `normaliseEmail()`. */
   'invalid-address': 'undeliverable',
-  /** On the list of `disposableDomains`; nobody was asked. */
+  /** On the list of `disposableDomains`; no server was asked. */
   'disposable-domain': 'undeliverable',
   /** NXDOMAIN. */
   'no-such-domain': 'undeliverable',
@@ -24,7 +24,7 @@ const VERDICTS = {
   'null-mx': 'undeliverable',
   /** Neither MX nor A nor AAAA records. */
   'no-mail-host': 'undeliverable',
-  /** The servers could not say: SERVFAIL, REFUSED, a broken answer, nobody there. */
+  /** The servers could not say: SERVFAIL, REFUSED, a broken answer, no answer. */
   'dns-failure': 'unknown',
   /** No answer within `timeoutMs`. */
   timeout: 'unknown',
@@ -96,7 +96,7 @@ export class WsEmail {
 
   /**
    * Runs a task within which `@IsDeliverableEmail()` asks this instance, for this session. The module does it for
-   * messages; whoever validates elsewhere does it himself, for HTTP as `app.use((req, res, next) => email.run(next))`.
+   * messages; code that validates elsewhere does it itself, for HTTP as `app.use((req, res, next) => email.run(next))`.
    */
   run<T>(task: () => T, session?: object): T {
     return emailContext.run({ email: this, session }, task);

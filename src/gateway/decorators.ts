@@ -20,7 +20,7 @@ const adding =
   (key: string, values: readonly unknown[]): ClassDecorator & MethodDecorator =>
   (target: object, _?: string | symbol, descriptor?: PropertyDescriptor): void => {
     const place = (descriptor?.value as object | undefined) ?? target; // because a handler's metadata sits on the function
-    const below = (Reflect.getMetadata(key, place) ?? []) as unknown[]; // because nobody else writes under these keys
+    const below = (Reflect.getMetadata(key, place) ?? []) as unknown[]; // because no other code writes under these keys
     Reflect.defineMetadata(key, [...values, ...below], place);
   };
 

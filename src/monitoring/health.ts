@@ -5,7 +5,7 @@ export interface Readiness {
   readonly ready: boolean;
   /** Why not. */
   readonly reasons: readonly string[];
-  /** What is wrong and keeps nobody out. */
+  /** What is wrong without keeping any client out. */
   readonly warnings: readonly string[];
 }
 

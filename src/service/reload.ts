@@ -77,7 +77,7 @@ export class ServiceReload {
     }
     const changed = [...report.changed, ...(next.tls === undefined ? [] : this.#useTls(next.tls))];
     if (next.logLevel !== this.#level) changed.push('logLevel');
-    // The line is for whoever listened before, and for whoever does from now on.
+    // The line reaches the listeners of before and of from now on.
     this.pino.level = [this.#level, next.logLevel].toSorted(
       (a, b) => LOG_LEVELS.indexOf(b) - LOG_LEVELS.indexOf(a),
     )[0] as LogLevel; // because there are two

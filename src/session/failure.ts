@@ -36,18 +36,18 @@ export interface Failure {
  * Any thrown value as a failure. What is unforeseen is INTERNAL, and its message never leaves the server. A thrown value
  * may be anything at all, a Proxy or an object whose getters throw included, and this does not.
  */
-export function describe(thrown: unknown): Failure {
+export function toFailure(thrown: unknown): Failure {
   try {
     if (thrown instanceof GatewayError) return fromGatewayError(thrown);
     if (thrown instanceof WsException) return fromWsException(thrown);
     if (thrown instanceof HttpException) return fromHttpException(thrown);
     return internal(thrown);
   } catch {
-    return internal(undefined); // it cannot even be looked at
+    return internal(undefined); // it throws when inspected
   }
 }
 
-/** Was it handled by a filter of the application? Says no of what cannot be looked at. */
+/** True if an application filter handled it; false for a value that throws when inspected. */
 export function isFiltered(thrown: unknown): thrown is FilteredError {
   try {
     return thrown instanceof FilteredError;
@@ -56,7 +56,7 @@ export function isFiltered(thrown: unknown): thrown is FilteredError {
   }
 }
 
-/** Does it have a code? Says no of what cannot be looked at. */
+/** True if it has a code; false for a value that throws when inspected. */
 export function isGatewayError(thrown: unknown): thrown is GatewayError {
   try {
     return thrown instanceof GatewayError;
@@ -65,7 +65,7 @@ export function isGatewayError(thrown: unknown): thrown is GatewayError {
   }
 }
 
-/** What the catalogue says of a code. No Error is made, and no stack taken, for what everyone may cause. */
+/** What the catalogue says of a code. It makes no Error and takes no stack, since any client may cause it. */
 export function failureOf(code: ErrorCode, rest: Partial<Failure> = {}): Failure {
   const spec = specOf(code);
   return {

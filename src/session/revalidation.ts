@@ -3,7 +3,6 @@ import type { Principal } from '../authentication/principal.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { Revalidate } from '../ws-gateway.options.js';
 import { isGatewayError } from './failure.js';
-import { end, reportStray } from './answers.js';
 import type { WsSession } from './session.js';
 
 /** Questions asked of the application at once; its database is to serve others, too. */
@@ -83,7 +82,7 @@ export class Revalidation {
 
   #answered(session: WsSession, question: Question, answer: unknown): void {
     if (!this.#take(session, question)) return;
-    if (answer === false) return end(session, new GatewayError('SESSION_REVOKED', { cause: NAME }));
+    if (answer === false) return session.end(new GatewayError('SESSION_REVOKED', { cause: NAME }));
     this.watch(session);
     const { principal: asked } = question;
     // Refreshed meanwhile: the answer is about a principal that is there no longer.
@@ -92,14 +91,14 @@ export class Revalidation {
       const { roles, scopes } = answer as Principal; // because principalOf() looks at them
       session.replacePrincipal(principalOf({ ...asked, roles, scopes }, originOf(asked)));
     } catch {
-      reportStray(session, new TypeError(`${NAME} must return true, false or a principal`), NAME);
+      session.onFault(new TypeError(`${NAME} must return true, false or a principal`), NAME);
     }
   }
 
   #failed(session: WsSession, question: Question, error: unknown): void {
     if (!this.#take(session, question)) return;
-    if (isGatewayError(error) && error.code !== 'INTERNAL') return end(session, error);
-    reportStray(session, error, NAME);
+    if (isGatewayError(error) && error.code !== 'INTERNAL') return session.end(error);
+    session.onFault(error, NAME);
     this.watch(session);
   }
 }

@@ -9,9 +9,24 @@ import type { SubjectPeer } from '../firewall/usage.js';
 import { encode } from '../protocol/codec.js';
 import { GatewayError, isErrorCode } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
+import type { MessageId } from '../protocol/message.js';
 import { EarlierTokens } from './earlier-tokens.js';
 import type { SessionToken } from './earlier-tokens.js';
-import { end, endByApplication, endViolation, reportStray } from './answers.js';
+import {
+  closeByApplication,
+  closeByPeer,
+  codeOfViolation,
+  comesBack,
+  disconnectOf,
+  encodeException,
+  isCleanClose,
+  levelOf,
+  logged,
+} from './answers.js';
+import type { EndDetails } from './answers.js';
+import type { FailureLevel } from './events.js';
+import { isFiltered, toFailure } from './failure.js';
+import type { Failure } from './failure.js';
 import type { PendingRequest } from '../connection/request.js';
 import { receive } from '../connection/receive.js';
 import type { GatewayServer } from '../connection/server.js';
@@ -37,6 +52,36 @@ const OPEN: SessionPhase = { phase: 'open' };
 const CLOSING: SessionPhase = { phase: 'closing' };
 const CLOSED: SessionPhase = { phase: 'closed', byPeer: false };
 const CLOSED_BY_PEER: SessionPhase = { phase: 'closed', byPeer: true };
+
+/** Codes of what counts towards a ban, beside bad tokens. */
+const VIOLATIONS: ReadonlySet<ErrorCode> = new Set([
+  'BAD_FRAME',
+  'UNKNOWN_EVENT',
+  'RATE_LIMITED',
+  'PROTOCOL_VIOLATION',
+  'INVALID_UTF8',
+]);
+
+/** What the event of an end says beside the failure. */
+interface Report {
+  /** Default: the catalogue's. */
+  readonly level?: FailureLevel;
+  readonly closeCode?: number;
+  readonly event?: string | undefined;
+  readonly durationMs?: number | undefined;
+}
+
+/** A request that can be answered. */
+export interface RequestInfo {
+  readonly id: MessageId | undefined;
+  /** The declared event, for the log; undefined while it is only what a client wrote. */
+  readonly event: string | undefined;
+  readonly durationMs?: number;
+  /** What its message is on the heap, in bytes. */
+  readonly heapBytes?: number;
+  /** The spans of the request, where there are any. */
+  readonly trace?: { failed(code: ErrorCode, incidentId: string | undefined): void } | undefined;
+}
 
 /**
  * One peer: from the upgrade to the close.
@@ -162,10 +207,10 @@ export class WsSession<State extends object = object> implements Metered, Socket
   close(code: ErrorCode | number = 1000): void {
     if (typeof code === 'number') {
       if (!isClose(code)) throw new TypeError('A close code is 1000 to 1014 without 1004 to 1006, or 3000 to 4999');
-      return endByApplication(this, code, '');
+      return this.onApplicationClose(code, '');
     }
     if (!isErrorCode(code)) throw new TypeError('An error code is 2 to 64 upper case letters, digits and underscores');
-    end(this, new GatewayError(code), { level: 'info' });
+    this.end(new GatewayError(code), { level: 'info' });
   }
 
   /** @internal */
@@ -235,21 +280,95 @@ export class WsSession<State extends object = object> implements Metered, Socket
   sweepOpening(waitedMs: number): boolean {
     if (this.opening === undefined) return true;
     if (waitedMs < this.server.context.options.limits.handlerTimeoutMs) return false;
-    end(this, new Error('handleConnection did not settle in time'));
+    this.end(new Error('handleConnection did not settle in time'));
     this.#giveUpOpening?.();
     return true;
   }
 
-  /** @internal */
-  closing(): void {
+  /**
+   * @internal Ends it on purpose: `disconnect` where a frame can still go out, then the close, and one event. Never throws.
+   */
+  end(thrown: unknown, details: EndDetails = {}): void {
+    if (this.isLive) this.#end(toFailure(thrown), details);
+  }
+
+  #end(failure: Failure, details: EndDetails): void {
+    this.#close();
+    const disconnect = disconnectOf(failure, details);
+    if (this.server.speaksEnvelopes) this.socket.send(encode('disconnect', disconnect));
+    this.socket.close(disconnect.closeCode, failure.code);
+    this.#report('connection', failure, { ...details, closeCode: disconnect.closeCode });
+    this.#countViolation(failure);
+  }
+
+  /**
+   * @internal Fails a request, and ends the session too where the code says so. Never throws.
+   *
+   * @param request undefined where there is no request to answer
+   * @param isOurs true where the state of the process fails the request: then it is no violation
+   */
+  fail(thrown: unknown, request: RequestInfo | undefined, isOurs = false): void {
+    const filtered = isFiltered(thrown);
+    const failure = toFailure(filtered ? thrown.error : thrown);
+    const wasLive = this.isLive;
+    request?.trace?.failed(failure.code, failure.incidentId);
+    if (request !== undefined && wasLive && (!filtered || request.id !== undefined)) {
+      this.sendText(encodeException(this.server.context.options.errors.event, failure, request.id));
+    }
+    if (wasLive && failure.fatal) return this.#end(failure, { event: request?.event });
+    if (wasLive && (failure.code === 'BAD_FRAME' || failure.code === 'UNKNOWN_EVENT')) {
+      if (!this.#takeBadFrame()) return this.end(new GatewayError('BAD_FRAME'), { event: request?.event });
+    }
+    if (failure.code === 'VALIDATION_FAILED') {
+      this.server.context.firewall.chargeRefused(this, request?.heapBytes ?? 0);
+    }
+    // When the session has ended, a client's fault is no news any more; a fault of ours still is.
+    if (!wasLive && levelOf(failure.code) !== 'error') return;
+    this.#report('request', failure, { event: request?.event, durationMs: request?.durationMs });
+    if (!isOurs) this.#countViolation(failure);
+  }
+
+  /** The one event of an end. */
+  #report(kind: 'request' | 'connection', failure: Failure, { level, closeCode, event, durationMs }: Report): void {
+    const lifeMs = kind === 'connection' ? Math.round(this.clock.monotonic() - this.openedAt) : durationMs;
+    this.server.context.monitor.emit({
+      kind,
+      ...logged(failure),
+      level: level ?? levelOf(failure.code),
+      sessionId: this.id,
+      clientAddress: this.clientAddress,
+      ...(this.#principal !== undefined && { subject: this.#principal.subject }),
+      ...(event !== undefined && { event }),
+      ...(closeCode !== undefined && { closeCode }),
+      ...(lifeMs !== undefined && { durationMs: lifeMs }),
+    });
+  }
+
+  /** What counts towards a ban. */
+  #countViolation({ code, refusedDigest }: Failure): void {
+    const { firewall } = this.server.context;
+    if (code === 'TOKEN_INVALID') firewall.failedAuthentication(this.client, refusedDigest, this);
+    else if (VIOLATIONS.has(code)) firewall.violation(this.client, this, code === 'RATE_LIMITED');
+  }
+
+  /** @returns false with the bad frame that is too many */
+  #takeBadFrame(): boolean {
+    return !this.#badFrames.add(this.server.context.options.limits.maxBadFrames, 60_000, this.clock.monotonic());
+  }
+
+  #close(): void {
     this.#phase = CLOSING;
     this.#dropHeld();
     this.#endStreams();
     if (this.socket.isPaused) this.socket.resume(); // the peer's half of the close has to be read
   }
 
-  /** @internal */
-  closed(): void {
+  /** @internal The TCP connection has closed. Where that was not our doing, it is one event. */
+  closed(closeCode: number): void {
+    if (this.isLive) {
+      const isClean = isCleanClose(closeCode);
+      this.#report('connection', closeByPeer(closeCode), { level: isClean ? 'debug' : 'info', closeCode });
+    }
     this.#phase = this.isLive ? CLOSED_BY_PEER : CLOSED;
     this.#endStreams();
     this.server.context.ledger.goesOn(this);
@@ -397,7 +516,7 @@ export class WsSession<State extends object = object> implements Metered, Socket
     // One chunk of compressed frames can be a thousand times its size when it is unpacked.
     const { maxMessageBytes } = this.server.context.options.limits;
     if (this.#heldBytes > Math.max(MAX_HELD_BYTES, 2 * maxMessageBytes)) {
-      end(this, new GatewayError('RATE_LIMITED', { retryAfterMs: 1_000 }));
+      this.end(new GatewayError('RATE_LIMITED', { retryAfterMs: 1_000 }));
     }
     return true;
   }
@@ -455,11 +574,6 @@ export class WsSession<State extends object = object> implements Metered, Socket
     return now >= this.#receivingSince + this.server.context.options.limits.messageTimeoutMs;
   }
 
-  /** @internal Counts a bad frame. @returns false with the one that is too many */
-  takeBadFrame(now: number): boolean {
-    return !this.#badFrames.add(this.server.context.options.limits.maxBadFrames, 60_000, now);
-  }
-
   /** @internal */
   get maxOutboundBytes(): number {
     return this.server.context.options.limits.maxOutboundBytes;
@@ -488,12 +602,13 @@ export class WsSession<State extends object = object> implements Metered, Socket
 
   /** @internal */
   onViolation(closeCode: number): void {
-    endViolation(this, closeCode);
+    this.end(new GatewayError(codeOfViolation(closeCode)));
   }
 
   /** @internal */
   onApplicationClose(closeCode: number, reason: string): void {
-    endByApplication(this, closeCode, reason);
+    if (!this.isLive) return;
+    this.#end(closeByApplication(reason), { closeCode, reconnect: comesBack(closeCode), level: 'debug' });
   }
 
   /** @internal */
@@ -501,9 +616,11 @@ export class WsSession<State extends object = object> implements Metered, Socket
     this.server.onClosed(this, closeCode);
   }
 
-  /** @internal */
+  /** @internal The application threw where nothing waits for it: only the log is told. */
   onFault(error: unknown, at: string): void {
-    reportStray(this, error, at);
+    const failure = toFailure(error);
+    this.#report('request', failure, { level: 'error', event: at });
+    this.#countViolation(failure);
   }
 
   /** @internal */
@@ -519,7 +636,7 @@ export class WsSession<State extends object = object> implements Metered, Socket
 
   /** @internal */
   onTooFarBehind(): void {
-    end(this, new GatewayError('SLOW_CONSUMER'));
+    this.end(new GatewayError('SLOW_CONSUMER'));
   }
 
   /** @internal */
@@ -541,12 +658,12 @@ export class WsSession<State extends object = object> implements Metered, Socket
   /** @internal Does what is due; called by the one sweep for all sessions. */
   sweep(now: number, timeOfDay: number): void {
     if (!this.isLive) return;
-    if (now >= this.#authenticateBy) return end(this, new GatewayError('AUTH_TIMEOUT'));
-    if (timeOfDay >= this.#endsAt) return end(this, new GatewayError('TOKEN_EXPIRED'));
-    if (this.socket.isLate(now)) return end(this, new GatewayError('SLOW_CONSUMER'));
-    if (this.#isStalled(now)) return end(this, new GatewayError('STALLED'));
+    if (now >= this.#authenticateBy) return this.end(new GatewayError('AUTH_TIMEOUT'));
+    if (timeOfDay >= this.#endsAt) return this.end(new GatewayError('TOKEN_EXPIRED'));
+    if (this.socket.isLate(now)) return this.end(new GatewayError('SLOW_CONSUMER'));
+    if (this.#isStalled(now)) return this.end(new GatewayError('STALLED'));
     if (now >= this.#pongBy) {
-      if (!this.socket.isPaused) return end(this, new GatewayError('NO_PONG'));
+      if (!this.socket.isPaused) return this.end(new GatewayError('NO_PONG'));
       this.#pongBy = now + this.server.context.options.heartbeat.timeoutMs; // it is us who do not read
     }
     if (timeOfDay >= this.#expiringAt && this.#phase === OPEN) {

@@ -5,7 +5,6 @@ import { isIssuedBefore } from '../authentication/revocations.js';
 import type { Emitter } from '../base/emitter.js';
 import { encode } from '../protocol/codec.js';
 import { GatewayError } from '../protocol/errors.js';
-import { end } from './answers.js';
 import type { SessionEvent } from './events.js';
 import type { Ledger } from './ledger.js';
 import { SharedFrame } from '../socket/shared-frame.js';
@@ -151,7 +150,7 @@ export class WsSessions {
     if (this.monitor.has('revocation')) {
       this.monitor.emit({ kind: 'revocation', ...filter, ended: ended.length });
     }
-    for (const session of ended) end(session, new GatewayError('SESSION_REVOKED'));
+    for (const session of ended) session.end(new GatewayError('SESSION_REVOKED'));
     // What says most comes first, should the list be full.
     if (tokenId !== undefined) this.revocations.addTokenId(tokenId, now, filter.issuer);
     if (subject !== undefined)
@@ -252,7 +251,7 @@ export class WsSessions {
     for (const other of others) {
       if (live < maxSessionsPerSubject) break;
       if (!other.isLive) continue;
-      end(other, new GatewayError('SESSION_REPLACED'));
+      other.end(new GatewayError('SESSION_REPLACED'));
       live--;
     }
     this.#bySubject.add(subject, session);
@@ -313,7 +312,7 @@ export class WsSessions {
   }
 
   #endForShutdown(session: WsSession, retryAfterMs: () => number): void {
-    end(session, new GatewayError('SHUTTING_DOWN', { retryAfterMs: retryAfterMs() }));
+    session.end(new GatewayError('SHUTTING_DOWN', { retryAfterMs: retryAfterMs() }));
   }
 
   /** @internal Cuts the TCP connections that are left: their peers had their `disconnect` and do not close. */

@@ -11,7 +11,7 @@ import type { TypeMetadata } from './transformer-metadata.js';
 /** Most sealed values opened in one message: each costs a decryption. */
 export const MAX_SEALED_VALUES = 100;
 
-/** After so many that did not open no further one is tried: without a key nobody is to make decryptions cheap to ask for. */
+/** After so many that did not open no further one is tried: a client without a key must not make the server decrypt for free. */
 const MAX_FAILURES = 10;
 
 /** A payload with all its sealed values opened. */

@@ -18,7 +18,7 @@ function isOpened(holder: object, property: string): boolean {
   return opened.get(holder)?.has(property) ?? false;
 }
 
-/** In the place of a value that nobody has opened: no rule is to take it for what it claims to be. */
+/** Stands for a value that was not opened, so that no rule takes it for what it claims to be. */
 const UNOPENED = Symbol('unopened');
 
 @ValidatorConstraint({ name: NOT_OPENED.rule })

@@ -13,7 +13,8 @@ const { HOST: host = '127.0.0.1', PORT: port = '9001', COMPRESSION: compression 
 
 class EchoGateway {
   afterInit(server) {
-    server.takeRaw = (session, data, isBinary) => session.socket.send(data, { binary: isBinary });
+    server.speaksEnvelopes = false;
+    server.onMessage = (session, data, isBinary) => session.isLive && session.socket.send(data, { binary: isBinary });
   }
 }
 WebSocketGateway({ path: '/ws' })(EchoGateway);

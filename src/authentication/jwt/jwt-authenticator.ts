@@ -284,7 +284,7 @@ function keyOf({ keys }: Issuer, kid: string | undefined, algorithm: Algorithm):
   return key !== undefined && fits(algorithm, key) ? key : undefined;
 }
 
-/** A refused token is no mistake in this code: whoever sends many must not make it take a stack for each. */
+/** A refused token is no mistake in this code: a flood of them must not cost a stack each. */
 function withoutStacks<T>(run: () => T): T {
   const { stackTraceLimit } = Error;
   Error.stackTraceLimit = 0;

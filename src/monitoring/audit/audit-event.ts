@@ -92,7 +92,7 @@ export function auditEventOf(event: AuditedEvent): AuditEvent | undefined {
       return ofBan(event);
     case 'admin': {
       const { kind: type, act, refused, ...rest } = event;
-      if (refused !== undefined) return undefined; // the request that was refused is told of by itself
+      if (refused !== undefined) return undefined; // the refused request has its own record
       return { type, ...rest, event: act };
     }
   }

@@ -71,7 +71,7 @@ export class AuditFile extends AuditSink {
   readonly #limits: { maxFileBytes: number; keepFiles: number; maxQueuedBytes: number; sync: 'batch' | 'none' };
   readonly #lock: AuditLock;
   #handle: FileHandle;
-  /** Bytes that the file has when nobody else touches it. */
+  /** Bytes that the file has when no other process touches it. */
   #size: number;
   #recordsInFile: number;
   #needsLineFeed: boolean;

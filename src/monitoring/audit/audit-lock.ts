@@ -64,7 +64,7 @@ async function hold(place: string, path: string): Promise<Server> {
     }
     if (await answers(place)) break;
     await unlink(place).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT') throw error; // somebody else was faster
+      if (error.code !== 'ENOENT') throw error; // another process was faster
     });
   }
   throw new AuditFileError(`${path} is in use: another process writes its audit there, and two cannot share one chain`);
@@ -79,7 +79,7 @@ async function listen(place: string): Promise<Server> {
   return server.unref();
 }
 
-/** @returns false when nobody listens: whoever made the socket is gone */
+/** @returns false when no process listens: the one that made the socket has ended */
 async function answers(place: string): Promise<boolean> {
   const socket = connect(place);
   try {

@@ -102,7 +102,7 @@ export function readRecord(line: Buffer, hash: AuditHash): AuditRecord | undefin
   try {
     value = JSON.parse(line.toString('utf8'));
   } catch {
-    return undefined; // somebody without a key can seal what is no JSON
+    return undefined; // without a key anything can be sealed, also what is no JSON
   }
   if (!isJsonObject(value)) return undefined;
   const { seq, type, prev, details } = value;

@@ -94,7 +94,7 @@ export function isHalfLine(bytes: Buffer, hash: AuditHash): boolean {
   return !holdsRecord(first, hash) && more.every((line) => !holdsRecord(line, hash) && beginsRecovery(line));
 }
 
-/** A record and then something else is no half line: somebody took its line feed. */
+/** A record and then something else is no half line: its line feed was removed. */
 function holdsRecord(line: string, hash: AuditHash): boolean {
   return [...line.matchAll(/,"seal":"[0-9a-f]{64}"\}/g)].some(
     ({ 0: seal, index }) => readRecord(Buffer.from(line.slice(0, index + seal.length), 'latin1'), hash) !== undefined,

@@ -16,7 +16,7 @@ export interface AuditCrash {
   readonly afterSeq: number;
   /** Bytes of the half line; 0 when no line was cut. */
   readonly halfLine: number;
-  /** True at the end of the last file: nobody has gone on since, or a process is about to. */
+  /** True at the end of the last file: no process has gone on since, or one is about to. */
   readonly atEnd: boolean;
 }
 

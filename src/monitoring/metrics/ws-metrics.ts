@@ -96,7 +96,7 @@ export class WsMetrics {
     for (const unsubscribe of this.#subscriptions.splice(0)) unsubscribe();
   }
 
-  /** What is known all the time, and looked at when somebody asks. */
+  /** What is always known and read at each scrape. */
   #read({ Counter, Gauge }: PromClient, registry: Registry, source: MetricsSource): void {
     const { traffic } = source;
     const registers = [registry];
@@ -193,7 +193,7 @@ export class WsMetrics {
       enableExemplars: true,
       registers: [],
       collect: () => {
-        // What nobody has counted yet cannot be seen to rise: the first fault would go unnoticed.
+        // A counter that does not exist yet cannot rise: the first fault would go unnoticed.
         for (const { event } of traffic.events) exceptions.inc({ labels: { code: 'INTERNAL', event }, value: 0 });
       },
     });
@@ -208,7 +208,7 @@ export class WsMetrics {
         });
       } else if (kind === 'http') http.inc({ code: label });
       else if (kind === 'connection' && sessionId !== undefined) closes.inc({ code: label });
-      else upgrades.inc({ outcome: label }); // also of whoever was turned away right after it
+      else upgrades.inc({ outcome: label }); // also of peers that were refused right after it
     };
     this.#subscriptions.push(
       monitor.on(FAILURE_KINDS, onFailure),

@@ -162,7 +162,7 @@ export function readConfiguration(
   return configuration;
 }
 
-/** Without any key: in production that is a mistake, elsewhere somebody is trying the service out. */
+/** No key at all: a mistake in production, a first try elsewhere. */
 function needsSecret(options: Tree, get: (name: string) => string | undefined, problems: string[]): boolean {
   const { jwt } = (isJsonObject(options.auth) ? options.auth : {}) as { jwt?: unknown };
   const given = isJsonObject(jwt) ? jwt : {};

@@ -62,7 +62,7 @@ export function readTls(files: TlsFiles, problems: string[]): TlsMaterial | unde
   if (!isUsable({ cert, key })) {
     problems.push('TLS_CERT_FILE and TLS_KEY_FILE are not a certificate and its key in PEM');
   }
-  // OpenSSL takes a file without any certificate for an empty list, and nobody would come in.
+  // OpenSSL takes a file without any certificate for an empty list, and no client would get in.
   if (clientCa !== undefined && !(clientCa.includes('-----BEGIN CERTIFICATE-----') && isUsable({ ca: clientCa }))) {
     problems.push('TLS_CLIENT_CA_FILE holds no certificates in PEM');
   }

@@ -9,7 +9,7 @@ import type { ServiceConfiguration } from '../configuration/configuration.js';
 import { FailureFile } from './failure-file.js';
 import { LogOutput } from './log-output.js';
 
-/** What Nest says of itself while it starts is of use to whoever debugs it. */
+/** Nest's own start-up lines help debugging only. */
 const CHATTY = new Set([
   'InstanceLoader',
   'NestFactory',

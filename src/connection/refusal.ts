@@ -1,0 +1,119 @@
+import type { ServerResponse } from 'node:http';
+import { STATUS_CODES } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { WebSocket } from 'ws';
+import type { Emitter } from '../base/emitter.js';
+import { encode } from '../protocol/codec.js';
+import { specOf } from '../protocol/errors.js';
+import { disconnectOf, levelOf, logged, refusalBody, refusalHeaders } from '../session/answers.js';
+import type { SessionEvent } from '../session/events.js';
+import { toFailure } from '../session/failure.js';
+import type { Failure } from '../session/failure.js';
+import type { SocketDeadlines } from '../socket/socket-deadlines.js';
+
+/** How a peer is refused before it has a session: one answer, in the form that it can read, and one event. Nothing here throws. */
+
+/** Ends a peer that never became a session: its token was bad and `auth.reject` is `close`. */
+export function refuseAfterUpgrade(
+  socket: WebSocket,
+  thrown: unknown,
+  monitor: Emitter<SessionEvent>,
+  clientAddress: string,
+): Failure {
+  const failure = toFailure(thrown);
+  const disconnect = disconnectOf(failure);
+  const { closeCode } = disconnect;
+  socket.send(encode('disconnect', disconnect));
+  socket.close(closeCode, failure.code);
+  monitor.emit({ kind: 'connection', ...logged(failure), level: levelOf(failure.code), clientAddress, closeCode });
+  return failure;
+}
+
+/** A bad credential that counts as absent: the peer is told nothing, and goes on without it. */
+export function reportSetAside(
+  thrown: unknown,
+  source: string,
+  monitor: Emitter<SessionEvent>,
+  clientAddress: string,
+): void {
+  const failure = toFailure(thrown);
+  const because = failure.reason === undefined ? '' : `: ${failure.reason}`;
+  const reason = `the ${source} counts as absent${because}`;
+  monitor.emit({ kind: 'request', ...logged(failure), reason, level: 'info', clientAddress });
+}
+
+/** Refuses an upgrade: an HTTP answer with a JSON body, and one event. */
+export function refuse(
+  socket: Duplex,
+  thrown: unknown,
+  monitor: Emitter<SessionEvent>,
+  sockets: SocketDeadlines,
+  clientAddress: string,
+): Failure {
+  const failure = toFailure(thrown);
+  const status = specOf(failure.code).status ?? 500;
+  const body = refusalBody(failure);
+  if (socket.writable) {
+    const head = Object.entries(refusalHeaders(failure, body)).map(([name, value]) => `${name}: ${value}\r\n`);
+    socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${head.join('')}\r\n${body}`);
+    sockets.linger(socket);
+  } else socket.destroy();
+  reportRefusal(failure, status, monitor, clientAddress);
+  return failure;
+}
+
+/** What is known of a plain HTTP request that is refused. */
+export interface RefusedHttp {
+  /** `upgrade` at a gateway's path, where a WebSocket is what was meant; `http` at any other door. @default 'upgrade' */
+  readonly kind?: 'upgrade' | 'http';
+  /** The HTTP status, where it is not the catalogue's. */
+  readonly status?: number;
+  readonly route?: string;
+  readonly subject?: string;
+}
+
+/** Refuses a plain HTTP request: a JSON body as a refused upgrade has it, and one event. */
+export function refuseRequest(
+  response: ServerResponse,
+  thrown: unknown,
+  monitor: Emitter<SessionEvent>,
+  clientAddress: string,
+  { kind = 'upgrade', status: given, ...who }: RefusedHttp = {},
+): void {
+  const failure = toFailure(thrown);
+  const status = given ?? specOf(failure.code).status ?? 500;
+  const body = refusalBody(failure);
+  if (response.headersSent)
+    response.destroy(); // half an answer cannot be taken back
+  else {
+    const headers = refusalHeaders(failure, body, status);
+    const stays = kind === 'http' && !KEPT_OUT.has(status);
+    if (stays || response.req.httpVersionMajor > 1) for (const name of OF_ONE_HOP) delete headers[name];
+    response.writeHead(status, headers);
+    response.end(response.req.method === 'HEAD' ? undefined : body);
+  }
+  reportRefusal(failure, status, monitor, clientAddress, { kind, ...who });
+}
+
+/** HTTP statuses of peers that are kept out: each further request takes them a connection. */
+const KEPT_OUT: ReadonlySet<number> = new Set([401, 403, 429]);
+
+/** A TCP connection was cut before it had asked for anything, so there was nothing to answer. */
+export function reportCut(thrown: unknown, monitor: Emitter<SessionEvent>, clientAddress: string): void {
+  reportRefusal(toFailure(thrown), undefined, monitor, clientAddress);
+}
+
+/** HTTP/2 has none of them (RFC 9113 §8.2.2). */
+const OF_ONE_HOP = ['Connection', 'Upgrade'] as const;
+
+function reportRefusal(
+  failure: Failure,
+  status: number | undefined,
+  monitor: Emitter<SessionEvent>,
+  clientAddress: string,
+  who: { readonly kind: 'upgrade' | 'http'; readonly route?: string; readonly subject?: string } = { kind: 'upgrade' },
+): void {
+  const address = clientAddress !== '' && { clientAddress };
+  const answer = status !== undefined && { status };
+  monitor.emit({ ...who, ...logged(failure), level: levelOf(failure.code), ...answer, ...address });
+}
