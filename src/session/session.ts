@@ -4,7 +4,7 @@ import { endOf, originOf } from '../authentication/principal.js';
 import type { Principal } from '../authentication/principal.js';
 import { LeakyCounter } from '../base/token-bucket.js';
 import { MessageBudget } from '../firewall/message-budget.js';
-import type { Client, EventLimit, Metered } from '../firewall/ws-firewall.js';
+import type { Client, EventLimit } from '../firewall/ws-firewall.js';
 import type { SubjectPeer } from '../firewall/usage.js';
 import { encode } from '../protocol/codec.js';
 import { GatewayError, isErrorCode } from '../protocol/errors.js';
@@ -31,7 +31,7 @@ import type { PendingRequest } from '../connection/request.js';
 import { receive } from '../connection/receive.js';
 import type { GatewayServer } from '../connection/server.js';
 import { isClose, SESSION } from '../socket/gateway-socket.js';
-import type { GatewaySocket, SocketOwner } from '../socket/gateway-socket.js';
+import type { GatewaySocket } from '../socket/gateway-socket.js';
 import type { WsClock } from '../base/clock.js';
 
 /** Where a session is in its life. Frames that arrive while it is `opening` are held. */
@@ -88,7 +88,9 @@ export interface RequestInfo {
  *
  * @typeParam State what the application keeps in {@link state}
  */
-export class WsSession<State extends object = object> implements Metered, SocketOwner {
+export class WsSession<State extends object = object> {
+  // No `implements Metered, SocketOwner`: those members are internal, and the published declaration would lack them.
+
   readonly id = randomUUID();
   /** When the upgrade was accepted, in epoch milliseconds. */
   readonly connectedAt: number;
