@@ -21,7 +21,8 @@ import type { Swept } from './base/sweeper.js';
 import { Ledger } from './session/ledger.js';
 import { PendingRequests } from './connection/request.js';
 import { Revalidation } from './session/revalidation.js';
-import type { ConnectionContext, GatewayServer } from './connection/server.js';
+import type { ConnectionContext } from './connection/context.js';
+import type { GatewayServer } from './connection/server.js';
 import { WsSessions } from './session/ws-sessions.js';
 import { AfterInits } from './gateway/after-init.js';
 import { CONNECTION_GUARDS_METADATA } from './gateway/decorators.js';
@@ -208,9 +209,9 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
       ): ConnectionContext => {
         const { revalidate, revalidateEveryMs } = options.auth;
         const revalidation = new Revalidation(revalidate, revalidateEveryMs, () => clock.monotonic());
-        const pending = new PendingRequests(options.limits);
+        const traffic = new Traffic(options.monitoring.metrics, monitor);
+        const pending = new PendingRequests(options.limits, traffic);
         const disconnects = new Disconnects(options.limits, () => clock.monotonic());
-        const traffic = new Traffic(options.monitoring.metrics);
         const shared = { options, clock, monitor, sessions, authentication, deadlines, firewall };
         return { ...shared, load, ledger, revalidation, pending, disconnects, traffic, tracing };
       },
