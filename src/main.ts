@@ -5,11 +5,14 @@ import { UsageError } from './service/command/errors.js';
 const HELP = `ws-gateway: a WebSocket gateway with JWT sessions, validation and coded errors
 
   ws-gateway                 starts the service, configured by the environment (see README.md)
-  ws-gateway try [options]   sends a message to a gateway and prints the answer
+  ws-gateway try [options]   sends one request to a gateway, prints its frames and explains a failure
       --url URL              default ws://127.0.0.1:8765/ws
       --token TOKEN          a JWT, sent as the Authorization header
-      --text TEXT            what to send, default "hello"
-      --insecure             accept a certificate that no known authority signed
+      --event EVENT          any event that the gateway handles
+      --data JSON            what belongs to it: --event order.place --data '{"article":"tea","amount":1}'
+      --text TEXT            short for --event message --data '{"text":"TEXT"}'; default "hello"
+      --insecure             accepts a certificate that no known authority signed
+                             exit code: 0 answered, 1 refused by the gateway, 2 no connection or no answer
   ws-gateway token --sub SUBJECT [options]
                              prints a token for development, signed by HMAC with the secret that the gateway verifies with; it names
                              the first of JWT_ISSUER and of JWT_AUDIENCE

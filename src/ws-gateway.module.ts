@@ -1,34 +1,48 @@
 import { ConfigurableModuleBuilder, Global, Inject, Module } from '@nestjs/common';
-import type { BeforeApplicationShutdown, DynamicModule, OnApplicationBootstrap, OnModuleDestroy } from '@nestjs/common';
+import type {
+  BeforeApplicationShutdown,
+  DynamicModule,
+  FactoryProvider,
+  OnApplicationBootstrap,
+  OnModuleDestroy,
+} from '@nestjs/common';
 import { ApplicationConfig, HttpAdapterHost, ModuleRef, ModulesContainer } from '@nestjs/core';
-import { JwtService } from '@nestjs/jwt';
 import { GATEWAY_METADATA, GATEWAY_OPTIONS, PORT_METADATA } from '@nestjs/websockets/internal';
-import { WsGatewayAdapter } from './connection/adapter.js';
 import { Authentication } from './authentication/authentication.js';
+import { authenticationProviders } from './authentication/authentication.providers.js';
 import { Authenticator } from './authentication/authenticator.js';
-import { Deadlines } from './authentication/deadlines.js';
 import { JwtAuthenticator } from './authentication/jwt/jwt-authenticator.js';
+import { AUTH_OPTIONS } from './authentication/options.js';
 import { Revocations } from './authentication/revocations.js';
 import { WsTickets } from './authentication/tickets.js';
 import { SystemClock, WsClock } from './base/clock.js';
-import { Doorkeeper } from './connection/doorkeeper.js';
-import { endBanned } from './connection/banned.js';
-import { Disconnects } from './connection/disconnects.js';
-import { LoadGauge } from './connection/load-gauge.js';
-import { WsFirewall } from './firewall/ws-firewall.js';
-import type { BanNotice } from './firewall/ws-firewall.js';
 import type { Swept } from './base/sweeper.js';
-import { Ledger } from './session/ledger.js';
-import { PendingRequests } from './connection/request.js';
-import { Revalidation } from './session/revalidation.js';
+import { WsGatewayAdapter } from './connection/adapter.js';
+import { connectionProviders } from './connection/connection.providers.js';
+import { Doorkeeper } from './connection/doorkeeper.js';
+import { CONNECTION_OPTIONS, CONTEXT, LIMIT_OPTIONS, OVERLOAD_OPTIONS } from './connection/options.js';
 import type { ConnectionContext } from './connection/context.js';
 import type { GatewayServer } from './connection/server.js';
-import { WsSessions } from './session/ws-sessions.js';
-import { AfterInits } from './gateway/after-init.js';
-import { CONNECTION_GUARDS_METADATA } from './gateway/decorators.js';
+import {
+  dataProtectionProviders,
+  FINGERPRINT_KEYS,
+  SEALING_KEYS,
+  SEALING_LIMITS,
+} from './data-protection/data-protection.providers.js';
 import { Fingerprints } from './data-protection/fingerprint.js';
 import { WsSeal } from './data-protection/ws-seal.js';
+import { EMAIL_OPTIONS, emailProviders } from './email/email.providers.js';
 import { WsEmail } from './email/ws-email.js';
+import {
+  BROWSER_CREDENTIALS,
+  FIREWALL_LIMITS,
+  FIREWALL_OPTIONS,
+  firewallProviders,
+} from './firewall/firewall.providers.js';
+import { WsFirewall } from './firewall/ws-firewall.js';
+import { AfterInits } from './gateway/after-init.js';
+import { CONNECTION_GUARDS_METADATA } from './gateway/decorators.js';
+import { gatewayProviders } from './gateway/gateway.providers.js';
 import { Handlers } from './gateway/handlers.js';
 import type { GatewayHost } from './gateway/handlers.js';
 import { instanceOf } from './gateway/resolve-instance.js';
@@ -36,15 +50,16 @@ import { WsExceptionFilter } from './gateway/ws-exception.filter.js';
 import { WsGateway } from './gateway/ws.gateway.js';
 import { WsGuard } from './gateway/ws.guard.js';
 import { WsValidationPipe } from './gateway/ws-validation.pipe.js';
-import { WsMonitor } from './monitoring/ws-monitor.js';
 import { WsHealth, WsHealthIndicator } from './monitoring/health.js';
 import { WsMetrics } from './monitoring/metrics/ws-metrics.js';
-import type { MetricsSource } from './monitoring/metrics/ws-metrics.js';
-import { monitoringProviders, TRACING } from './monitoring/monitoring.providers.js';
-import type { Tracing } from './connection/tracing.js';
-import { Traffic } from './connection/traffic.js';
+import { monitoringProviders } from './monitoring/monitoring.providers.js';
+import { MONITORING_OPTIONS, PRIVACY_OPTIONS } from './monitoring/options.js';
+import { WsMonitor } from './monitoring/ws-monitor.js';
 import { LiveOptions } from './reload/live-options.js';
 import { WsGatewayReload } from './reload/ws-gateway-reload.js';
+import { BYTE_LIMITS } from './session/ledger.js';
+import { sessionProviders } from './session/session.providers.js';
+import { WsSessions } from './session/ws-sessions.js';
 import { resolveOptions } from './ws-gateway.options.js';
 import type { ResolvedOptions, WsGatewayOptions } from './ws-gateway.options.js';
 
@@ -55,8 +70,28 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModule
 type ConnectionGuards = ResolvedOptions['auth']['connectionGuards'];
 
 const OPTIONS = Symbol('nestjs-ws-gateway.options');
-const CONTEXT = Symbol('nestjs-ws-gateway.context');
-const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
+
+/** What each folder sees of the options. They are groups of the live ones, so what holds one reads what a reload has put in force. */
+const slices = [
+  slice(AUTH_OPTIONS, ({ auth }) => auth),
+  slice(BROWSER_CREDENTIALS, ({ auth }) => auth),
+  slice(FIREWALL_OPTIONS, ({ firewall }) => firewall),
+  slice(FIREWALL_LIMITS, ({ limits }) => limits),
+  slice(BYTE_LIMITS, ({ limits }) => limits),
+  slice(LIMIT_OPTIONS, ({ limits }) => limits),
+  slice(SEALING_LIMITS, ({ limits }) => limits),
+  slice(SEALING_KEYS, ({ sealing }) => sealing.keys),
+  slice(FINGERPRINT_KEYS, ({ fingerprints }) => fingerprints.keys),
+  slice(EMAIL_OPTIONS, ({ email }) => email),
+  slice(OVERLOAD_OPTIONS, ({ overload }) => overload),
+  slice(MONITORING_OPTIONS, ({ monitoring }) => monitoring),
+  slice(PRIVACY_OPTIONS, ({ privacy }) => privacy),
+  slice(CONNECTION_OPTIONS, (options) => options),
+];
+
+function slice(token: symbol, of: (options: ResolvedOptions) => unknown): FactoryProvider {
+  return { provide: token, inject: [OPTIONS], useFactory: of };
+}
 
 /**
  * Import it once, with `forRoot()` or `forRootAsync()`: every gateway of the application then stands behind the guard,
@@ -73,71 +108,16 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
     },
     // What is in force now, whoever reads it when: the groups are live, a value copied out of them is not.
     { provide: OPTIONS, inject: [LiveOptions], useFactory: ({ view }: LiveOptions) => view },
+    ...slices,
     { provide: WsClock, useClass: SystemClock },
-    ...monitoringProviders(OPTIONS, METRICS_SOURCE),
-    Revocations,
-    {
-      provide: Ledger,
-      inject: [OPTIONS],
-      useFactory: ({ limits }: ResolvedOptions) => new Ledger(limits),
-    },
-    {
-      provide: WsSessions,
-      inject: [OPTIONS, Revocations, WsClock, WsMonitor, Ledger],
-      useFactory: (
-        { auth }: ResolvedOptions,
-        revocations: Revocations,
-        clock: WsClock,
-        monitor: WsMonitor,
-        ledger: Ledger,
-      ) => new WsSessions(auth, revocations, () => clock.now(), monitor, ledger),
-    },
-    {
-      provide: WsTickets,
-      inject: [OPTIONS, WsClock],
-      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new WsTickets(auth, clock),
-    },
-    {
-      provide: Deadlines,
-      inject: [OPTIONS, WsClock],
-      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) => new Deadlines(auth, () => clock.monotonic()),
-    },
-    {
-      provide: JwtAuthenticator,
-      inject: [OPTIONS, WsClock],
-      // A service of our own: one that the application configured for its HTTP routes has other keys and defaults.
-      useFactory: ({ auth }: ResolvedOptions, clock: WsClock) =>
-        new JwtAuthenticator(auth.issuers, auth.claims, clock, new JwtService({})),
-    },
-    {
-      provide: Authentication,
-      inject: [OPTIONS, JwtAuthenticator, WsTickets, Revocations, Deadlines, WsClock, WsMonitor],
-      useFactory: (
-        { auth }: ResolvedOptions,
-        jwt: JwtAuthenticator,
-        tickets: WsTickets,
-        revocations: Revocations,
-        deadlines: Deadlines,
-        clock: WsClock,
-        monitor: WsMonitor,
-      ) => new Authentication(auth, jwt, tickets, revocations, deadlines, () => clock.now(), monitor),
-    },
-    {
-      provide: WsSeal,
-      inject: [OPTIONS],
-      useFactory: ({ sealing, limits }: ResolvedOptions) => WsSeal.create(sealing.keys, limits),
-    },
-    {
-      provide: Fingerprints,
-      inject: [OPTIONS],
-      useFactory: ({ fingerprints: { keys } }: ResolvedOptions) =>
-        keys === undefined ? Fingerprints.ofProcess() : new Fingerprints(keys),
-    },
-    {
-      provide: WsEmail,
-      inject: [OPTIONS, WsClock],
-      useFactory: ({ email }: ResolvedOptions, clock: WsClock) => new WsEmail(email, clock),
-    },
+    ...dataProtectionProviders,
+    ...authenticationProviders,
+    ...firewallProviders,
+    ...emailProviders,
+    ...sessionProviders,
+    ...connectionProviders,
+    ...gatewayProviders,
+    ...monitoringProviders,
     {
       provide: WsGatewayReload,
       inject: [MODULE_OPTIONS_TOKEN, LiveOptions, ModulesContainer, JwtAuthenticator, WsSeal, Fingerprints, WsFirewall],
@@ -151,81 +131,6 @@ const METRICS_SOURCE = Symbol('nestjs-ws-gateway.metrics-source');
         firewall: WsFirewall,
       ) => new WsGatewayReload(options, live, !provides(modules, Authenticator), { jwt, seal, fingerprints, firewall }),
     },
-    WsGuard,
-    WsValidationPipe,
-    WsExceptionFilter,
-    WsGateway,
-    {
-      provide: WsFirewall,
-      inject: [OPTIONS, WsClock, WsSessions, WsMonitor],
-      useFactory: (
-        { auth, firewall, limits }: ResolvedOptions,
-        clock: WsClock,
-        sessions: WsSessions,
-        monitor: WsMonitor,
-      ) => {
-        const made = new WsFirewall(firewall, limits, auth, clock);
-        const endSessions = (notice: BanNotice): void => endBanned(sessions, notice);
-        made.subscribe((event) => monitor.emit(event), endSessions);
-        return made;
-      },
-    },
-    {
-      provide: Doorkeeper,
-      inject: [WsFirewall, Authentication, WsMonitor],
-      useFactory: (firewall: WsFirewall, authentication: Authentication, monitor: WsMonitor) =>
-        new Doorkeeper(firewall, authentication, monitor),
-    },
-    {
-      provide: LoadGauge,
-      inject: [OPTIONS],
-      useFactory: ({ overload }: ResolvedOptions) => new LoadGauge(() => overload),
-    },
-    {
-      provide: CONTEXT,
-      inject: [
-        OPTIONS,
-        WsClock,
-        WsMonitor,
-        WsSessions,
-        Authentication,
-        Deadlines,
-        WsFirewall,
-        LoadGauge,
-        Ledger,
-        TRACING,
-      ],
-      useFactory: (
-        options: ResolvedOptions,
-        clock: WsClock,
-        monitor: WsMonitor,
-        sessions: WsSessions,
-        authentication: Authentication,
-        deadlines: Deadlines,
-        firewall: WsFirewall,
-        load: LoadGauge,
-        ledger: Ledger,
-        tracing: Tracing | undefined,
-      ): ConnectionContext => {
-        const { revalidate, revalidateEveryMs } = options.auth;
-        const revalidation = new Revalidation(revalidate, revalidateEveryMs, () => clock.monotonic());
-        const traffic = new Traffic(options.monitoring.metrics, monitor);
-        const pending = new PendingRequests(options.limits, traffic);
-        const disconnects = new Disconnects(options.limits, () => clock.monotonic());
-        const shared = { options, clock, monitor, sessions, authentication, deadlines, firewall };
-        return { ...shared, load, ledger, revalidation, pending, disconnects, traffic, tracing };
-      },
-    },
-    {
-      provide: METRICS_SOURCE,
-      inject: [CONTEXT],
-      useFactory: ({ traffic, sessions, pending }: ConnectionContext): MetricsSource => ({
-        traffic,
-        sessions: () => sessions.countByPhase(),
-        inFlight: () => pending.size,
-      }),
-    },
-    { provide: AfterInits, inject: [WsClock], useFactory: (clock: WsClock) => new AfterInits(clock) },
     {
       provide: WsGatewayAdapter,
       inject: [

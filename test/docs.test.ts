@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { ERRORS, type ErrorSpec } from '../src/protocol/errors.js';
 import { DEFAULTS } from '../src/ws-gateway.options.js';
@@ -42,13 +43,70 @@ describe('PROTOCOL.md', () => {
   });
 });
 
-describe('README.md', () => {
-  const readme = read('README.md');
+const markdown = readdirSync(new URL('../', import.meta.url), { encoding: 'utf8' })
+  .filter((file) => file.endsWith('.md'))
+  .concat(within('src'), within('test'), within('.github'));
+const folders = markdown.filter((file) => /^src\/[^/]+\/README\.md$/.test(file));
 
-  it('has every option with its default', () => {
-    const documented = new Map(
-      rowsOf(readme, /^`[a-z]/).map(([name = '', value]) => [name.replaceAll('`', ''), value]),
-    );
+function within(folder: string): string[] {
+  return readdirSync(new URL(`../${folder}/`, import.meta.url), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.md') && !file.includes('node_modules'))
+    .map((file) => `${folder}/${file}`);
+}
+
+/** The names by which GitHub and npm link to the headings of a text. */
+function anchorsOf(text: string): string[] {
+  return [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
+    heading
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N} _-]/gu, '')
+      .replaceAll(' ', '-'),
+  );
+}
+
+/** The lines outside of code. */
+function proseOf(text: string): string[] {
+  return text.replaceAll(/^```[\s\S]*?^```$/gm, '').split('\n');
+}
+
+describe('README.md', () => {
+  it('is a face: at most 250 lines and 14 KB', () => {
+    const readme = read('README.md');
+    expect(readme.split('\n').length - 1).toBeLessThanOrEqual(250);
+    expect(Buffer.byteLength(readme)).toBeLessThanOrEqual(14 * 1024);
+  });
+
+  it('leads to every folder', () => {
+    expect(folders.filter((file) => !read('README.md').includes(`](${file})`))).toEqual([]);
+    expect(folders.length).toBeGreaterThan(10);
+  });
+
+  it('has options that the folders have', () => {
+    const known = new Set(optionRows().map(([name]) => name));
+    const named = rowsOf(read('README.md'), /^`[a-z][A-Za-z.]*`$/).map(([name = '']) => name.replaceAll('`', ''));
+    expect(named).toHaveLength(12);
+    expect(named.filter((name) => !known.has(name))).toEqual([]);
+  });
+});
+
+/** The rows of the tables of options of all folders: a name and its default. */
+function optionRows(): [string, string][] {
+  return folders.flatMap((file) => {
+    const tables = [...read(file).matchAll(/^\| option .*(\n\|.*)*/gm)].map(([table]) => table);
+    return rowsOf(tables.join('\n'), /^`/).flatMap(([names = '', value = '']) => {
+      const [first = '', ...others] = names.split(', ').map((name) => name.replaceAll('`', ''));
+      const parent = first.slice(0, first.lastIndexOf('.'));
+      return [first, ...others.map((name) => parent + name)].map((name): [string, string] => [name, value]);
+    });
+  });
+}
+
+describe('the READMEs of the folders', () => {
+  it('have every option once, with its default', () => {
+    const rows = optionRows();
+    const names = rows.map(([name]) => name);
+    expect(names.filter((name, index) => names.indexOf(name) !== index)).toEqual([]);
+    const documented = new Map(rows);
     const leaves = (tree: object, prefix = ''): [string, unknown][] =>
       Object.entries(tree).flatMap(([key, value]: [string, unknown]) =>
         typeof value === 'object' && value !== null && !Array.isArray(value)
@@ -64,19 +122,35 @@ describe('README.md', () => {
       expect([name, documented.get(name)]).toEqual([name, shown]);
     }
     expect(documented.get('limits.maxHandlingBytesTotal')).toBe('heap / 8');
-    expect(readme).toContain(`{ thresholdBytes: ${compression.thresholdBytes} }`);
+    expect(read('src/connection/README.md')).toContain(`{ thresholdBytes: ${compression.thresholdBytes} }`);
   });
+});
+
+describe.each(markdown)('%s', (file) => {
+  const text = read(file);
 
   it('quotes the applications that the tests run', () => {
-    const quotes = [...readme.matchAll(/<!-- (test\/apps\/\S+) -->\n\n```\w+\n([\s\S]*?)```/g)];
-    expect(quotes.length).toBeGreaterThan(3);
-    for (const [, path = '', code = ''] of quotes) expect(read(path)).toContain(code);
+    for (const [, path = '', code = ''] of text.matchAll(/<!-- (test\/apps\/\S+) -->\n\n```\w+\n([\s\S]*?)```/g))
+      expect(read(path)).toContain(code);
   });
 
   it('links to nothing that is not there', () => {
-    for (const [, target = ''] of readme.matchAll(/\]\((?!https?:)([^)#]+)\)/g))
-      expect(read(target).length).toBeGreaterThan(0);
+    for (const [, path = '', anchor] of text.matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)/g)) {
+      const target = path === '' ? file : join(file, '..', path);
+      expect([target, existsSync(new URL(`../${target}`, import.meta.url))]).toEqual([target, true]);
+      if (anchor !== undefined) expect(anchorsOf(read(target))).toContain(anchor);
+    }
   });
+
+  it('has no line over 160 characters, tables apart', () => {
+    const long = proseOf(text).filter((line) => line.length > 160 && !/^(\||May import: )/.test(line));
+    expect(long).toEqual([]);
+  });
+});
+
+it('every quote has its application', () => {
+  const quotes = markdown.flatMap((file) => [...read(file).matchAll(/<!-- test\/apps\//g)]);
+  expect(quotes.length).toBeGreaterThan(15);
 });
 
 it('the package is versioned like its changelog and says what it supports', () => {

@@ -35,7 +35,10 @@ const HELD_ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'Handler.handleEvent @ socket/gateway-socket.ts',
     'typescript: CallableFunction.call @ gateway/after-init.ts',
     'Method @ gateway/handlers.ts',
+    // Which of the four is named here depends on the order in which TypeScript reads the files.
+    '@nestjs/common: Logger.debug @ monitoring/log/nest-sink.ts',
     '@nestjs/common: Logger.error @ monitoring/log/nest-sink.ts',
+    '@nestjs/common: Logger.log @ monitoring/log/nest-sink.ts',
     '@nestjs/common: Logger.warn @ monitoring/log/nest-sink.ts',
     '@nestjs/common: Logger.isLevelEnabled @ monitoring/log/nest-sink.ts',
     '@nestjs/common: Logger.warn @ gateway/after-init.ts',

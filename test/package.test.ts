@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { mkdir, readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -45,6 +45,9 @@ describe('the packed package', () => {
       'dist/protocol/PROTOCOL.md',
       'dist/monitoring/dashboards/grafana.json',
       'dist/monitoring/dashboards/alerts.yml',
+      'src/protocol/PROTOCOL.md',
+      'src/authentication/README.md',
+      'src/service/README.md',
       'README.md',
       'LICENSE',
       'CHANGELOG.md',
@@ -53,6 +56,17 @@ describe('the packed package', () => {
       expect(files).toContain(file);
     }
     expect(files.filter((file) => /test|\.tgz$/.test(file))).toEqual([]);
+  });
+
+  it('has what its Markdown files link to, the tests apart', async () => {
+    const files = await readdir(installed, { recursive: true });
+    for (const file of files.filter((name) => name.endsWith('.md'))) {
+      const text = readFileSync(join(installed, file), 'utf8');
+      for (const [, target = ''] of text.matchAll(/\]\((?!https?:)([^)#]+)/g)) {
+        const path = join(file, '..', target);
+        if (!path.startsWith('test/')) expect([file, target, files.includes(path)]).toEqual([file, target, true]);
+      }
+    }
   });
 
   it('works in an empty Nest application', async () => {

@@ -1,4 +1,7 @@
 import type { IncomingMessage } from 'node:http';
+import { Inject, Injectable } from '@nestjs/common';
+import { WsClock } from '../base/clock.js';
+import { EMITTER } from '../base/emitter.js';
 import type { Emitter } from '../base/emitter.js';
 import type { AuthenticationEvent } from './events.js';
 import { GatewayError } from '../protocol/errors.js';
@@ -9,30 +12,32 @@ import { principalOfCertificate } from './certificate.js';
 import { namesIn } from './claims.js';
 import { credentialOf } from './credentials.js';
 import type { Credential, TokenSource } from './credentials.js';
-import type { Deadlines } from './deadlines.js';
-import type { JwtAuthenticator } from './jwt/jwt-authenticator.js';
+import { Deadlines } from './deadlines.js';
+import { JwtAuthenticator } from './jwt/jwt-authenticator.js';
+import { AUTH_OPTIONS } from './options.js';
 import { originOf, principalOf } from './principal.js';
 import type { Principal, PrincipalInit } from './principal.js';
 import { refusedFor } from './refused-token.js';
-import type { Revocations } from './revocations.js';
-import type { WsTickets } from './tickets.js';
+import { Revocations } from './revocations.js';
+import { WsTickets } from './tickets.js';
 import { invalid, revocationDigestOf } from './token.js';
 
 /** Longest token looked at, in bytes. */
 const MAX_TOKEN_BYTES = 8_192;
 
 /** From a credential to a principal, by our verifier or the application's. Injectable, for tokens that come by other ways than a socket. */
+@Injectable()
 export class Authentication {
   #authenticator: Authenticator;
 
   constructor(
-    private readonly options: ResolvedOptions['auth'],
+    @Inject(AUTH_OPTIONS) private readonly options: ResolvedOptions['auth'],
     private readonly jwt: JwtAuthenticator,
     private readonly tickets: WsTickets,
     private readonly revocations: Revocations,
     private readonly deadlines: Deadlines,
-    private readonly timeOfDay: () => number,
-    private readonly monitor: Emitter<AuthenticationEvent>,
+    private readonly clock: WsClock,
+    @Inject(EMITTER) private readonly monitor: Emitter<AuthenticationEvent>,
   ) {
     this.#authenticator = jwt;
   }
@@ -124,7 +129,7 @@ export class Authentication {
       roles: namesIn(claims, where.roles),
       scopes: namesIn(claims, where.scopes),
     });
-    return principalOfCertificate(request, certificate.subject, namesOf, this.timeOfDay());
+    return principalOfCertificate(request, certificate.subject, namesOf, this.clock.now());
   }
 
   #redeem(ticket: string, { request }: AuthenticationContext, clientAddress: string): Principal {

@@ -1,4 +1,7 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { WsClock } from '../base/clock.js';
 import { GatewayError } from '../protocol/errors.js';
+import { AUTH_OPTIONS } from './options.js';
 
 /** Answers waited for at once; a handshake that waits holds a socket. */
 const MAX_WAITING = 10_000;
@@ -9,16 +12,14 @@ interface Waiting {
 }
 
 /** Bounds how long others may take with what a handshake or an `auth` waits for. All have the same time, so one sweep will do. */
+@Injectable()
 export class Deadlines {
   readonly #waiting = new Set<Waiting>();
 
-  /**
-   * @param options read anew for each answer
-   * @param now in monotonic milliseconds
-   */
+  /** @param options read anew for each answer */
   constructor(
-    private readonly options: { readonly timeoutMs: number },
-    private readonly now: () => number,
+    @Inject(AUTH_OPTIONS) private readonly options: { readonly timeoutMs: number },
+    @Inject(WsClock) private readonly clock: Pick<WsClock, 'monotonic'>,
   ) {}
 
   /** How many answers are waited for. */
@@ -40,7 +41,7 @@ export class Deadlines {
     const overdue = new Promise<never>((_, reject) => {
       giveUp = () => reject(unavailable(`${what} did not answer in time`));
     });
-    const waiting = { until: this.now() + this.options.timeoutMs, giveUp };
+    const waiting = { until: this.clock.monotonic() + this.options.timeoutMs, giveUp };
     this.#waiting.add(waiting);
     try {
       return await Promise.race([promise, overdue]);

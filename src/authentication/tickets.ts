@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import type { WsClock } from '../base/clock.js';
+import { Inject, Injectable } from '@nestjs/common';
+import { WsClock } from '../base/clock.js';
 import { GatewayError } from '../protocol/errors.js';
+import { AUTH_OPTIONS } from './options.js';
 import { originOf, principalOf } from './principal.js';
 import type { Principal } from './principal.js';
 import { digestOf, invalid } from './token.js';
@@ -40,6 +42,7 @@ interface Entry {
  * One-time tickets, for browsers that must not put a JWT into a URL: the page asks for one over HTTPS, with its token in a
  * header, and connects with it at once. Only digests are kept, for `auth.tickets.ttlMs`. They take `ticket` in `auth.sources`.
  */
+@Injectable()
 export class WsTickets {
   // By digest, in the order of their making, which is the order in which they expire.
   readonly #entries = new Map<string, Entry>();
@@ -50,8 +53,8 @@ export class WsTickets {
    * @param clock monotonic for the ticket, and the time of day for the principal
    */
   constructor(
-    private readonly options: { readonly tickets: { readonly ttlMs: number } },
-    private readonly clock: Pick<WsClock, 'now' | 'monotonic'>,
+    @Inject(AUTH_OPTIONS) private readonly options: { readonly tickets: { readonly ttlMs: number } },
+    @Inject(WsClock) private readonly clock: Pick<WsClock, 'now' | 'monotonic'>,
   ) {}
 
   /** How many tickets are open. */

@@ -1,4 +1,7 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { WsClock } from '../base/clock.js';
 import type { WsSession } from '../session/session.js';
+import { LIMIT_OPTIONS } from './options.js';
 
 /** Sessions whose `handleDisconnect` is waited for at once; over it the oldest is no longer. */
 const MAX_WAITING = 10_000;
@@ -15,18 +18,16 @@ interface Waiting {
  * The `handleDisconnect` hooks of ended sessions that have not settled: the shutdown waits for them, so that they still have the
  * application's database. Each has `limits.handlerTimeoutMs`.
  */
+@Injectable()
 export class Disconnects {
   // In the order in which their time is over, since all have the same.
   readonly #waiting = new Set<Waiting>();
   #whenSettled: (() => void) | undefined;
 
-  /**
-   * @param limits read anew for each
-   * @param now in milliseconds of the monotonic clock
-   */
+  /** @param limits read anew for each */
   constructor(
-    private readonly limits: { readonly handlerTimeoutMs: number },
-    private readonly now: () => number,
+    @Inject(LIMIT_OPTIONS) private readonly limits: { readonly handlerTimeoutMs: number },
+    private readonly clock: WsClock,
   ) {}
 
   /** How many are waited for. */
@@ -40,7 +41,7 @@ export class Disconnects {
       if (this.#waiting.size < MAX_WAITING) break;
       this.#giveUp(oldest, `more than ${MAX_WAITING} had not settled`);
     }
-    const waiting = { session, until: this.now() + this.limits.handlerTimeoutMs };
+    const waiting = { session, until: this.clock.monotonic() + this.limits.handlerTimeoutMs };
     this.#waiting.add(waiting);
     void settled.then(() => this.#delete(waiting));
   }
@@ -51,7 +52,7 @@ export class Disconnects {
   }
 
   sweep(): void {
-    const now = this.now();
+    const now = this.clock.monotonic();
     for (const waiting of this.#waiting) {
       if (now < waiting.until) return;
       this.#giveUp(waiting, 'it did not settle in time');

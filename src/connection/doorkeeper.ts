@@ -1,10 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Authentication } from '../authentication/authentication.js';
+import { Inject, Injectable } from '@nestjs/common';
+import { Authentication } from '../authentication/authentication.js';
 import { refusedDigestOf } from '../authentication/refused-token.js';
+import { EMITTER } from '../base/emitter.js';
 import type { Emitter } from '../base/emitter.js';
 import { bearerOf } from '../authentication/credentials.js';
 import type { Principal } from '../authentication/principal.js';
-import type { Client, WsFirewall } from '../firewall/ws-firewall.js';
+import { WsFirewall } from '../firewall/ws-firewall.js';
+import type { Client } from '../firewall/ws-firewall.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { SessionEvent } from '../session/events.js';
 import { isGatewayError } from '../session/failure.js';
@@ -32,13 +35,14 @@ interface RefusedRequest {
  * Keeps every door that is no upgrade: who may not connect at `/ws` may not ask over HTTP either, by the same lists, bans and
  * budgets, and a forged token counts the same here and there. Each refusal has one line in the log and one record in the audit.
  */
+@Injectable()
 export class Doorkeeper {
   readonly #visitors = new WeakMap<IncomingMessage, Visitor>();
 
   constructor(
     private readonly firewall: WsFirewall,
     private readonly authentication: Authentication,
-    private readonly monitor: Emitter<SessionEvent>,
+    @Inject(EMITTER) private readonly monitor: Emitter<SessionEvent>,
   ) {}
 
   /**

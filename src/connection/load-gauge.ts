@@ -1,6 +1,8 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { IntervalHistogram } from 'node:perf_hooks';
 import { getHeapStatistics } from 'node:v8';
+import { Inject, Injectable } from '@nestjs/common';
+import { OVERLOAD_OPTIONS } from './options.js';
 
 /** When the process counts as overloaded; `Infinity` is never. */
 export interface LoadLimits {
@@ -15,6 +17,7 @@ const STOPPED_MS = 1_000;
 const RESOLUTION_MS = 20;
 
 /** Watches event loop and heap, once a second. */
+@Injectable()
 export class LoadGauge {
   #histogram: IntervalHistogram | undefined;
   #sampleAt = 0;
@@ -23,7 +26,8 @@ export class LoadGauge {
   #delayMs = 0;
   #heapPercent = 0;
 
-  constructor(private readonly limits: () => LoadLimits) {}
+  /** @param limits read when they are needed, since a reload changes them */
+  constructor(@Inject(OVERLOAD_OPTIONS) private readonly limits: LoadLimits) {}
 
   start(): void {
     this.#histogram = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
@@ -46,13 +50,13 @@ export class LoadGauge {
 
   /** True when the process has more to do than it can: nobody else is let in. */
   get isOverloaded(): boolean {
-    const { maxEventLoopDelayMs, maxHeapPercent } = this.limits();
+    const { maxEventLoopDelayMs, maxHeapPercent } = this.limits;
     return this.#delayMs > maxEventLoopDelayMs || this.#heapPercent > maxHeapPercent;
   }
 
   /** True when more of the heap is in use than may be. */
   get isHeapFull(): boolean {
-    return this.#heapPercent > this.limits().maxHeapPercent;
+    return this.#heapPercent > this.limits.maxHeapPercent;
   }
 
   sweep(now: number): void {

@@ -1,11 +1,13 @@
+import { Inject, Injectable } from '@nestjs/common';
 import type { Unsubscribable } from 'rxjs';
 import type { Swept } from '../base/sweeper.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { MessageId } from '../protocol/message.js';
 import type { OpenRequest, WsSession } from '../session/session.js';
-import type { Traffic } from './traffic.js';
+import { LIMIT_OPTIONS } from './options.js';
 import type { Route } from './router.js';
 import type { MessageTrace } from './tracing.js';
+import { Traffic } from './traffic.js';
 
 /** A request whose handler has not answered at once. */
 export class PendingRequest implements OpenRequest {
@@ -80,13 +82,14 @@ export class PendingRequest implements OpenRequest {
  * Requests that wait for their handler, oldest first. All have the same time to answer, so the sweep looks only at the
  * front, and no request needs a timer of its own.
  */
+@Injectable()
 export class PendingRequests implements Swept {
   // A Set keeps the order of insertion.
   readonly #requests = new Set<PendingRequest>();
 
   /** @param limits read by each sweep, since a reload changes them */
   constructor(
-    private readonly limits: { readonly handlerTimeoutMs: number },
+    @Inject(LIMIT_OPTIONS) private readonly limits: { readonly handlerTimeoutMs: number },
     readonly traffic: Traffic,
   ) {}
 

@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import { parseCookie } from 'cookie';
 import { LATE_MS } from '../base/clock.js';
 import type { WsClock } from '../base/clock.js';
+import type { Emitter } from '../base/emitter.js';
 import { GatewayError } from '../protocol/errors.js';
 import { AddressList, isRange } from './address-list.js';
 import { BadTokens } from './bad-tokens.js';
@@ -109,7 +110,6 @@ export class WsFirewall {
   #creditUntil = 0;
   #hasWarnedOfProxy = false;
   #acceptsHost: (host: string | undefined, isProbe: boolean) => boolean = () => true;
-  #onEvent: (event: FirewallEvent) => void = () => undefined;
   #onBan: (notice: BanNotice) => void = () => undefined;
 
   /**
@@ -121,6 +121,7 @@ export class WsFirewall {
     private readonly limits: FirewallLimits,
     private readonly credentials: BrowserCredentials,
     private readonly clock: Pick<WsClock, 'now' | 'monotonic'>,
+    private readonly emitter: Emitter<FirewallEvent>,
   ) {
     this.#addresses = new PeerTable((key) => new AddressPeer(key, options, clock.monotonic()));
     this.#subjects = new PeerTable((key) => new SubjectPeer(key, subjectBurst(limits), clock.monotonic()));
@@ -157,7 +158,7 @@ export class WsFirewall {
     const { key, target: lifted } = canonical(target);
     const wasBanned = this.#bans.delete(key, this.clock.monotonic());
     const by = actor !== undefined && { actor };
-    if (wasBanned) this.#onEvent({ kind: 'ban', action: 'lifted', target: lifted, enforced: true, ...by });
+    if (wasBanned) this.emitter.emit({ kind: 'ban', action: 'lifted', target: lifted, enforced: true, ...by });
     return wasBanned;
   }
 
@@ -195,7 +196,7 @@ export class WsFirewall {
     return new ClientAddresses(this.options, (clientAddress) => {
       if (this.#hasWarnedOfProxy) return;
       this.#hasWarnedOfProxy = true;
-      this.#onEvent({ kind: 'proxy', clientAddress });
+      this.emitter.emit({ kind: 'proxy', clientAddress });
     });
   }
 
@@ -210,8 +211,7 @@ export class WsFirewall {
   }
 
   /** @internal */
-  subscribe(onEvent: (event: FirewallEvent) => void, onBan: (notice: BanNotice) => void): void {
-    this.#onEvent = onEvent;
+  onBan(onBan: (notice: BanNotice) => void): void {
     this.#onBan = onBan;
   }
 
@@ -505,14 +505,14 @@ export class WsFirewall {
     const inForce = this.#bans.add(key, ban, forMs, this.clock.monotonic(), isManual);
     if (inForce !== ban) return inForce; // an operator has said so, and for longer
     const by = actor !== undefined && { actor };
-    this.#onEvent({ kind: 'ban', action: 'added', target, forMs, reason, enforced, ...by });
+    this.emitter.emit({ kind: 'ban', action: 'added', target, forMs, reason, enforced, ...by });
     if (enforced) this.#onBan({ ban, forMs, spared, isManual });
     return ban;
   }
 
   #ended(action: 'expired' | 'dropped', ban: Ban): void {
     const target = 'subject' in ban ? { subject: ban.subject } : { address: ban.address };
-    this.#onEvent({ kind: 'ban', action, target, enforced: ban.dryRun !== true });
+    this.emitter.emit({ kind: 'ban', action, target, enforced: ban.dryRun !== true });
   }
 
   /** A rule about handshakes is broken: what is refused for it is a violation, what a dry run lets in is none. */
@@ -531,7 +531,7 @@ export class WsFirewall {
     const error = refusal();
     if (!this.options.dryRun.includes(rule)) throw error;
     const { code, cause } = error;
-    this.#onEvent({
+    this.emitter.emit({
       kind: 'admission',
       rule,
       code,
@@ -546,7 +546,7 @@ export class WsFirewall {
   #spent(budget: 'messages' | 'subject' | 'event', { client, subjectPeer }: Metered): boolean {
     const enforced = !this.options.dryRun.includes('budgets');
     const subject = subjectPeer !== undefined && { subject: subjectPeer.key };
-    this.#onEvent({ kind: 'budget', budget, enforced, clientAddress: client.address, ...subject });
+    this.emitter.emit({ kind: 'budget', budget, enforced, clientAddress: client.address, ...subject });
     return enforced;
   }
 }

@@ -1,5 +1,5 @@
-import { Logger } from '@nestjs/common';
-import type { WsClock } from '../base/clock.js';
+import { Inject, Injectable, Logger } from '@nestjs/common';
+import { WsClock } from '../base/clock.js';
 import { visible, visibleStack } from '../base/visible.js';
 import { contain, containWithin } from '../base/contain.js';
 
@@ -21,6 +21,7 @@ interface Running {
  * `afterInit` of the application's gateways. Nest calls it out of an rxjs subscription, where a throw and a rejection end the
  * process without a word of whose they are: it is called in a fence, waited for, and what is wrong stops the start.
  */
+@Injectable()
 export class AfterInits {
   readonly #log = new Logger('WsGatewayModule');
   readonly #running: Running[] = [];
@@ -28,7 +29,7 @@ export class AfterInits {
   readonly #fenced = new Map<object, () => void>();
   #isStarted = false;
 
-  constructor(private readonly clock: Pick<WsClock, 'every'>) {}
+  constructor(@Inject(WsClock) private readonly clock: Pick<WsClock, 'every'>) {}
 
   /** Stands in for the method, on the object, until {@link settled}. Before Nest binds the gateways, and as often as one likes. */
   fence(hosts: Iterable<Host>): void {

@@ -1,3 +1,4 @@
+import { Injectable } from '@nestjs/common';
 import { containResult, Faults } from '../base/contain.js';
 
 /** Whether new clients are to be sent here, and what speaks against it. */
@@ -62,6 +63,7 @@ export class WsHealth {
  * @example
  * this.health.check([() => this.gateway.isHealthy('websocket')])
  */
+@Injectable()
 export class WsHealthIndicator {
   constructor(private readonly health: WsHealth) {}
 

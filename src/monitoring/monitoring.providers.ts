@@ -1,44 +1,51 @@
+import { Inject, Injectable, Optional } from '@nestjs/common';
 import type { OnApplicationBootstrap, OnApplicationShutdown, Provider } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
 import { WsClock } from '../base/clock.js';
+import { EMITTER } from '../base/emitter.js';
+import { CONTEXT } from '../connection/options.js';
+import type { ConnectionContext } from '../connection/context.js';
 import { Fingerprints } from '../data-protection/fingerprint.js';
-import type { ResolvedOptions } from '../ws-gateway.options.js';
 import { AUDITED_KINDS } from './audit/audit-event.js';
 import { AuditLog } from './audit/audit-log.js';
 import { AuditSink } from './audit/audit-sink.js';
-import { WsMonitor } from './ws-monitor.js';
 import { WsHealth, WsHealthIndicator } from './health.js';
-import { FirewallLog } from './log/firewall-log.js';
 import { FailureLog, FailureSink } from './log/failure-log.js';
-import { WsMetrics } from './metrics/ws-metrics.js';
-import type { MetricsSource } from './metrics/ws-metrics.js';
+import { FirewallLog } from './log/firewall-log.js';
 import { NestSink } from './log/nest-sink.js';
-import { subscribeDecorated } from './on-ws-event.js';
-import { privacyOf } from './privacy.js';
-import type { Privacy } from './privacy.js';
 import { Sampler } from './log/sampler.js';
-import { loadTracing } from '../connection/tracing.js';
+import { WsMetrics } from './metrics/ws-metrics.js';
+import { subscribeDecorated } from './on-ws-event.js';
+import { MONITORING_OPTIONS, PRIVACY_OPTIONS } from './options.js';
+import type { ResolvedMonitoring } from './options.js';
+import { privacyOf } from './privacy.js';
+import type { Privacy, PrivacyOptions } from './privacy.js';
+import { WsMonitor } from './ws-monitor.js';
 
 const PRIVACY = Symbol('nestjs-ws-gateway.privacy');
 
-/** Undefined where nobody keeps spans. */
-export const TRACING = Symbol('nestjs-ws-gateway.tracing');
-
 /** What starts and ends with the application. */
+@Injectable()
 export class Monitoring implements OnApplicationBootstrap, OnApplicationShutdown {
+  readonly #audit: AuditLog | undefined;
+  readonly #unsubscribeAudit: () => void;
   #started = false;
 
   constructor(
     private readonly modules: ModulesContainer,
     private readonly monitor: WsMonitor,
     private readonly metrics: WsMetrics,
-    private readonly audit: AuditLog | undefined,
-    private readonly unsubscribeAudit: () => void,
     health: WsHealth,
-    sinks: readonly (AuditSink | FailureSink | undefined)[],
+    @Inject(PRIVACY) show: Privacy,
+    clock: WsClock,
+    @Optional() @Inject(AuditSink) sink: AuditSink | undefined,
+    @Optional() @Inject(FailureSink) failures: FailureSink | undefined,
   ) {
+    this.#audit = sink === undefined ? undefined : new AuditLog(sink, show, clock);
+    this.#unsubscribeAudit =
+      this.#audit === undefined ? () => undefined : monitor.on(AUDITED_KINDS, this.#audit.listener);
     health.add(() => (this.#started ? undefined : 'starting'));
-    for (const sink of sinks) health.addWarning(() => sink?.problem);
+    for (const each of [sink, failures]) health.addWarning(() => each?.problem);
   }
 
   onApplicationBootstrap(): void {
@@ -47,82 +54,44 @@ export class Monitoring implements OnApplicationBootstrap, OnApplicationShutdown
     this.#started = true;
   }
 
-  /** The sockets are closed by now: what comes still is not awaited by anybody. */
+  /** The sockets are closed by now; the audit records nothing that comes later. */
   async onApplicationShutdown(): Promise<void> {
     this.metrics.stop();
-    this.unsubscribeAudit();
-    await this.audit?.close();
+    this.#unsubscribeAudit();
+    await this.#audit?.close();
   }
 }
 
-/**
- * Logs, audit, metrics, traces and health, with the monitor that they listen to.
- *
- * @param options token of the resolved options
- * @param source token of what metrics read
- */
-export function monitoringProviders(options: symbol, source: symbol): Provider[] {
-  return [
-    {
-      provide: PRIVACY,
-      inject: [options, Fingerprints],
-      useFactory: ({ privacy }: ResolvedOptions, fingerprints: Fingerprints) => privacyOf(privacy, fingerprints),
+/** Logs, audit, metrics and health, with the monitor that they listen to. */
+export const monitoringProviders: Provider[] = [
+  {
+    provide: PRIVACY,
+    inject: [PRIVACY_OPTIONS, Fingerprints],
+    useFactory: (options: PrivacyOptions, fingerprints: Fingerprints) => privacyOf(options, fingerprints),
+  },
+  {
+    provide: WsMonitor,
+    // A FailureSink that a global module of the application exports takes the place of Nest's Logger.
+    inject: [PRIVACY, WsClock, { token: FailureSink, optional: true }],
+    useFactory: (show: Privacy, clock: WsClock, sink: FailureSink = new NestSink()) => {
+      const monitor = new WsMonitor();
+      const sampler = new Sampler(clock);
+      monitor.subscribe(new FailureLog(sink, show, sampler, clock).listener);
+      monitor.on(['ban', 'budget', 'admission', 'proxy'], new FirewallLog(sink, show, sampler).listener);
+      return monitor;
     },
-    {
-      provide: WsMonitor,
-      // A FailureSink that a global module of the application exports takes the place of Nest's Logger.
-      inject: [PRIVACY, WsClock, { token: FailureSink, optional: true }],
-      useFactory: (show: Privacy, clock: WsClock, sink: FailureSink = new NestSink()) => {
-        const monitor = new WsMonitor();
-        const sampler = new Sampler(clock);
-        monitor.subscribe(new FailureLog(sink, show, sampler, clock).listener);
-        monitor.on(['ban', 'budget', 'admission', 'proxy'], new FirewallLog(sink, show, sampler).listener);
-        return monitor;
-      },
+  },
+  { provide: EMITTER, useExisting: WsMonitor },
+  {
+    provide: WsMetrics,
+    inject: [MONITORING_OPTIONS, WsMonitor, CONTEXT],
+    useFactory: (options: ResolvedMonitoring, monitor: WsMonitor, context: ConnectionContext) => {
+      const { traffic, sessions, pending } = context;
+      const source = { traffic, sessions: () => sessions.countByPhase(), inFlight: () => pending.size };
+      return WsMetrics.create(options, monitor, source);
     },
-    {
-      provide: TRACING,
-      inject: [options],
-      useFactory: ({ monitoring }: ResolvedOptions) => (monitoring.traces ? loadTracing() : undefined),
-    },
-    {
-      provide: WsMetrics,
-      inject: [options, WsMonitor, source],
-      useFactory: ({ monitoring }: ResolvedOptions, monitor: WsMonitor, read: MetricsSource) =>
-        WsMetrics.create(monitoring, monitor, read),
-    },
-    { provide: WsHealth, useFactory: () => new WsHealth() },
-    {
-      provide: WsHealthIndicator,
-      inject: [WsHealth],
-      useFactory: (health: WsHealth) => new WsHealthIndicator(health),
-    },
-    {
-      provide: Monitoring,
-      inject: [
-        ModulesContainer,
-        WsMonitor,
-        WsMetrics,
-        WsHealth,
-        PRIVACY,
-        WsClock,
-        { token: AuditSink, optional: true },
-        { token: FailureSink, optional: true },
-      ],
-      useFactory: (
-        modules: ModulesContainer,
-        monitor: WsMonitor,
-        metrics: WsMetrics,
-        health: WsHealth,
-        show: Privacy,
-        clock: WsClock,
-        sink: AuditSink | undefined,
-        failures: FailureSink | undefined,
-      ) => {
-        const audit = sink === undefined ? undefined : new AuditLog(sink, show, clock);
-        const unsubscribe = audit === undefined ? () => undefined : monitor.on(AUDITED_KINDS, audit.listener);
-        return new Monitoring(modules, monitor, metrics, audit, unsubscribe, health, [sink, failures]);
-      },
-    },
-  ];
-}
+  },
+  WsHealth,
+  WsHealthIndicator,
+  Monitoring,
+];

@@ -3,6 +3,11 @@ import type { OptionCheck } from '../base/options.js';
 import { DISCLOSURES, PRIVACY_DEFAULTS } from './privacy.js';
 import type { PrivacyOptions } from './privacy.js';
 
+/** Token of `options.monitoring`. */
+export const MONITORING_OPTIONS = Symbol('nestjs-ws-gateway.monitoring-options');
+/** Token of `options.privacy`. */
+export const PRIVACY_OPTIONS = Symbol('nestjs-ws-gateway.privacy-options');
+
 /** What is needed of a registry of `prom-client`. */
 export interface MetricsRegistry {
   readonly contentType: string;

@@ -1,4 +1,8 @@
+import { Inject, Injectable } from '@nestjs/common';
 import type { SharedBytes } from '../socket/shared-frame.js';
+
+/** Token of {@link ByteLimits}. */
+export const BYTE_LIMITS = Symbol('nestjs-ws-gateway.byte-limits');
 
 /** The limits of what all sessions hold together. */
 export interface ByteLimits {
@@ -29,6 +33,7 @@ const EXHAUSTED = 1.25;
  * from three quarters of it on an address that holds more than its part is not read while a handler has something of
  * the session; at the number its messages are refused; and the sweep ends the sessions with most ({@link Shedding}).
  */
+@Injectable()
 export class Ledger implements SharedBytes {
   #handling = 0;
   #holders = 0;
@@ -43,7 +48,7 @@ export class Ledger implements SharedBytes {
   );
 
   /** @param limits read when they are needed, since a reload changes them */
-  constructor(private readonly limits: ByteLimits) {}
+  constructor(@Inject(BYTE_LIMITS) private readonly limits: ByteLimits) {}
 
   /** Bytes of messages that wait for their turn, or for their handler. */
   get handling(): number {

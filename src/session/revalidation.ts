@@ -1,3 +1,6 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { AUTH_OPTIONS } from '../authentication/options.js';
+import { WsClock } from '../base/clock.js';
 import { principalOf, originOf } from '../authentication/principal.js';
 import type { Principal } from '../authentication/principal.js';
 import { GatewayError } from '../protocol/errors.js';
@@ -20,16 +23,22 @@ interface Question {
   until: number;
 }
 
+/** What the application is asked, and how often. */
+export interface RevalidationOptions {
+  readonly revalidate: Revalidate | undefined;
+  readonly revalidateEveryMs: number;
+}
+
 /** Asks the application, every so often and for each session, whether its principal may go on. */
+@Injectable()
 export class Revalidation {
   // In the order in which they are due, since all have the same interval.
   readonly #due = new Map<WsSession, number>();
   readonly #asked = new Map<WsSession, Question>();
 
   constructor(
-    private readonly revalidate: Revalidate | undefined,
-    private readonly everyMs: number,
-    private readonly now: () => number,
+    @Inject(AUTH_OPTIONS) private readonly options: RevalidationOptions,
+    private readonly clock: WsClock,
   ) {}
 
   /** How many sessions are watched. */
@@ -39,8 +48,8 @@ export class Revalidation {
 
   /** The session has a principal. A refresh puts nothing off: else who refreshes often enough would never be asked about. */
   watch(session: WsSession): void {
-    if (this.revalidate === undefined || this.#due.has(session) || this.#asked.has(session)) return;
-    this.#due.set(session, this.now() + this.everyMs);
+    if (this.options.revalidate === undefined || this.#due.has(session) || this.#asked.has(session)) return;
+    this.#due.set(session, this.clock.monotonic() + this.options.revalidateEveryMs);
   }
 
   forget(session: WsSession): void {
@@ -69,7 +78,8 @@ export class Revalidation {
     const question = { principal, until: now + ANSWER_MS };
     this.#asked.set(session, question);
     // async: what it throws at once is a rejection like any other.
-    const ask = async (): Promise<unknown> => this.revalidate?.(principal);
+    const { revalidate } = this.options;
+    const ask = async (): Promise<unknown> => revalidate?.(principal);
     ask().then(
       (answer) => this.#answered(session, question, answer),
       (error: unknown) => this.#failed(session, question, error),

@@ -1,12 +1,16 @@
 import type { Principal } from '../authentication/principal.js';
 import { originOf, tokenIdOf } from '../authentication/principal.js';
-import type { Revocations } from '../authentication/revocations.js';
+import { Revocations } from '../authentication/revocations.js';
 import { isIssuedBefore } from '../authentication/revocations.js';
+import { Inject, Injectable } from '@nestjs/common';
+import { AUTH_OPTIONS } from '../authentication/options.js';
+import { WsClock } from '../base/clock.js';
+import { EMITTER } from '../base/emitter.js';
 import type { Emitter } from '../base/emitter.js';
 import { encode } from '../protocol/codec.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { SessionEvent } from './events.js';
-import type { Ledger } from './ledger.js';
+import { Ledger } from './ledger.js';
 import { SharedFrame } from '../socket/shared-frame.js';
 import { frame } from '../socket/text-frames.js';
 import type { SessionPhase, WsSession } from './session.js';
@@ -68,6 +72,7 @@ const MAX_PAGE = 1_000;
 const MAX_AHEAD_SECONDS = 86_400;
 
 /** The registry: every session of the module, on all paths and ports. Injectable anywhere in the application. */
+@Injectable()
 export class WsSessions {
   readonly #sessions = new Map<string, WsSession>();
   readonly #bySubject = new SubjectIndex();
@@ -80,12 +85,11 @@ export class WsSessions {
   /** @internal True from the first word of a shutdown: no upgrade is accepted any more. */
   refusesNew = false;
 
-  /** @param timeOfDay in epoch milliseconds */
   constructor(
-    private readonly limits: SessionLimits,
+    @Inject(AUTH_OPTIONS) private readonly limits: SessionLimits,
     private readonly revocations: Revocations,
-    private readonly timeOfDay: () => number,
-    private readonly monitor: Emitter<SessionEvent>,
+    private readonly clock: WsClock,
+    @Inject(EMITTER) private readonly monitor: Emitter<SessionEvent>,
     private readonly ledger: Ledger,
   ) {}
 
@@ -141,7 +145,7 @@ export class WsSessions {
    */
   revoke(filter: RevocationFilter): number {
     const { sessionId, subject, tokenId } = filter;
-    const now = this.timeOfDay();
+    const now = this.clock.now();
     checkRevocation(filter, now);
     const issuedBefore = filter.issuedBefore ?? (subject === undefined ? undefined : Math.floor(now / 1000) + 1);
     // Member by member: here one that is undefined is one that is left out.

@@ -42,7 +42,7 @@ it('a shutdown does not wait for such a peer to close, either', async () => {
 });
 
 it('no more than 10,000 wait at once', async () => {
-  const deadlines = new Deadlines({ timeoutMs: 1_000 }, () => 0);
+  const deadlines = new Deadlines({ timeoutMs: 1_000 }, { monotonic: () => 0 });
   const waiting = Array.from({ length: 10_000 }, () => deadlines.bound(new Promise<never>(() => undefined), 'nobody'));
   await expect(deadlines.bound(Promise.reject(new Error('nobody hears')), 'one more')).rejects.toMatchObject({
     code: 'OVERLOADED',
@@ -55,7 +55,7 @@ it('no more than 10,000 wait at once', async () => {
 });
 
 it('an answer, or a failure, leaves nothing waiting', async () => {
-  const deadlines = new Deadlines({ timeoutMs: 1_000 }, () => 0);
+  const deadlines = new Deadlines({ timeoutMs: 1_000 }, { monotonic: () => 0 });
   expect(await deadlines.bound(Promise.resolve('in time'), 'it')).toBe('in time');
   await expect(deadlines.bound(Promise.reject(new Error('no')), 'it')).rejects.toThrow('no');
   expect(deadlines.size).toBe(0);

@@ -27,7 +27,6 @@ const TIMES_OF_DAY: Record<string, [count: number, because: string]> = {
   'service/logging/failure-file.ts': [1, 'the time of a line'],
   'service/logging/log-output.ts': [1, 'the time of a line'],
   'service/logging/logging.ts': [1, 'the time of a line'],
-  'ws-gateway.module.ts': [2, 'handed to the registry for iat, and to authentication for certificates'],
 };
 
 /** Timers in a file, and why the sweep does not do. All of them are monotonic: libuv counts by the same clock. */

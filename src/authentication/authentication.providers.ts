@@ -1,0 +1,30 @@
+import type { Provider } from '@nestjs/common';
+import { JwtService } from '@nestjs/jwt';
+import { WsClock } from '../base/clock.js';
+import { Authentication } from './authentication.js';
+import { Deadlines } from './deadlines.js';
+import type { ResolvedIssuer } from './jwt/issuers.js';
+import { JwtAuthenticator } from './jwt/jwt-authenticator.js';
+import type { ClaimOptions } from './jwt/jwt-authenticator.js';
+import { AUTH_OPTIONS } from './options.js';
+import { Revocations } from './revocations.js';
+import { WsTickets } from './tickets.js';
+
+interface JwtSlice {
+  readonly issuers: readonly ResolvedIssuer[];
+  readonly claims: ClaimOptions;
+}
+
+export const authenticationProviders: Provider[] = [
+  Revocations,
+  WsTickets,
+  Deadlines,
+  {
+    provide: JwtAuthenticator,
+    inject: [AUTH_OPTIONS, WsClock],
+    // A service of our own: one that the application configured for its HTTP routes has other keys and defaults.
+    useFactory: ({ issuers, claims }: JwtSlice, clock: WsClock) =>
+      new JwtAuthenticator(issuers, claims, clock, new JwtService({})),
+  },
+  Authentication,
+];

@@ -1,0 +1,2 @@
+/** Token of `options.auth`. */
+export const AUTH_OPTIONS = Symbol('nestjs-ws-gateway.auth-options');

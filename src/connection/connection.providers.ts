@@ -1,0 +1,81 @@
+import type { Provider } from '@nestjs/common';
+import { Authentication } from '../authentication/authentication.js';
+import { Deadlines } from '../authentication/deadlines.js';
+import { WsClock } from '../base/clock.js';
+import { EMITTER } from '../base/emitter.js';
+import { WsFirewall } from '../firewall/ws-firewall.js';
+import { Ledger } from '../session/ledger.js';
+import { Revalidation } from '../session/revalidation.js';
+import { WsSessions } from '../session/ws-sessions.js';
+import { endBanned } from './banned.js';
+import { Disconnects } from './disconnects.js';
+import { Doorkeeper } from './doorkeeper.js';
+import { LoadGauge } from './load-gauge.js';
+import { CONNECTION_OPTIONS, CONTEXT } from './options.js';
+import { PendingRequests } from './request.js';
+import type { ConnectionContext } from './context.js';
+import { loadTracing } from './tracing.js';
+import type { Tracing } from './tracing.js';
+import { Traffic } from './traffic.js';
+
+type Options = ConnectionContext['options'];
+
+/** Undefined where no spans are made. */
+const TRACING = Symbol('nestjs-ws-gateway.tracing');
+
+export const connectionProviders: Provider[] = [
+  PendingRequests,
+  Disconnects,
+  LoadGauge,
+  Doorkeeper,
+  {
+    provide: Traffic,
+    inject: [CONNECTION_OPTIONS, EMITTER],
+    useFactory: ({ monitoring }: Options, monitor: ConnectionContext['monitor']) =>
+      new Traffic(monitoring.metrics, monitor),
+  },
+  {
+    provide: TRACING,
+    inject: [CONNECTION_OPTIONS],
+    useFactory: ({ monitoring }: Options) => (monitoring.traces ? loadTracing() : undefined),
+  },
+  {
+    provide: CONTEXT,
+    inject: [
+      CONNECTION_OPTIONS,
+      WsClock,
+      EMITTER,
+      WsSessions,
+      Authentication,
+      Deadlines,
+      WsFirewall,
+      LoadGauge,
+      Ledger,
+      Revalidation,
+      PendingRequests,
+      Disconnects,
+      Traffic,
+      TRACING,
+    ],
+    useFactory: (
+      options: Options,
+      clock: WsClock,
+      monitor: ConnectionContext['monitor'],
+      sessions: WsSessions,
+      authentication: Authentication,
+      deadlines: Deadlines,
+      firewall: WsFirewall,
+      load: LoadGauge,
+      ledger: Ledger,
+      revalidation: Revalidation,
+      pending: PendingRequests,
+      disconnects: Disconnects,
+      traffic: Traffic,
+      tracing: Tracing | undefined,
+    ): ConnectionContext => {
+      firewall.onBan((notice) => endBanned(sessions, notice));
+      const shared = { options, clock, monitor, sessions, authentication, deadlines, firewall };
+      return { ...shared, load, ledger, revalidation, pending, disconnects, traffic, tracing };
+    },
+  },
+];

@@ -1,0 +1,19 @@
+import type { Provider } from '@nestjs/common';
+import { WsClock } from '../base/clock.js';
+import { EMITTER } from '../base/emitter.js';
+import { WsFirewall } from './ws-firewall.js';
+
+/** Token of `options.firewall`. */
+export const FIREWALL_OPTIONS = Symbol('nestjs-ws-gateway.firewall-options');
+/** Token of the budgets of `options.limits`. */
+export const FIREWALL_LIMITS = Symbol('nestjs-ws-gateway.firewall-limits');
+/** Token of what of `options.auth` says which requests need an Origin of the list. */
+export const BROWSER_CREDENTIALS = Symbol('nestjs-ws-gateway.browser-credentials');
+
+export const firewallProviders: Provider[] = [
+  {
+    provide: WsFirewall,
+    inject: [FIREWALL_OPTIONS, FIREWALL_LIMITS, BROWSER_CREDENTIALS, WsClock, EMITTER],
+    useFactory: (...parts: ConstructorParameters<typeof WsFirewall>) => new WsFirewall(...parts),
+  },
+];
