@@ -5,7 +5,7 @@ import type { Principal } from '../authentication/principal.js';
 import { LeakyCounter } from '../base/token-bucket.js';
 import { MessageBudget } from '../firewall/message-budget.js';
 import type { MessageLimits } from '../firewall/message-budget.js';
-import type { Client, EventLimit, Metered, WsFirewall } from '../firewall/ws-firewall.js';
+import type { Client, EventLimit, WsFirewall } from '../firewall/ws-firewall.js';
 import type { SubjectPeer } from '../firewall/usage.js';
 import { encode } from '../protocol/codec.js';
 import { GatewayError, isErrorCode } from '../protocol/errors.js';
@@ -32,7 +32,7 @@ import { isFiltered, toFailure } from './failure.js';
 import { costOf, Inbox } from './inbox.js';
 import type { Failure } from './failure.js';
 import { isClose, SESSION } from '../socket/gateway-socket.js';
-import type { GatewaySocket, SocketOwner } from '../socket/gateway-socket.js';
+import type { GatewaySocket } from '../socket/gateway-socket.js';
 import type { WsClock } from '../base/clock.js';
 
 /** Where a session is in its life. Frames that arrive while it is `opening` are held. */
@@ -143,7 +143,9 @@ export interface RequestInfo {
  *
  * @typeParam State what the application keeps in {@link state}
  */
-export class WsSession<State extends object = object> implements Metered, SocketOwner {
+export class WsSession<State extends object = object> {
+  // No `implements Metered, SocketOwner`: those members are internal, and the published declaration would lack them.
+
   readonly id = randomUUID();
   /** When the upgrade was accepted, in epoch milliseconds. */
   readonly connectedAt: number;
