@@ -35,6 +35,14 @@ beforeAll(async () => {
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
+it('exports these names and no other', async () => {
+  const names = [...readFileSync(join(root, 'src/index.ts'), 'utf8').matchAll(/export (type )?\{([^}]*)\}/g)].flatMap(
+    ([, type = '', list = '']) => list.split(',').map((name) => name.trim() && name.trim() + (type && ' (type)')),
+  );
+  const sorted = names.filter((name) => name !== '').toSorted((a, b) => (a < b ? -1 : 1));
+  await expect(`${sorted.join('\n')}\n`).toMatchFileSnapshot('public-names.txt');
+});
+
 describe('the packed package', () => {
   it('holds what it needs and nothing of the tests', async () => {
     const files = await readdir(installed, { recursive: true });
@@ -108,7 +116,7 @@ describe('the packed package', () => {
     expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 
-  it('has types that a strict application compiles against', async () => {
+  it('has types that a strict application compiles against, without skipLibCheck', async () => {
     writeFileSync(
       join(folder, 'app.mts'),
       `import { GatewayError, WsGatewayModule, WsSession, type ErrorCode, type WsGatewayOptions } from 'nestjs-ws-gateway';
@@ -122,7 +130,6 @@ describe('the packed package', () => {
     const compilerOptions = {
       noEmit: true,
       strict: true,
-      skipLibCheck: true,
       module: 'nodenext',
       target: 'es2023',
       experimentalDecorators: true,

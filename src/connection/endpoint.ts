@@ -9,7 +9,8 @@ import type { SocketDeadlines } from '../socket/socket-deadlines.js';
 import { addressOf } from '../firewall/client-address.js';
 import { refuse, refuseRequest } from './refusal.js';
 import { upgrade } from './handshake.js';
-import type { ConnectionContext, GatewayServer } from './server.js';
+import type { ConnectionContext } from './context.js';
+import type { GatewayServer } from './server.js';
 
 /** The gateways behind one HTTP server: which path belongs to whom, and what becomes of every upgrade request. */
 export class Endpoint {
