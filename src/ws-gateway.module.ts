@@ -21,7 +21,8 @@ import { WsGatewayAdapter } from './connection/adapter.js';
 import { connectionProviders } from './connection/connection.providers.js';
 import { Doorkeeper } from './connection/doorkeeper.js';
 import { CONNECTION_OPTIONS, CONTEXT, LIMIT_OPTIONS, OVERLOAD_OPTIONS } from './connection/options.js';
-import type { ConnectionContext, GatewayServer } from './connection/server.js';
+import type { ConnectionContext } from './connection/context.js';
+import type { GatewayServer } from './connection/server.js';
 import {
   dataProtectionProviders,
   FINGERPRINT_KEYS,

@@ -12,7 +12,7 @@ import { Sweeper } from '../base/sweeper.js';
 import type { Swept } from '../base/sweeper.js';
 import { GatewayServer } from './server.js';
 import { Shedding } from './shedding.js';
-import type { ConnectionContext } from './server.js';
+import type { ConnectionContext } from './context.js';
 import { Endpoint, pathOf } from './endpoint.js';
 
 /** The port that stands for the application's own HTTP server, as in `@WebSocketGateway()`. */

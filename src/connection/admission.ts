@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Client } from '../firewall/ws-firewall.js';
 import { GatewayError } from '../protocol/errors.js';
-import type { ConnectionContext } from './server.js';
+import type { ConnectionContext } from './context.js';
 
 const KEY = /^[+/0-9A-Za-z]{22}==$/;
 

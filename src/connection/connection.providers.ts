@@ -13,7 +13,7 @@ import { Doorkeeper } from './doorkeeper.js';
 import { LoadGauge } from './load-gauge.js';
 import { CONNECTION_OPTIONS, CONTEXT } from './options.js';
 import { PendingRequests } from './request.js';
-import type { ConnectionContext } from './server.js';
+import type { ConnectionContext } from './context.js';
 import { loadTracing } from './tracing.js';
 import type { Tracing } from './tracing.js';
 import { Traffic } from './traffic.js';
@@ -30,8 +30,9 @@ export const connectionProviders: Provider[] = [
   Doorkeeper,
   {
     provide: Traffic,
-    inject: [CONNECTION_OPTIONS],
-    useFactory: ({ monitoring }: Options) => new Traffic(monitoring.metrics),
+    inject: [CONNECTION_OPTIONS, EMITTER],
+    useFactory: ({ monitoring }: Options, monitor: ConnectionContext['monitor']) =>
+      new Traffic(monitoring.metrics, monitor),
   },
   {
     provide: TRACING,

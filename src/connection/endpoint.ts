@@ -9,7 +9,8 @@ import type { SocketDeadlines } from '../socket/socket-deadlines.js';
 import { addressOf } from '../firewall/client-address.js';
 import { refuse, refuseRequest } from './refusal.js';
 import { upgrade } from './handshake.js';
-import type { ConnectionContext, GatewayServer } from './server.js';
+import type { ConnectionContext } from './context.js';
+import type { GatewayServer } from './server.js';
 
 /** The gateways behind one HTTP server: which path belongs to whom, and what becomes of every upgrade request. */
 export class Endpoint {
@@ -92,7 +93,7 @@ export class Endpoint {
       if (server !== undefined) this.#offers.set(socket, request.url);
       return serveAsPlainHttp(this.http, request, socket, head);
     }
-    const trace = this.context.tracing?.upgrade(server?.pathname ?? '', request.headers.traceparent);
+    const trace = this.context.tracing?.upgrade(server?.pathname ?? '', request.headers);
     const refused = (error: unknown): void => this.#refuse(socket, error, clientAddress, trace);
     try {
       if (server === undefined) throw noGateway();

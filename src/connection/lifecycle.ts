@@ -6,10 +6,12 @@ import { overBudget, receive } from './receive.js';
 import type { WsSession } from '../session/session.js';
 import { adopt } from './sign-in.js';
 import { isThenable } from '../base/thenable.js';
+import { serverOf } from './context.js';
 
 /** A session begins, with the principal of its handshake. Its frames wait until every `handleConnection` has settled. */
 export function open(session: WsSession, request: IncomingMessage, principal: Principal | undefined): void {
-  const { sessions, monitor } = session.server.context;
+  const { context, pathname } = serverOf(session);
+  const { sessions, monitor } = context;
   sessions.add(session);
   try {
     if (principal !== undefined) adopt(session, principal);
@@ -17,9 +19,9 @@ export function open(session: WsSession, request: IncomingMessage, principal: Pr
     return session.end(error);
   }
   if (monitor.has('admitted')) {
-    const { id: sessionId, clientAddress, server } = session;
+    const { id: sessionId, clientAddress } = session;
     const subject = principal !== undefined && { subject: principal.subject };
-    monitor.emit({ kind: 'admitted', sessionId, clientAddress, path: server.pathname, ...subject });
+    monitor.emit({ kind: 'admitted', sessionId, clientAddress, path: pathname, ...subject });
   }
   const waiting = connect(session, request);
   if (waiting.length === 0) return session.open();
@@ -40,7 +42,8 @@ export function open(session: WsSession, request: IncomingMessage, principal: Pr
 
 /** Tells the gateways of the path, in their order, until one of them ends the session. @returns what is not settled yet */
 function connect(session: WsSession, request: IncomingMessage): Promise<unknown>[] {
-  const { socket, server } = session;
+  const { socket } = session;
+  const server = serverOf(session);
   const waiting: Promise<unknown>[] = [];
   try {
     // Not emit(): it would leave the promise of an async listener alone.
@@ -77,14 +80,14 @@ export function onControl(session: WsSession, data: Buffer): void {
 
 export function onClosed(session: WsSession, closeCode: number): void {
   session.closed(closeCode);
-  session.server.context.sessions.delete(session);
-  session.server.context.revalidation.forget(session);
-  if (session.subjectPeer !== undefined) session.server.context.firewall.part(session.subjectPeer);
-  session.server.clients.delete(session.socket);
+  const { context, clients } = serverOf(session);
+  context.sessions.delete(session);
+  context.revalidation.forget(session);
+  if (session.subjectPeer !== undefined) context.firewall.part(session.subjectPeer);
+  clients.delete(session.socket);
   if (session.opening === undefined) disconnect(session, closeCode);
   else {
-    const { disconnects } = session.server.context;
-    disconnects.add(
+    context.disconnects.add(
       session,
       session.opening.then(() => disconnect(session, closeCode)),
     );
@@ -92,7 +95,7 @@ export function onClosed(session: WsSession, closeCode: number): void {
 }
 
 function disconnect(session: WsSession, closeCode: number): void {
-  const { router, context } = session.server;
+  const { router, context } = serverOf(session);
   const failed = (error: unknown): void => session.onFault(error, 'handleDisconnect');
   const waiting = router.hooks
     .slice(0, session.hooksCalled)

@@ -7,13 +7,13 @@ import type { InboundMessage } from '../protocol/message.js';
 import type { MessageTrace } from './tracing.js';
 import type { RequestInfo } from '../session/session.js';
 import { heapCostOf } from '../session/heap-cost.js';
-import { beginning, measure } from './measure.js';
 import { PendingRequest } from './request.js';
 import { InterceptedReply } from './router.js';
 import type { Route } from './router.js';
 import { done, encodeReply, reply } from './send.js';
 import type { WsSession } from '../session/session.js';
 import { isThenable } from '../base/thenable.js';
+import { serverOf } from './context.js';
 
 /** What every request costs that is not answered at once, in bytes: its promises, and what is kept of it here. */
 const REQUEST_BYTES = 1_024;
@@ -32,27 +32,27 @@ export function receive(session: WsSession, bytes: Buffer): void {
   let isRefused = false;
   let measuredFrom = 0;
   let trace: MessageTrace | undefined;
-  const { traffic, tracing } = session.server.context;
+  const { traffic, tracing, options } = serverOf(session).context;
   traffic.receivedBytes += bytes.length;
   try {
     const text = bytes.toString(); // ws has seen to it that it is UTF-8
     bare = acceptsBareToken(session, text);
-    message = bare ? authMessage(text) : decode(text, session.server.context.options.limits.maxJsonDepth);
+    message = bare ? authMessage(text) : decode(text, options.limits.maxJsonDepth);
     route = findRoute(session, message.event);
     route.traffic.received++;
     isRefused = route.traffic.waits && !route.serial && session.mayNotWait;
     if (isRefused) throw new GatewayError('RATE_LIMITED', { retryAfterMs: RETRY_MS, cause: HANDLERS_FULL });
-    measuredFrom = beginning(session);
+    measuredFrom = traffic.startTiming();
     trace = tracing?.message(message, session.id);
     const result = trace === undefined ? route.call(session, message) : traced(trace, route, session, message); // guard → pipe → handler
     if (isThenable(result) || isObservable(result)) {
       return follow(session, route, message, bytes, bare, result, measuredFrom, trace);
     }
     reply(session, message.event, message.id, result);
-    measure(session, route, measuredFrom, true);
+    traffic.handled(session, route.traffic, measuredFrom, true);
   } catch (error) {
     if (route === undefined) traffic.unknown++;
-    else measure(session, route, measuredFrom, false);
+    else traffic.handled(session, route.traffic, measuredFrom, false);
     const heapBytes = heapCostOf(bytes);
     const request = bare ? undefined : { id: idOf(message, error), event: route?.event, heapBytes, trace };
     session.fail(error, request, isRefused);
@@ -71,7 +71,7 @@ function traced(trace: MessageTrace, route: Route, session: WsSession, message: 
  */
 export function overBudget(session: WsSession, bytes: Buffer | undefined, retryAfterMs: number): void {
   if (!session.isLive) return;
-  const { firewall, options } = session.server.context;
+  const { firewall, options } = serverOf(session).context;
   const error = new GatewayError('RATE_LIMITED', { retryAfterMs });
   session.fail(error, { id: idIn(bytes, options.limits.maxJsonDepth), event: undefined });
   if (firewall.refuse(session)) session.end(error);
@@ -87,7 +87,7 @@ function idIn(bytes: Buffer | undefined, maxDepth: number): RequestInfo['id'] {
 
 /** What an anonymous session may not know: whether the event exists (PROTOCOL.md §2). */
 function findRoute(session: WsSession, event: string): Route {
-  const route = session.server.router.find(event);
+  const route = serverOf(session).router.find(event);
   if (route === undefined)
     throw new GatewayError(session.principal === undefined ? 'UNAUTHENTICATED' : 'UNKNOWN_EVENT');
   return route;
@@ -101,7 +101,7 @@ function idOf(message: InboundMessage | undefined, error: unknown): RequestInfo[
 function acceptsBareToken(session: WsSession, text: string): boolean {
   return (
     session.principal === undefined &&
-    session.server.context.options.auth.sources.includes('message') &&
+    serverOf(session).context.options.auth.sources.includes('message') &&
     isBareToken(text)
   );
 }
@@ -122,9 +122,10 @@ function follow(
   measuredFrom: number,
   trace: MessageTrace | undefined,
 ): void {
-  const { clock, pending } = session.server.context;
+  const { pending } = serverOf(session).context;
   const cost = REQUEST_BYTES + heapCostOf(bytes);
-  const request = new PendingRequest(session, route, message.id, bare, cost, clock.monotonic(), measuredFrom, trace);
+  const begun = session.clock.monotonic();
+  const request = new PendingRequest(session, route, message.id, bare, cost, begun, measuredFrom, trace, pending);
   route.traffic.waits = true;
   pending.add(request);
   session.began(request);
@@ -155,7 +156,7 @@ function answerWith(request: PendingRequest, value: unknown): void {
   const { session } = request;
   const text = encodeReply(request.route.event, request.id, value);
   if (text !== undefined && session.isLive && !session.socket.hasRoomFor(text.length)) {
-    session.server.context.pending.delete(request); // its handler has answered in time
+    request.answers();
     return session.answerLater(request, text);
   }
   if (text !== undefined) session.sendText(text);
@@ -190,7 +191,7 @@ function stream(request: PendingRequest, values: Observable<unknown>, intercepte
     next: (value: unknown) =>
       guarded(() => {
         if (!request.isStream) return void (single = value);
-        session.server.context.pending.delete(request); // it has begun to answer
+        request.answers();
         reply(session, event, id, value);
       }),
     error: (error: unknown) => request.fail(error),
@@ -214,5 +215,5 @@ function begin(request: PendingRequest): void {
     throw new GatewayError('RATE_LIMITED', { message: 'Too many streams', retryAfterMs: 1_000 });
   }
   request.isStream = true;
-  if (request.id === undefined) request.session.server.context.pending.delete(request);
+  if (request.id === undefined) request.answers();
 }

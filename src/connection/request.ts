@@ -3,14 +3,14 @@ import type { Unsubscribable } from 'rxjs';
 import type { Swept } from '../base/sweeper.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { MessageId } from '../protocol/message.js';
-import type { WsSession } from '../session/session.js';
-import { measure } from './measure.js';
+import type { OpenRequest, WsSession } from '../session/session.js';
 import { LIMIT_OPTIONS } from './options.js';
 import type { Route } from './router.js';
 import type { MessageTrace } from './tracing.js';
+import { Traffic } from './traffic.js';
 
 /** A request whose handler has not answered at once. */
-export class PendingRequest {
+export class PendingRequest implements OpenRequest {
   /** True when it has been answered, or nobody waits any more. */
   settled = false;
   /** True once the reply is a stream; it counts among the session's streams then. */
@@ -34,16 +34,22 @@ export class PendingRequest {
     public bytes: number,
     /** In monotonic milliseconds; moved by the time for which the process was stopped. */
     public startedAt: number,
-    /** See {@link beginning}. */
+    /** See {@link Traffic.startTiming}. */
     readonly measuredFrom: number,
     readonly trace: MessageTrace | undefined,
+    private readonly table: PendingRequests,
   ) {}
+
+  /** Its handler has answered in time, or begun to: the sweep looks at it no longer. */
+  answers(): void {
+    this.table.delete(this);
+  }
 
   /** Ends it with an error: what its handler threw, or HANDLER_TIMEOUT. */
   fail(error: unknown): void {
     if (this.settled) return;
     const { session, id, bytes: heapBytes, trace, route } = this;
-    const durationMs = Math.round(session.server.context.clock.monotonic() - this.startedAt);
+    const durationMs = Math.round(session.clock.monotonic() - this.startedAt);
     const request = this.bare ? undefined : { id, event: route.event, durationMs, heapBytes, trace };
     this.settle(() => session.fail(error, request));
   }
@@ -53,9 +59,9 @@ export class PendingRequest {
     const { session, route, measuredFrom, isStream, trace } = this;
     this.settled = true;
     answer?.();
-    measure(session, route, measuredFrom, answer === undefined, isStream);
+    this.table.traffic.handled(session, route.traffic, measuredFrom, answer === undefined, isStream);
     trace?.end();
-    session.server.context.pending.delete(this);
+    this.answers();
     this.unsubscribe();
     if (this.promise !== undefined) session.abandon(this, this.promise);
     else session.letGo(this);
@@ -82,7 +88,10 @@ export class PendingRequests implements Swept {
   readonly #requests = new Set<PendingRequest>();
 
   /** @param limits read by each sweep, since a reload changes them */
-  constructor(@Inject(LIMIT_OPTIONS) private readonly limits: { readonly handlerTimeoutMs: number }) {}
+  constructor(
+    @Inject(LIMIT_OPTIONS) private readonly limits: { readonly handlerTimeoutMs: number },
+    readonly traffic: Traffic,
+  ) {}
 
   get size(): number {
     return this.#requests.size;

@@ -2,47 +2,14 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { contain, containResult, Faults } from '../base/contain.js';
-import type { Authentication } from '../authentication/authentication.js';
-import type { Deadlines } from '../authentication/deadlines.js';
-import type { WsFirewall } from '../firewall/ws-firewall.js';
-import type { LoadGauge } from './load-gauge.js';
 import { SUBPROTOCOL } from '../protocol/message.js';
-import type { ResolvedOptions } from '../ws-gateway.options.js';
-import type { Emitter } from '../base/emitter.js';
-import type { SessionEvent } from '../session/events.js';
-import type { ConnectionEvent } from './events.js';
-import type { Tracing } from './tracing.js';
-import type { Traffic } from './traffic.js';
-import type { WsClock } from '../base/clock.js';
 import type { ConnectionGuard } from '../authentication/connection-guard.js';
-import type { Disconnects } from './disconnects.js';
 import { onClosed, onControl, onMessage } from './lifecycle.js';
-import type { Ledger } from '../session/ledger.js';
-import type { PendingRequests } from './request.js';
-import type { Revalidation } from '../session/revalidation.js';
 import { Router } from './router.js';
 import type { WsSession } from '../session/session.js';
-import type { WsSessions } from '../session/ws-sessions.js';
 import { GatewaySocket } from '../socket/gateway-socket.js';
-
-/** What every session of the module shares. */
-export interface ConnectionContext {
-  readonly options: ResolvedOptions;
-  readonly clock: WsClock;
-  readonly monitor: Emitter<ConnectionEvent | SessionEvent>;
-  readonly sessions: WsSessions;
-  readonly authentication: Authentication;
-  readonly deadlines: Deadlines;
-  readonly firewall: WsFirewall;
-  readonly load: LoadGauge;
-  readonly ledger: Ledger;
-  readonly revalidation: Revalidation;
-  readonly pending: PendingRequests;
-  readonly disconnects: Disconnects;
-  readonly traffic: Traffic;
-  /** Undefined where nobody keeps spans. */
-  readonly tracing: Tracing | undefined;
-}
+import type { ConnectionContext, ServedPath } from './context.js';
+import { receive } from './receive.js';
 
 /** What `ws` itself emits on a server that has no HTTP server of its own. */
 const NATIVE: ReadonlySet<string | symbol> = new Set(['headers', 'close', 'wsClientError']);
@@ -62,7 +29,7 @@ function maxBufferedChunks(maxMessageBytes: number): number {
  * The server of one path: what `@WebSocketServer()` injects. Its `clients` are those that may be written to: a session
  * that has yet to authenticate is not among them.
  */
-export class GatewayServer extends WebSocketServer<typeof GatewaySocket> {
+export class GatewayServer extends WebSocketServer<typeof GatewaySocket> implements ServedPath {
   readonly router = new Router();
   readonly #faults = new Faults('A listener of a WebSocketServer threw');
   /** What the gateways of the path, and the options, ask of every upgrade. */
@@ -127,6 +94,14 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> {
 
   onControl(session: WsSession, data: Buffer): void {
     onControl(session, data);
+  }
+
+  handle(session: WsSession, bytes: Buffer): void {
+    receive(session, bytes);
+  }
+
+  admitToBroadcasts(socket: GatewaySocket): void {
+    this.clients.add(socket);
   }
 
   onClosed(session: WsSession, closeCode: number): void {

@@ -9,7 +9,8 @@ import type { Client } from '../firewall/ws-firewall.js';
 import { GatewayError } from '../protocol/errors.js';
 import { checkConnection } from '../authentication/connection-guard.js';
 import { isGatewayError, SessionEnd, toFailure } from '../session/failure.js';
-import type { ConnectionContext, GatewayServer } from './server.js';
+import type { ConnectionContext, ServedPath } from './context.js';
+import { serverOf } from './context.js';
 import type { WsSession } from '../session/session.js';
 
 /**
@@ -20,7 +21,7 @@ import type { WsSession } from '../session/session.js';
 
 /** Who is to have a session, and from where. */
 export interface Applicant {
-  readonly server: GatewayServer;
+  readonly server: ServedPath;
   readonly client: Client;
   /** The upgrade. It is kept with the session only where a connection guard may want it. */
   readonly request: IncomingMessage | undefined;
@@ -51,8 +52,9 @@ export function vet({ server, client, request, principal, current }: Applicant):
  * @throws GatewayError SESSION_REVOKED, TOKEN_EXPIRED, BANNED, SESSION_LIMIT
  */
 export function adopt(session: WsSession, principal: Principal): void {
-  const { sessions, firewall, revalidation } = session.server.context;
-  refuseUnfit(session.server.context, session.client, principal, false);
+  const { context } = serverOf(session);
+  const { sessions, firewall, revalidation } = context;
+  refuseUnfit(context, session.client, principal, false);
   if (session.principal === undefined) {
     sessions.join(session, principal.subject);
     session.subjectPeer = firewall.join(principal.subject);
@@ -69,9 +71,9 @@ export function adopt(session: WsSession, principal: Principal): void {
  * the principal ends the session; what cannot say now does not
  */
 export function signIn(session: WsSession, principal: Principal): void | Promise<void> {
-  const { server, client, request, principal: current } = session;
+  const { client, request, principal: current } = session;
   refuseAnother(session, principal);
-  const vetted = vet({ server, client, request, principal, current });
+  const vetted = vet({ server: serverOf(session), client, request, principal, current });
   if (!isThenable(vetted)) return take(session, principal);
   return Promise.resolve(vetted).then(
     () => take(session, principal),
@@ -82,7 +84,7 @@ export function signIn(session: WsSession, principal: Principal): void | Promise
 }
 
 /** Counts a token that was bad, or that may have been, against the address that it came from. */
-export function countBadToken({ firewall }: ConnectionContext, client: Client, error: unknown): void {
+export function countBadToken({ firewall }: Pick<ConnectionContext, 'firewall'>, client: Client, error: unknown): void {
   if (!isGatewayError(error)) return;
   if (error.code === 'TOKEN_INVALID') firewall.failedAuthentication(client, refusedDigestOf(error));
   else if (error instanceof UnknownKey) firewall.doubtfulAuthentication(client, refusedDigestOf(error));
@@ -98,9 +100,9 @@ function take(session: WsSession, principal: Principal): void {
   refuseAnother(session, principal);
   const refreshed = session.principal !== undefined;
   adopt(session, principal);
-  const { id: sessionId, clientAddress, server } = session;
+  const { id: sessionId, clientAddress } = session;
   const { subject, expiresAt } = principal;
-  const { monitor } = server.context;
+  const { monitor } = serverOf(session).context;
   if (monitor.has('authenticated')) {
     monitor.emit({ kind: 'authenticated', sessionId, clientAddress, subject, refreshed, expiresAt });
   }

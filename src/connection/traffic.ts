@@ -1,3 +1,8 @@
+import { performance } from 'node:perf_hooks';
+import type { Emitter } from '../base/emitter.js';
+import type { WsSession } from '../session/session.js';
+import type { WsMessageEvent } from './events.js';
+
 /** Upper bounds of the buckets of handler durations, in milliseconds; one more is for all that took longer. */
 export const DURATION_BOUNDS_MS = [
   0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000,
@@ -41,7 +46,32 @@ export class Traffic {
   sentBytes = 0;
 
   /** @param isTimed whether durations are taken: two readings of the clock for each message */
-  constructor(readonly isTimed: boolean) {}
+  constructor(
+    private readonly isTimed: boolean,
+    private readonly monitor: Emitter<WsMessageEvent>,
+  ) {}
+
+  /** When a message begins, in milliseconds; 0 while neither metrics nor a listener want its duration. */
+  startTiming(): number {
+    return this.isTimed || this.monitor.has('message') ? performance.now() : 0;
+  }
+
+  /**
+   * The message has been handled.
+   *
+   * @param startedAt as {@link startTiming} has returned it
+   * @param ok true when it was answered without an exception
+   */
+  handled(session: WsSession, event: EventTraffic, startedAt: number, ok: boolean, isStream = false): void {
+    if (startedAt === 0) return;
+    const durationMs = performance.now() - startedAt;
+    // A stream may go on for hours: that is no latency.
+    if (!isStream) event.took(durationMs);
+    if (!this.monitor.has('message')) return;
+    const { id: sessionId, clientAddress, principal } = session;
+    const subject = principal !== undefined && { subject: principal.subject };
+    this.monitor.emit({ kind: 'message', event: event.event, sessionId, clientAddress, ok, durationMs, ...subject });
+  }
 
   /** That of an event, on whatever path; made when a handler is bound, so there are as many as handlers. */
   of(event: string): EventTraffic {

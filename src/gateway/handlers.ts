@@ -24,6 +24,7 @@ import { catchError, from, isObservable } from 'rxjs';
 import { FilteredError } from '../session/failure.js';
 import { InterceptedReply } from '../connection/router.js';
 import type { ConnectionHooks, Route } from '../connection/router.js';
+import { serverOf } from '../connection/context.js';
 import type { GatewayServer } from '../connection/server.js';
 import type { WsSession } from '../session/session.js';
 import { containResult } from '../base/contain.js';
@@ -351,7 +352,7 @@ export class Handlers {
 
 /** The handler itself, in a span where somebody keeps those. */
 function invoke({ instance, method }: Handler, args: unknown[], session: WsSession, message: InboundMessage): unknown {
-  const { tracing } = session.server.context;
+  const { tracing } = serverOf(session).context;
   if (tracing === undefined) return method.apply(instance, args);
   return tracing.handler(message, () => method.apply(instance, args));
 }

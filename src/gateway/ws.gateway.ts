@@ -4,6 +4,7 @@ import { Authentication } from '../authentication/authentication.js';
 import type { Principal } from '../authentication/principal.js';
 import { UnknownKey } from '../authentication/token.js';
 import { WsSession } from '../session/session.js';
+import { serverOf } from '../connection/context.js';
 import { countBadToken, signIn } from '../connection/sign-in.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isThenable } from '../base/thenable.js';
@@ -40,7 +41,7 @@ export class WsGateway {
   @Public()
   @SubscribeMessage('auth')
   auth(@MessageBody() { token }: AuthDto, @CurrentSession() session: WsSession): AuthReply | Promise<AuthReply> {
-    const { sources } = session.server.context.options.auth;
+    const { sources } = serverOf(session).context.options.auth;
     if (session.principal === undefined && !sources.includes('message')) throw new GatewayError('UNAUTHENTICATED');
     const answer = this.#principalOf(token, session);
     return isThenable(answer)

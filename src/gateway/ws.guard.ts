@@ -81,7 +81,7 @@ export class WsGuard implements CanActivate {
 function demandAccess(session: WsSession, access: Access): void {
   const { principal } = session;
   if (principal === undefined) throw new GatewayError('UNAUTHENTICATED');
-  if (session.isExpired(session.server.context.clock.now())) throw new SessionEnd('TOKEN_EXPIRED');
+  if (session.isExpired(session.clock.now())) throw new SessionEnd('TOKEN_EXPIRED');
   const allowed =
     access.roles.every((oneOf) => oneOf.some((role) => principal.roles.includes(role))) &&
     access.scopes.every((scope) => principal.scopes.includes(scope));

@@ -4,7 +4,7 @@ import { ModulesContainer } from '@nestjs/core';
 import { WsClock } from '../base/clock.js';
 import { EMITTER } from '../base/emitter.js';
 import { CONTEXT } from '../connection/options.js';
-import type { ConnectionContext } from '../connection/server.js';
+import type { ConnectionContext } from '../connection/context.js';
 import { Fingerprints } from '../data-protection/fingerprint.js';
 import { AUDITED_KINDS } from './audit/audit-event.js';
 import { AuditLog } from './audit/audit-log.js';

@@ -4,7 +4,8 @@ import { endOf, originOf } from '../authentication/principal.js';
 import type { Principal } from '../authentication/principal.js';
 import { LeakyCounter } from '../base/token-bucket.js';
 import { MessageBudget } from '../firewall/message-budget.js';
-import type { Client, EventLimit } from '../firewall/ws-firewall.js';
+import type { MessageLimits } from '../firewall/message-budget.js';
+import type { Client, EventLimit, WsFirewall } from '../firewall/ws-firewall.js';
 import type { SubjectPeer } from '../firewall/usage.js';
 import { encode } from '../protocol/codec.js';
 import { GatewayError, isErrorCode } from '../protocol/errors.js';
@@ -24,12 +25,12 @@ import {
   logged,
 } from './answers.js';
 import type { EndDetails } from './answers.js';
-import type { FailureLevel } from './events.js';
+import type { FailureLevel, SessionEvent } from './events.js';
+import type { Ledger } from './ledger.js';
+import type { Emitter } from '../base/emitter.js';
 import { isFiltered, toFailure } from './failure.js';
+import { costOf, Inbox } from './inbox.js';
 import type { Failure } from './failure.js';
-import type { PendingRequest } from '../connection/request.js';
-import { receive } from '../connection/receive.js';
-import type { GatewayServer } from '../connection/server.js';
 import { isClose, SESSION } from '../socket/gateway-socket.js';
 import type { GatewaySocket } from '../socket/gateway-socket.js';
 import type { WsClock } from '../base/clock.js';
@@ -40,12 +41,6 @@ export type SessionPhase =
   | { readonly phase: 'open' }
   | { readonly phase: 'closing' }
   | { readonly phase: 'closed'; readonly byPeer: boolean };
-
-/** Bytes of messages that may wait for their turn in one session, unless two messages are more than that. */
-const MAX_HELD_BYTES = 1_048_576;
-
-/** What a frame costs that waits for its turn, beside its bytes: a view of the chunk that it came in. */
-const HELD_FRAME_BYTES = 128;
 
 const OPENING: SessionPhase = { phase: 'opening' };
 const OPEN: SessionPhase = { phase: 'open' };
@@ -61,6 +56,66 @@ const VIOLATIONS: ReadonlySet<ErrorCode> = new Set([
   'PROTOCOL_VIOLATION',
   'INVALID_UTF8',
 ]);
+
+/** The options that a session reads, each time anew, since a reload changes them. */
+export interface SessionOptions {
+  readonly limits: MessageLimits & {
+    readonly maxMessageBytes: number;
+    readonly maxConcurrentMessages: number;
+    readonly maxStreams: number;
+    readonly maxBadFrames: number;
+    readonly maxOutboundBytes: number;
+    readonly messageTimeoutMs: number;
+    readonly handlerTimeoutMs: number;
+  };
+  readonly heartbeat: { readonly intervalMs: number; readonly timeoutMs: number };
+  readonly auth: { readonly anonymous: boolean; readonly timeoutMs: number; readonly refreshLeadMs: number };
+  readonly errors: { readonly event: string };
+}
+
+/** What all sessions share. */
+export interface SessionContext {
+  readonly options: SessionOptions;
+  readonly clock: WsClock;
+  readonly monitor: Emitter<SessionEvent>;
+  readonly firewall: WsFirewall;
+  readonly ledger: Ledger;
+  readonly traffic: { sentMessages: number; sentBytes: number };
+  readonly sessions: {
+    isRevoked(principal: Principal | undefined): boolean;
+    watchOpening(session: WsSession): void;
+  };
+}
+
+/** The server of a session's path. */
+export interface SessionHost {
+  readonly pathname: string;
+  readonly context: SessionContext;
+  /** False where the path has a wire of its own: then its sessions end without a `disconnect`. */
+  readonly speaksEnvelopes: boolean;
+  /** A message has come as a whole. */
+  onMessage(session: WsSession, data: Buffer, isBinary: boolean): void;
+  /** A ping or a pong has come. */
+  onControl(session: WsSession, data: Buffer): void;
+  onClosed(session: WsSession, closeCode: number): void;
+  /** Handles a message that the session has held. */
+  handle(session: WsSession, bytes: Buffer): void;
+  /** The socket may be written to from now on. */
+  admitToBroadcasts(socket: GatewaySocket): void;
+}
+
+/** A request that the session counts until its answer is complete. */
+export interface OpenRequest {
+  /** What its message holds on the heap, as far as it is charged for. */
+  bytes: number;
+  readonly isStream: boolean;
+  /** True when it has been answered, or no longer waits. */
+  readonly settled: boolean;
+  promise: object | undefined;
+  isAbandoned: boolean;
+  answer: string | undefined;
+  settle(): void;
+}
 
 /** What the event of an end says beside the failure. */
 interface Report {
@@ -116,13 +171,12 @@ export class WsSession<State extends object = object> {
   #received = 0;
   #receivingSince = Infinity;
   readonly #badFrames = new LeakyCounter();
-  #held: Buffer[] | undefined;
-  #heldBytes = 0;
+  #inbox: Inbox | undefined;
   #handling = 0;
   #refusedUntil = 0;
-  #answers: PendingRequest[] | undefined;
+  #answers: OpenRequest[] | undefined;
   #releasing = false;
-  #pending: Set<PendingRequest> | undefined;
+  #pending: Set<OpenRequest> | undefined;
   #streams = 0;
   #blocked = 0;
 
@@ -140,7 +194,7 @@ export class WsSession<State extends object = object> {
     /** The native socket, as `@ConnectedSocket()` gives it. */
     readonly socket: GatewaySocket,
     /** @internal */
-    readonly server: GatewayServer,
+    readonly server: SessionHost,
     /** @internal Who connected, as the firewall knows it. */
     readonly client: Client,
   ) {
@@ -257,7 +311,7 @@ export class WsSession<State extends object = object> {
 
   /** From here on it is among the `clients` of its server. */
   #joinBroadcasts(): void {
-    if (this.mayBeWrittenTo) this.server.clients.add(this.socket);
+    if (this.mayBeWrittenTo) this.server.admitToBroadcasts(this.socket);
   }
 
   /** @internal True when the token's time is over, whether or not the sweep has come by. */
@@ -395,7 +449,7 @@ export class WsSession<State extends object = object> {
   }
 
   /** @internal */
-  began(request: PendingRequest): void {
+  began(request: OpenRequest): void {
     (this.#pending ??= new Set()).add(request);
     this.#charge(request.bytes);
     if (this.#isFull) this.stopReading();
@@ -417,7 +471,7 @@ export class WsSession<State extends object = object> {
   }
 
   /** @internal Nothing holds the request's message any more. */
-  letGo(request: PendingRequest): void {
+  letGo(request: OpenRequest): void {
     const { bytes } = request;
     if (bytes === 0) return;
     request.bytes = 0;
@@ -427,7 +481,7 @@ export class WsSession<State extends object = object> {
   }
 
   /** @internal It is answered, and its handler still has the message: that counts for its address until the promise has gone. */
-  abandon(request: PendingRequest, promise: object): void {
+  abandon(request: OpenRequest, promise: object): void {
     request.isAbandoned = true;
     request.promise = undefined;
     this.#handling -= request.bytes;
@@ -450,7 +504,7 @@ export class WsSession<State extends object = object> {
   }
 
   /** @internal The answer is sent when the peer has read what it is behind with. */
-  answerLater(request: PendingRequest, text: string): void {
+  answerLater(request: OpenRequest, text: string): void {
     request.answer = text;
     request.bytes += text.length;
     this.#charge(text.length);
@@ -458,7 +512,7 @@ export class WsSession<State extends object = object> {
   }
 
   #sendAnswers(): void {
-    let next: PendingRequest | undefined;
+    let next: OpenRequest | undefined;
     while ((next = this.#answers?.[0]) !== undefined) {
       if (!next.settled && !this.socket.hasRoomFor(next.answer?.length ?? 0)) return;
       this.#answers?.shift();
@@ -487,7 +541,7 @@ export class WsSession<State extends object = object> {
   }
 
   /** @internal Its answer is complete. */
-  ended(request: PendingRequest): void {
+  ended(request: OpenRequest): void {
     if (!this.#pending?.delete(request)) return;
     if (request.isStream) this.#streams--;
     this.release();
@@ -510,23 +564,20 @@ export class WsSession<State extends object = object> {
    * up is what one chunk of TCP already held.
    */
   hold(bytes: Buffer): boolean {
-    if (!this.#isFull && (this.#held === undefined || this.#releasing)) return false;
-    (this.#held ??= []).push(bytes);
-    this.#heldBytes += bytes.length;
-    this.#charge(bytes.length + HELD_FRAME_BYTES);
+    if (!this.#isFull && (this.#inbox === undefined || this.#releasing)) return false;
+    const inbox = (this.#inbox ??= new Inbox());
+    inbox.put(bytes);
+    this.#charge(costOf(bytes));
     if (!this.socket.isPaused) this.stopReading();
-    // One chunk of compressed frames can be a thousand times its size when it is unpacked.
-    const { maxMessageBytes } = this.server.context.options.limits;
-    if (this.#heldBytes > Math.max(MAX_HELD_BYTES, 2 * maxMessageBytes)) {
+    if (inbox.isOverfull(this.server.context.options.limits.maxMessageBytes)) {
       this.end(new GatewayError('RATE_LIMITED', { retryAfterMs: 1_000 }));
     }
     return true;
   }
 
   #dropHeld(): void {
-    if (this.#held !== undefined) this.#discharge(this.#heldBytes + this.#held.length * HELD_FRAME_BYTES);
-    this.#held = undefined;
-    this.#heldBytes = 0;
+    if (this.#inbox !== undefined) this.#discharge(this.#inbox.cost);
+    this.#inbox = undefined;
   }
 
   get #isFull(): boolean {
@@ -544,13 +595,12 @@ export class WsSession<State extends object = object> {
     this.#releasing = true;
     if (this.#answers !== undefined) this.#sendAnswers();
     let next: Buffer | undefined;
-    while (this.handlesMessages && !this.#isFull && (next = this.#held?.shift()) !== undefined) {
-      this.#heldBytes -= next.length;
-      this.#discharge(next.length + HELD_FRAME_BYTES);
-      receive(this, next);
+    while (this.handlesMessages && !this.#isFull && (next = this.#inbox?.take()) !== undefined) {
+      this.#discharge(costOf(next));
+      this.server.handle(this, next);
     }
     this.#releasing = false;
-    if (this.#held?.length === 0 || !this.handlesMessages) this.#dropHeld();
+    if (this.#inbox?.isEmpty || !this.handlesMessages) this.#dropHeld();
     if (!this.isLive || !this.socket.isPaused) return;
     if (this.#isFull) return this.stopReading();
     this.server.context.ledger.goesOn(this);

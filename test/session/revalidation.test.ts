@@ -1,6 +1,6 @@
 import { afterEach, expect, it } from 'vitest';
 import { WsGatewayAdapter } from '../../src/connection/adapter.js';
-import type { ConnectionContext } from '../../src/connection/server.js';
+import type { ConnectionContext } from '../../src/connection/context.js';
 import { WsSessions } from '../../src/index.js';
 import type { Principal } from '../../src/index.js';
 import { startApp, stopApps, until } from '../support/app.js';

@@ -1,0 +1,49 @@
+import type { EventEmitter } from 'node:events';
+import type { Authentication } from '../authentication/authentication.js';
+import type { Deadlines } from '../authentication/deadlines.js';
+import type { LoadGauge } from './load-gauge.js';
+import type { ResolvedOptions } from '../ws-gateway.options.js';
+import type { Emitter } from '../base/emitter.js';
+import type { SessionEvent } from '../session/events.js';
+import type { ConnectionEvent } from './events.js';
+import type { Tracing } from './tracing.js';
+import type { Traffic } from './traffic.js';
+import type { ConnectionGuard } from '../authentication/connection-guard.js';
+import type { Disconnects } from './disconnects.js';
+import type { PendingRequests } from './request.js';
+import type { Revalidation } from '../session/revalidation.js';
+import type { Router } from './router.js';
+import type { WsSessions } from '../session/ws-sessions.js';
+import type { SessionContext, SessionHost, WsSession } from '../session/session.js';
+import type { GatewaySocket } from '../socket/gateway-socket.js';
+
+/** What the sessions of all paths share. */
+export interface ConnectionContext extends SessionContext {
+  readonly options: ResolvedOptions;
+  readonly monitor: Emitter<ConnectionEvent | SessionEvent>;
+  readonly sessions: WsSessions;
+  readonly authentication: Authentication;
+  readonly deadlines: Deadlines;
+  readonly load: LoadGauge;
+  readonly revalidation: Revalidation;
+  readonly pending: PendingRequests;
+  readonly disconnects: Disconnects;
+  readonly traffic: Traffic;
+  /** Undefined where nobody keeps spans. */
+  readonly tracing: Tracing | undefined;
+}
+
+/** The server of one path, as the path of a message and of a session sees it. */
+export interface ServedPath extends SessionHost, Pick<EventEmitter, 'rawListeners'> {
+  readonly context: ConnectionContext;
+  readonly router: Router;
+  /** What the gateways of the path, and the options, ask of every upgrade. */
+  readonly connectionGuards: readonly ConnectionGuard[];
+  /** The sockets that broadcasts go to. */
+  readonly clients: Set<GatewaySocket>;
+}
+
+/** The server that has accepted the session. */
+export function serverOf(session: WsSession): ServedPath {
+  return session.server as ServedPath; // because handshake.ts makes every session, for a GatewayServer
+}
