@@ -8,7 +8,7 @@ export class Alarm {
 
   @OnWsEvent('ban')
   onBan({ action, target }: BanEvent): void {
-    if (action === 'added') this.rung.push(JSON.stringify(target)); // yours would wake somebody
+    if (action === 'added') this.rung.push(JSON.stringify(target)); // yours would page an operator
   }
 }
 

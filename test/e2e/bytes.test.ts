@@ -142,7 +142,7 @@ describe('what handlers hold', () => {
     });
   });
 
-  it('has a bound: over it who holds most is not read, then RATE_LIMITED, and nobody else', async () => {
+  it('has a bound: over it the largest holder is not read, then RATE_LIMITED, and no other session', async () => {
     await start({ maxHandlingBytesTotal: 8 * MIB });
     const attackers = await Promise.all(Array.from({ length: 20 }, (_, i) => connect(`mallory${i}`)));
     for (let round = 0; round < 4; round++) for (const attacker of attackers) attacker.send({ event: 'wait', data: HEAVY, id: round }); // prettier-ignore
@@ -208,7 +208,7 @@ describe('what handlers hold', () => {
 });
 
 describe('a heap that stays full', () => {
-  it('ends those that hold most, also who has authenticated, one round for each collection', async () => {
+  it('ends the sessions that hold most, authenticated ones too, one round for each collection', async () => {
     await start({}, { overload: { maxHeapPercent: 1 } }); // it is looked at first when the clock moves
     const ada = await connect('ada');
     const others = await Promise.all(Array.from({ length: 20 }, (_, i) => connect(`s${i}`)));

@@ -421,7 +421,7 @@ describe('@RateLimit()', () => {
     ]);
   });
 
-  it('is of the address while there is no subject, and costs nobody who may not ask', async () => {
+  it('is of the address while there is no subject, and costs nothing where the caller may not ask', async () => {
     const test = await start();
     const [one, two] = [await Client.connect(`${test.url}/ws`), await Client.connect(`${test.url}/ws`)];
     const other = await Client.connect(`${test.url}/ws`, { localAddress: '127.0.0.2' });

@@ -116,7 +116,7 @@ describe('sockets count from the moment they are accepted', () => {
     await once(await dial(test.port), 'close');
   });
 
-  it('of all addresses together: who has been silent for longest makes room, and else the newcomer goes', async () => {
+  it('of all addresses together: the longest silent makes room, and otherwise the newcomer goes', async () => {
     const test = await startApp({ options: { firewall: { maxSockets: 3 } } });
     const silent: Socket[] = [];
     for (let i = 0; i < 3; i++) silent.push(await dial(test.port, `127.0.0.${i + 2}`));
@@ -236,7 +236,7 @@ describe('beside another upgrade listener', () => {
     return test;
   };
 
-  it('an upgrade that nobody writes to is NOT_FOUND after ten seconds, and before it is left alone', async () => {
+  it('an upgrade without an answer is NOT_FOUND after ten seconds, and before it is left alone', async () => {
     const test = await withListener(() => undefined);
     const peer = await openTcp(test.port);
     peer.write(handshake('/nowhere'));

@@ -63,7 +63,7 @@ describe('isOriginAllowed', () => {
       expect(isOriginAllowed(origin, 'ws.test', ['*'])).toBe(true);
   });
 
-  it('without a list accepts the server itself and nobody else', () => {
+  it('without a list accepts the server itself and no other', () => {
     expect(isOriginAllowed('https://ws.test', 'ws.test', undefined)).toBe(true);
     expect(isOriginAllowed('https://ws.test', 'ws.test:443', undefined)).toBe(true);
     expect(isOriginAllowed('http://ws.test:8080', 'ws.test:8080', undefined)).toBe(true);

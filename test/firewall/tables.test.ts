@@ -60,7 +60,7 @@ it('a tally is full with the last of so many within the time, and forgets as it 
 describe('the table of peers', () => {
   const table = (): PeerTable<AddressPeer> => new PeerTable((key) => new AddressPeer(key, options, 0));
 
-  it('holds a limited number of those who have gone, and all that are here', () => {
+  it('holds a limited number of clients that have left, and all that are connected', () => {
     const peers = table();
     for (let i = 0; i < 1_000; i++) peers.hold(peers.of(`here ${i}`, 0));
     for (let i = 0; i < 120_000; i++) peers.of(`gone ${i}`, 0);
@@ -126,7 +126,7 @@ describe('the table of bans', () => {
     expect([bans.size, bans.levelOf('a', 2_000 + 86_400_000)]).toEqual([0, 0]);
   });
 
-  it('holds a limited number, and tells what it drops', () => {
+  it('holds a limited number, and reports what it drops', () => {
     const dropped: Ban[] = [];
     const bans = table([], dropped);
     for (let i = 0; i < 25_000; i++) bans.add(`k${i}`, { ...ban, address: `${i}` }, 1_000, 0);

@@ -63,7 +63,7 @@ class AccountController {
     return this.tickets.issue(principal, origin === undefined ? {} : { origin });
   }
 
-  /** Whoever changes a password ends every session that was opened with the old one. */
+  /** A change of password ends every session that was opened with the old one. */
   @Post('password')
   async changePassword(@Headers('authorization') bearer = ''): Promise<{ ended: number }> {
     const { subject } = await this.authentication.authenticate(bearer.replace(/^Bearer /i, ''));

@@ -29,7 +29,7 @@ const options = (secrets: Record<string, string>): WsGatewayOptions => ({
   },
 });
 
-/** Called when the vault has a new key: nobody is disconnected. */
+/** Called when the vault has a new key: no client is disconnected. */
 @Injectable()
 export class KeyRotation {
   constructor(private readonly reload: WsGatewayReload) {}

@@ -31,7 +31,7 @@ const failure = (code: string, more: Partial<FailureEvent> = {}): FailureEvent =
 const from = (n: number): { clientAddress: string } => ({ clientAddress: `192.0.${n >> 8}.${n & 255}` });
 
 describe('the lines of one kind', () => {
-  it.each(Object.keys(ERRORS))('%s are sampled, whoever is to blame', (code) => {
+  it.each(Object.keys(ERRORS))('%s are sampled, whether client or server is to blame', (code) => {
     for (const level of ['info', 'warn', 'error'] as const) {
       const { log, lines } = open();
       for (let n = 0; n < 2_000; n++) log.listener(failure(code, { level, ...from(n) }));
