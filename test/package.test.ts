@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs';
 import { mkdir, readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -109,6 +109,36 @@ describe('the packed package', () => {
     );
     const { stdout } = await execute(process.execPath, [join(folder, 'seal.mjs')]);
     expect(stdout).toBe('Sealed fields need the package jose: npm install jose@6\n');
+  });
+
+  it('says in one sentence what the service lacks, without a stack', async () => {
+    const lack = async (name: string, environment: Record<string, string>): Promise<string> => {
+      const link = join(folder, 'node_modules', name);
+      const target = readlinkSync(link);
+      rmSync(link);
+      const env = { PATH: process.env.PATH, PORT: '0', LOG_LEVEL: 'silent', ...environment };
+      const main = execute(process.execPath, [join(installed, 'dist', 'main.js')], { env, timeout: 15_000 });
+      const { code, stdout, stderr } = await main.catch((error: { code: number; stdout: string; stderr: string }) => error) as { code?: number; stdout: string; stderr: string }; // prettier-ignore
+      symlinkSync(target, link);
+      expect([code, stdout]).toEqual([1, '']);
+      return stderr;
+    };
+    const JWKS_URI = 'https://issuer.example.com/keys';
+    // Node does not find what prom-client itself requires where prom-client is a link.
+    const WS_GATEWAY_CONFIG = join(folder, 'options.json');
+    writeFileSync(WS_GATEWAY_CONFIG, JSON.stringify({ monitoring: { metrics: false } }));
+    const published = { JWKS_URI, JWT_ISSUER: 'issuer', JWT_AUDIENCE: 'audience', WS_GATEWAY_CONFIG };
+    const secret = { JWT_SECRET: 'a-secret-for-tests-of-at-least-32-bytes' };
+    const service = 'ws-gateway needs packages that are not installed: npm install';
+    expect(await lack('@nestjs/platform-express', secret)).toBe(`${service} @nestjs/platform-express@12\n`);
+    expect(await lack('pino', secret)).toBe(`${service} pino@10\n`);
+    expect(await lack('class-validator', secret)).toBe(`${service} class-validator@0.15\n`);
+    expect(await lack('prom-client', secret)).toBe(
+      'Metrics need the package prom-client: npm install prom-client@15\n',
+    );
+    expect(await lack('jwks-rsa', published)).toBe(
+      'Keys of a JWKS URI need the package jwks-rsa: npm install jwks-rsa@4\n',
+    );
   });
 
   it('has a command', async () => {
