@@ -236,7 +236,7 @@ describe('where one may be anonymous', () => {
 
   it('a revoked cookie is told so', async () => {
     const test = await start(auth);
-    test.app.get(WsSessions).revoke({ subject: 'ada' });
+    await test.app.get(WsSessions).revoke({ subject: 'ada' });
     expect((await (await withCookie(test, token())).closed).reason).toBe('SESSION_REVOKED');
   });
 
