@@ -8,7 +8,6 @@ export type {
   HeartbeatOptions,
   LimitOptions,
   OverloadOptions,
-  Revalidate,
   WsGatewayOptions,
 } from './ws-gateway.options.js';
 
@@ -41,7 +40,7 @@ export type { DeliverableEmailOptions } from './email/is-deliverable-email.js';
 export { IsEmailAddress } from './email/is-email-address.js';
 export type { EmailOptions } from './email/options.js';
 export { WsEmail } from './email/ws-email.js';
-export type { EmailReason, EmailVerdict } from './email/ws-email.js';
+export type { EmailReason, EmailVerdict } from './email/verdict.js';
 
 export { ERRORS, GatewayError } from './protocol/errors.js';
 export type { CatalogueCode, ErrorCode, ErrorDetail, ErrorSpec, GatewayErrorOptions } from './protocol/errors.js';
@@ -74,6 +73,7 @@ export type { ClaimNames } from './authentication/claims.js';
 export type { TokenSource } from './authentication/credentials.js';
 export { JwtAuthenticator } from './authentication/jwt/jwt-authenticator.js';
 export type { Algorithm, AllowedNames, JwtIssuerOptions, JwtOptions, SubjectOf } from './authentication/jwt/issuers.js';
+export type { Revalidate } from './authentication/options.js';
 export type { Principal, PrincipalInit } from './authentication/principal.js';
 export { WsTickets } from './authentication/tickets.js';
 export type { Ticket, TicketBinding } from './authentication/tickets.js';

@@ -35,8 +35,8 @@ const HIDDEN = '***';
 
 /**
  * How personal data is shown, for log and audit alike. A pseudonym is the fingerprint of the value in the domain of its
- * field, HMAC-SHA-256 as {@link Fingerprints} makes it: the same person is the same all the time, and who has the key can
- * look for somebody.
+ * field, HMAC-SHA-256 as {@link Fingerprints} makes it: the same person has the same pseudonym all the time, and an
+ * operator with the key can search for one.
  *
  * @param fingerprints make the pseudonyms when there is no key of their own
  * @throws TypeError when a pseudonym is asked for and there is no key, or one shorter than 32 bytes
