@@ -41,7 +41,7 @@ export type { DeliverableEmailOptions } from './email/is-deliverable-email.js';
 export { IsEmailAddress } from './email/is-email-address.js';
 export type { EmailOptions } from './email/options.js';
 export { WsEmail } from './email/ws-email.js';
-export type { EmailReason, EmailVerdict } from './email/ws-email.js';
+export type { EmailReason, EmailVerdict } from './email/verdict.js';
 
 export { ERRORS, GatewayError } from './protocol/errors.js';
 export type { CatalogueCode, ErrorCode, ErrorDetail, ErrorSpec, GatewayErrorOptions } from './protocol/errors.js';

@@ -41,7 +41,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
 async function main(args: string[]): Promise<number | undefined> {
   if (args.includes('--help') || args.includes('-h')) return print(HELP);
   const [first = 'start', ...rest] = args;
-  if (first === '--version' || first === '-v') return print(`${version()}\n`);
+  if (first === '--version' || first === '-v') return print(`${manifest().version}\n`);
   const load = Object.hasOwn(COMMANDS, first) ? COMMANDS[first] : undefined;
   if (load === undefined) throw new UsageError(`Unknown command: ${first}`);
   const command = await load();
@@ -53,22 +53,43 @@ function print(text: string): number {
   return 0;
 }
 
-function version(): string {
-  const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
-    version: string;
-  };
-  return manifest.version;
+interface Manifest {
+  readonly version: string;
+  readonly optionalDependencies: Readonly<Record<string, string>>;
+  readonly peerDependencies: Readonly<Record<string, string>>;
 }
 
-/** One message for whoever started it: a mistake of theirs without a stack, anything else with one. */
+function manifest(): Manifest {
+  return JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as Manifest;
+}
+
+/** What is printed about an error: a sentence where the person who started the command can mend it, else the stack. */
 function explain(error: unknown): string {
   const { name, code, message, stack } = error as NodeJS.ErrnoException;
-  const optional = /'(@nestjs\/platform-express|pino|pino-pretty)'/;
-  if (code === 'ERR_MODULE_NOT_FOUND' && optional.test(message)) {
-    return `${message}\nThe service needs what the module alone does not: npm install @nestjs/platform-express pino pino-pretty`;
+  if (code?.startsWith('ERR_PARSE_ARGS') || name === 'UsageError') return `${message}\n\n${HELP}`;
+  if (['ConfigurationError', 'CommandError', 'MissingPackageError'].includes(name)) return message;
+  return (code === 'ERR_MODULE_NOT_FOUND' && missingPackages(message)) || (stack ?? message);
+}
+
+/** Names the package that an import did not find, and every other one that the service will not find; undefined for other modules. */
+function missingPackages(message: string): string | undefined {
+  const { optionalDependencies, peerDependencies } = manifest();
+  const ranges: Readonly<Record<string, string>> = { ...peerDependencies, ...optionalDependencies };
+  const [, name = ''] = /^Cannot find package '([^']+)'/.exec(message) ?? [];
+  if (!Object.hasOwn(ranges, name)) return undefined;
+  const needed = ['@nestjs/platform-express', ...Object.keys(optionalDependencies)];
+  const missing = new Set([name, ...needed.filter((other) => !isInstalled(other))]);
+  const specifiers = [...missing].map((other) => `${other}@${/0\.\d+|\d+/.exec(ranges[other] ?? '')?.[0] ?? 'latest'}`);
+  return `ws-gateway needs packages that are not installed: npm install ${specifiers.join(' ')}`;
+}
+
+function isInstalled(name: string): boolean {
+  try {
+    import.meta.resolve(name);
+    return true;
+  } catch {
+    return false; // it throws for a package that it does not find
   }
-  if (code?.startsWith('ERR_PARSE_ARGS') || error instanceof UsageError) return `${message}\n\n${HELP}`;
-  return name === 'ConfigurationError' || name === 'CommandError' ? message : (stack ?? message);
 }
 
 try {

@@ -106,7 +106,7 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
       useFactory: (options: unknown, modules: ModulesContainer) =>
         new LiveOptions(resolveOptions(options, !provides(modules, Authenticator))),
     },
-    // What is in force now, whoever reads it when: the groups are live, a value copied out of them is not.
+    // The groups show what is in force after each reload; a value copied out of them does not.
     { provide: OPTIONS, inject: [LiveOptions], useFactory: ({ view }: LiveOptions) => view },
     ...slices,
     { provide: WsClock, useClass: SystemClock },
@@ -219,7 +219,7 @@ export class WsGatewayModule
 
   async #bindGateways(): Promise<void> {
     const handlers = new Handlers(this.config, this.modules, this.moduleRef, this.guard, this.pipe, this.filter);
-    // The package's own gateway comes first: nobody else is to have `auth`.
+    // The package's own gateway comes first: no other gateway may handle `auth`.
     for (const host of gatewaysOf(this.modules).toSorted((a, b) => Number(b.own) - Number(a.own))) {
       const { metatype, name } = host.wrapper;
       const options = (Reflect.getMetadata(GATEWAY_OPTIONS, metatype as object) ?? {}) as { path?: string };

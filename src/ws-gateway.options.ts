@@ -15,8 +15,10 @@ import { EMAIL_DEFAULTS, resolveEmailOptions } from './email/options.js';
 import type { EmailOptions, ResolvedEmailOptions } from './email/options.js';
 import { checkOrigins, FIREWALL_DEFAULTS, resolveFirewall } from './firewall/options.js';
 import type { FirewallOptions, ResolvedFirewall } from './firewall/options.js';
-import { OBSERVED_DEFAULTS, resolveObserved } from './monitoring/options.js';
-import type { ObservedOptions, ResolvedObserved } from './monitoring/options.js';
+import { MONITORING_DEFAULTS, resolveMonitoring, resolvePrivacy } from './monitoring/options.js';
+import type { MonitoringOptions, ResolvedMonitoring } from './monitoring/options.js';
+import { PRIVACY_DEFAULTS } from './monitoring/privacy.js';
+import type { PrivacyOptions } from './monitoring/privacy.js';
 import { OptionCheck } from './base/options.js';
 
 export interface AuthOptions {
@@ -124,7 +126,7 @@ export interface CompressionOptions {
 }
 
 /** The options of `WsGatewayModule.forRoot()`. */
-export interface WsGatewayOptions extends ObservedOptions {
+export interface WsGatewayOptions {
   /** Where gateways without a path of their own live. @default '/ws' */
   path?: string;
   auth: AuthOptions;
@@ -146,6 +148,9 @@ export interface WsGatewayOptions extends ObservedOptions {
     /** Keys for pseudonyms, in the same form; nodes of a cluster need the same. @default a random one for the process */
     keys?: string;
   };
+  monitoring?: MonitoringOptions;
+  /** How the log and the audit show personal data. */
+  privacy?: PrivacyOptions;
   /** How `WsEmail` and `@IsDeliverableEmail()` look domains up. */
   email?: EmailOptions;
   errors?: {
@@ -195,12 +200,13 @@ export const DEFAULTS = Object.freeze({
   compression: Object.freeze({ thresholdBytes: 1_024 }),
   shutdown: Object.freeze({ drainMs: 10_000 }),
   email: EMAIL_DEFAULTS,
-  ...OBSERVED_DEFAULTS,
+  monitoring: MONITORING_DEFAULTS,
+  privacy: PRIVACY_DEFAULTS,
   errors: Object.freeze({ event: 'exception' }),
 } as const);
 
 /** The options with every default filled in, checked and frozen. */
-export interface ResolvedOptions extends ResolvedObserved {
+export interface ResolvedOptions {
   readonly path: string;
   readonly auth: {
     /** Whose tokens are accepted; empty where an `Authenticator` of the application's says it. */
@@ -229,6 +235,8 @@ export interface ResolvedOptions extends ResolvedObserved {
   readonly sealing: { readonly keys: KeyRing | undefined };
   readonly fingerprints: { readonly keys: KeyRing | undefined };
   readonly email: ResolvedEmailOptions;
+  readonly monitoring: ResolvedMonitoring;
+  readonly privacy: PrivacyOptions;
   readonly errors: { readonly event: string };
 }
 
@@ -263,7 +271,9 @@ export function resolveOptions(options: unknown, needsKeys = true): ResolvedOpti
   const budget = (name: keyof typeof DEFAULTS.limits, max: number): number =>
     check.count(limits[name], `limits.${name}`, 1, max, DEFAULTS.limits[name]);
 
-  const resolved: Omit<ResolvedOptions, keyof ResolvedObserved> = {
+  const fingerprintKeys = resolveKeyRing(check, fingerprints.keys, 'fingerprints.keys');
+
+  const resolved: ResolvedOptions = {
     path: check.path(root.path, 'path', DEFAULTS.path),
     auth: resolveAuth(check, root.auth, firewall, needsKeys),
     firewall,
@@ -314,13 +324,14 @@ export function resolveOptions(options: unknown, needsKeys = true): ResolvedOpti
     compression: resolveCompression(check, root.compression),
     shutdown: { drainMs: check.integer(shutdown.drainMs, 'shutdown.drainMs', 1, 600_000, DEFAULTS.shutdown.drainMs) },
     sealing: { keys: resolveKeyRing(check, sealing.keys, 'sealing.keys') },
-    fingerprints: { keys: resolveKeyRing(check, fingerprints.keys, 'fingerprints.keys') },
+    fingerprints: { keys: fingerprintKeys },
     email: resolveEmailOptions(check, root.email),
+    monitoring: resolveMonitoring(check, root.monitoring),
+    privacy: resolvePrivacy(check, root.privacy, fingerprintKeys),
     errors: { event: check.text(errors.event, 'errors.event', 1, 128) ?? DEFAULTS.errors.event },
   };
-  const observed = resolveObserved(check, root, resolved.fingerprints.keys);
   if (check.problems.length > 0) throw new WsGatewayOptionsError(check.problems);
-  return deepFreeze({ ...resolved, ...observed });
+  return deepFreeze(resolved);
 }
 
 function resolveAuth(

@@ -45,6 +45,9 @@ const HELD_ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     '@opentelemetry/api: Tracer.startSpan @ connection/tracing.ts',
     '@opentelemetry/api: setSpan @ connection/tracing.ts',
     '@opentelemetry/api: setSpanContext @ connection/tracing.ts',
+    '@opentelemetry/api: getSpanContext @ connection/tracing.ts',
+    '@opentelemetry/api: isSpanContextValid @ connection/tracing.ts',
+    '@opentelemetry/api: PropagationAPI.extract @ connection/tracing.ts',
   ],
   'a try of its own, since its answer is needed at once': [
     'HealthCheck @ monitoring/health.ts',

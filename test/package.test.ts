@@ -1,39 +1,22 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { mkdir, readdir } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { installPackage, root } from './support/installed-package.js';
 import { token } from './support/tokens.js';
 
 const execute = promisify(execFile);
-const root = new URL('..', import.meta.url).pathname;
-const folder = mkdtempSync(join(tmpdir(), 'ws-gateway-pack-'));
-const installed = join(folder, 'node_modules', 'nestjs-ws-gateway');
+let folder: string;
+let installed: string;
+let remove: () => void;
 
-/**
- * Unpacks the tarball as an install would. What the package depends on is linked from this repository, so that the test
- * needs no registry: only what package.json names is.
- */
 beforeAll(async () => {
-  const { stdout } = await execute('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', folder], {
-    cwd: root,
-  });
-  const [{ filename }] = JSON.parse(stdout) as [{ filename: string }];
-  await mkdir(installed, { recursive: true });
-  await execute('tar', ['-xzf', join(folder, filename), '-C', installed, '--strip-components=1']);
-  const manifest = (await import(join(installed, 'package.json'), { with: { type: 'json' } })) as {
-    default: Record<'dependencies' | 'optionalDependencies' | 'peerDependencies', Record<string, string>>;
-  };
-  const { dependencies, optionalDependencies, peerDependencies } = manifest.default;
-  for (const name of Object.keys({ ...dependencies, ...optionalDependencies, ...peerDependencies })) {
-    await mkdir(join(folder, 'node_modules', name, '..'), { recursive: true });
-    symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name));
-  }
+  ({ folder, installed, remove } = await installPackage());
 });
 
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+afterAll(() => remove());
 
 it('exports these names and no other', async () => {
   const names = [...readFileSync(join(root, 'src/index.ts'), 'utf8').matchAll(/export (type )?\{([^}]*)\}/g)].flatMap(
@@ -68,13 +51,14 @@ describe('the packed package', () => {
 
   it('has what its Markdown files link to, the tests apart', async () => {
     const files = await readdir(installed, { recursive: true });
-    for (const file of files.filter((name) => name.endsWith('.md'))) {
-      const text = readFileSync(join(installed, file), 'utf8');
-      for (const [, target = ''] of text.matchAll(/\]\((?!https?:)([^)#]+)/g)) {
-        const path = join(file, '..', target);
-        if (!path.startsWith('test/')) expect([file, target, files.includes(path)]).toEqual([file, target, true]);
-      }
-    }
+    const missing = files
+      .filter((name) => name.endsWith('.md'))
+      .flatMap((file) =>
+        [...readFileSync(join(installed, file), 'utf8').matchAll(/\]\((?!https?:)([^)#]+)/g)]
+          .map(([, target = '']) => join(file, '..', target))
+          .filter((path) => !path.startsWith('test/') && !files.includes(path)),
+      );
+    expect(missing).toEqual([]);
   });
 
   it('works in an empty Nest application', async () => {
@@ -109,6 +93,36 @@ describe('the packed package', () => {
     );
     const { stdout } = await execute(process.execPath, [join(folder, 'seal.mjs')]);
     expect(stdout).toBe('Sealed fields need the package jose: npm install jose@6\n');
+  });
+
+  it('says in one sentence what the service lacks, without a stack', async () => {
+    const lack = async (name: string, environment: Record<string, string>): Promise<string> => {
+      const link = join(folder, 'node_modules', name);
+      const target = readlinkSync(link);
+      rmSync(link);
+      const env = { PATH: process.env.PATH, PORT: '0', LOG_LEVEL: 'silent', ...environment };
+      const main = execute(process.execPath, [join(installed, 'dist', 'main.js')], { env, timeout: 15_000 });
+      const { code, stdout, stderr } = await main.catch((error: { code: number; stdout: string; stderr: string }) => error) as { code?: number; stdout: string; stderr: string }; // prettier-ignore
+      symlinkSync(target, link);
+      expect([code, stdout]).toEqual([1, '']);
+      return stderr;
+    };
+    const JWKS_URI = 'https://issuer.example.com/keys';
+    // Node does not find what prom-client itself requires where prom-client is a link.
+    const WS_GATEWAY_CONFIG = join(folder, 'options.json');
+    writeFileSync(WS_GATEWAY_CONFIG, JSON.stringify({ monitoring: { metrics: false } }));
+    const published = { JWKS_URI, JWT_ISSUER: 'issuer', JWT_AUDIENCE: 'audience', WS_GATEWAY_CONFIG };
+    const secret = { JWT_SECRET: 'a-secret-for-tests-of-at-least-32-bytes' };
+    const service = 'ws-gateway needs packages that are not installed: npm install';
+    expect(await lack('@nestjs/platform-express', secret)).toBe(`${service} @nestjs/platform-express@12\n`);
+    expect(await lack('pino', secret)).toBe(`${service} pino@10\n`);
+    expect(await lack('class-validator', secret)).toBe(`${service} class-validator@0.15\n`);
+    expect(await lack('prom-client', secret)).toBe(
+      'Metrics need the package prom-client: npm install prom-client@15\n',
+    );
+    expect(await lack('jwks-rsa', published)).toBe(
+      'Keys of a JWKS URI need the package jwks-rsa: npm install jwks-rsa@4\n',
+    );
   });
 
   it('has a command', async () => {

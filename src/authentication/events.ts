@@ -1,7 +1,7 @@
 import type { ErrorCode } from '../protocol/errors.js';
 import type { TokenSource } from './credentials.js';
 
-/** A token was looked at, wherever it came from. */
+/** A token was verified or refused, from any source. */
 export interface AuthenticationEvent {
   readonly kind: 'authentication';
   readonly source: TokenSource;

@@ -13,6 +13,7 @@ import { Doorkeeper } from './doorkeeper.js';
 import { LoadGauge } from './load-gauge.js';
 import { CONNECTION_OPTIONS, CONTEXT } from './options.js';
 import { PendingRequests } from './request.js';
+import { serverOf } from './context.js';
 import type { ConnectionContext } from './context.js';
 import { loadTracing } from './tracing.js';
 import type { Tracing } from './tracing.js';
@@ -74,6 +75,8 @@ export const connectionProviders: Provider[] = [
       tracing: Tracing | undefined,
     ): ConnectionContext => {
       firewall.onBan((notice) => endBanned(sessions, notice));
+      sessions.onLeave(({ subjectPeer }) => subjectPeer !== undefined && firewall.part(subjectPeer));
+      sessions.onLeave((session) => serverOf(session).clients.delete(session.socket));
       const shared = { options, clock, monitor, sessions, authentication, deadlines, firewall };
       return { ...shared, load, ledger, revalidation, pending, disconnects, traffic, tracing };
     },

@@ -18,7 +18,8 @@ import type { SessionContext, SessionHost, WsSession } from '../session/session.
 import type { GatewaySocket } from '../socket/gateway-socket.js';
 
 /** What the sessions of all paths share. */
-export interface ConnectionContext extends SessionContext {
+// Omit: the published WsSessions lacks the members that a session asks, so there it would not extend.
+export interface ConnectionContext extends Omit<SessionContext, 'sessions'> {
   readonly options: ResolvedOptions;
   readonly monitor: Emitter<ConnectionEvent | SessionEvent>;
   readonly sessions: WsSessions;
@@ -34,7 +35,7 @@ export interface ConnectionContext extends SessionContext {
 }
 
 /** The server of one path, as the path of a message and of a session sees it. */
-export interface ServedPath extends SessionHost, Pick<EventEmitter, 'rawListeners'> {
+export interface ServedPath extends Omit<SessionHost, 'context'>, Pick<EventEmitter, 'rawListeners'> {
   readonly context: ConnectionContext;
   readonly router: Router;
   /** What the gateways of the path, and the options, ask of every upgrade. */

@@ -93,7 +93,7 @@ export class Endpoint {
       if (server !== undefined) this.#offers.set(socket, request.url);
       return serveAsPlainHttp(this.http, request, socket, head);
     }
-    const trace = this.context.tracing?.upgrade(server?.pathname ?? '', request.headers.traceparent);
+    const trace = this.context.tracing?.upgrade(server?.pathname ?? '', request.headers);
     const refused = (error: unknown): void => this.#refuse(socket, error, clientAddress, trace);
     try {
       if (server === undefined) throw noGateway();

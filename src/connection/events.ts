@@ -5,7 +5,7 @@ export interface AdmittedEvent {
   readonly clientAddress: string;
   /** Path of the gateway. */
   readonly path: string;
-  /** Who authenticated at the handshake; absent while the session is anonymous. */
+  /** Subject of the token at the handshake; absent for an anonymous session. */
   readonly subject?: string;
 }
 
@@ -21,18 +21,18 @@ export interface AuthenticatedEvent {
   readonly expiresAt: number;
 }
 
-/** A message at a declared event has been handled. Made only while somebody listens. */
+/** A message at a declared event has been handled. The event is made only while a listener for it is subscribed. */
 export interface WsMessageEvent {
   readonly kind: 'message';
   readonly event: string;
   readonly sessionId: string;
   readonly clientAddress: string;
   readonly subject?: string;
-  /** False when it was answered with an exception, of which a `request` event tells. */
+  /** False when it was answered with an exception, which has a `request` event of its own. */
   readonly ok: boolean;
   /** From the call of the guard to the reply; of a stream, to its end. */
   readonly durationMs: number;
 }
 
-/** What the path of a connection tells of, beside its failures. */
+/** The events of a connection, failures apart. */
 export type ConnectionEvent = AdmittedEvent | AuthenticatedEvent | WsMessageEvent;

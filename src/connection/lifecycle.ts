@@ -80,11 +80,8 @@ export function onControl(session: WsSession, data: Buffer): void {
 
 export function onClosed(session: WsSession, closeCode: number): void {
   session.closed(closeCode);
-  const { context, clients } = serverOf(session);
+  const { context } = serverOf(session);
   context.sessions.delete(session);
-  context.revalidation.forget(session);
-  if (session.subjectPeer !== undefined) context.firewall.part(session.subjectPeer);
-  clients.delete(session.socket);
   if (session.opening === undefined) disconnect(session, closeCode);
   else {
     context.disconnects.add(

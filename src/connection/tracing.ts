@@ -1,4 +1,4 @@
-import type { Context, Span, Tracer } from '@opentelemetry/api';
+import type { Context, Span, SpanContext, TextMapGetter, Tracer } from '@opentelemetry/api';
 import { GatewayError, specOf } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
 import { isJsonObject } from '../protocol/message.js';
@@ -9,8 +9,14 @@ type Api = typeof import('@opentelemetry/api');
 
 const NAME = 'nestjs-ws-gateway';
 
-/** W3C Trace Context §3.2: version, trace, parent and flags; neither of the ids is all zeros. */
-const TRACEPARENT = /^(?!ff)[\da-f]{2}-(?!0{32})([\da-f]{32})-(?!0{16})([\da-f]{16})-([\da-f]{2})$/;
+/** Reads a field of what a client has written: a propagator is given text and nothing else. */
+const GETTER: TextMapGetter = {
+  keys: (carrier: object) => Object.keys(carrier),
+  get: (carrier: object, key) => {
+    const value: unknown = Object.hasOwn(carrier, key) ? carrier[key as keyof typeof carrier] : undefined;
+    return typeof value === 'string' ? value : undefined;
+  },
+};
 
 /**
  * The spans of OpenTelemetry, where the application has it: `@opentelemetry/api` is installed and a tracer provider is
@@ -50,14 +56,14 @@ export class Tracing {
   }
 
   /**
-   * @param traceparent of the request
+   * @param headers of the request, in which the application's propagator looks for the parent
    * @returns undefined where no span can be made
    */
-  upgrade(path: string, traceparent: unknown): UpgradeTrace | undefined {
+  upgrade(path: string, headers: object): UpgradeTrace | undefined {
     const { api, faults } = this.#tools;
     try {
       const options = { kind: api.SpanKind.SERVER, attributes: { 'ws_gateway.path': path } };
-      return new UpgradeTrace(this.#tools, start(this.#tools, 'ws upgrade', options, this.#parentOf(traceparent)));
+      return new UpgradeTrace(this.#tools, start(this.#tools, 'ws upgrade', options, this.#parentOf(headers)));
     } catch (error) {
       faults.tell(error);
       return undefined;
@@ -65,14 +71,14 @@ export class Tracing {
   }
 
   /**
-   * @param message whose `meta` may hold a `traceparent`
+   * @param message in whose `meta` the application's propagator looks for the parent
    * @returns undefined where no span can be made
    */
   message(message: { readonly event: string; readonly meta?: unknown }, sessionId: string): MessageTrace | undefined {
     const { api, faults } = this.#tools;
     const { event, meta } = message;
     try {
-      const parent = this.#parentOf(isJsonObject(meta) ? meta.traceparent : undefined);
+      const parent = isJsonObject(meta) ? this.#parentOf(meta) : api.ROOT_CONTEXT;
       const attributes = { 'ws_gateway.event': event, 'ws_gateway.session_id': sessionId };
       const span = start(this.#tools, `ws message ${event}`, { kind: api.SpanKind.SERVER, attributes }, parent);
       const trace = new MessageTrace(this.#tools, event, span, parent);
@@ -90,12 +96,20 @@ export class Tracing {
     return trace === undefined ? run() : trace.handler(run);
   }
 
-  #parentOf(traceparent: unknown): Context {
-    const { ROOT_CONTEXT, trace } = this.#tools.api;
-    const [, traceId, spanId, flags] = (typeof traceparent === 'string' && TRACEPARENT.exec(traceparent)) || [];
-    if (traceId === undefined || spanId === undefined || flags === undefined) return ROOT_CONTEXT;
-    const traceFlags = Number.parseInt(flags, 16) & 1;
-    return trace.setSpanContext(ROOT_CONTEXT, { traceId, spanId, traceFlags, isRemote: true });
+  /** The parent and nothing else: baggage that a client sends does not go on to what the handlers call. */
+  #parentOf(carrier: object): Context {
+    const { api, faults } = this.#tools;
+    const { ROOT_CONTEXT, trace } = api;
+    let parent: SpanContext | undefined;
+    try {
+      const extracted = api.propagation.extract(ROOT_CONTEXT, carrier, GETTER);
+      containResult(extracted, faults.tell);
+      parent = trace.getSpanContext(extracted);
+    } catch (error) {
+      faults.tell(error); // a span without a parent is better than none
+    }
+    if (parent === undefined || !trace.isSpanContextValid(parent)) return ROOT_CONTEXT;
+    return trace.setSpanContext(ROOT_CONTEXT, parent);
   }
 }
 

@@ -1,4 +1,5 @@
 import { webcrypto } from 'node:crypto';
+import { loadOptional } from '../base/missing-package.js';
 import { isDeeperThan, parseJson } from '../protocol/codec.js';
 import { BadFrame } from '../protocol/codec.js';
 import { GatewayError } from '../protocol/errors.js';
@@ -58,7 +59,7 @@ export class WsSeal {
   /**
    * Loads `jose`, unless there is no ring: then nothing can be sealed or opened.
    *
-   * @throws Error when `jose` is not installed
+   * @throws MissingPackageError when `jose` is not installed
    */
   static async create(ring: KeyRing | undefined, options: SealOptions = {}): Promise<WsSeal> {
     if (ring === undefined) return new WsSeal(undefined, new Map(), options);
@@ -178,11 +179,6 @@ function headerOf(encoded: string): Record<string, unknown> | undefined {
   }
 }
 
-async function loadJose(): Promise<Jose> {
-  try {
-    return await import('jose');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error;
-    throw new Error('Sealed fields need the package jose: npm install jose@6', { cause: error });
-  }
+function loadJose(): Promise<Jose> {
+  return loadOptional(() => import('jose'), 'Sealed fields need the package jose: npm install jose@6');
 }

@@ -1,9 +1,15 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type { WsEmail } from './ws-email.js';
+import type { EmailVerdict } from './verdict.js';
 
-/** Who answers `@IsDeliverableEmail()` for whom, while a payload is validated. */
+/** What `@IsDeliverableEmail()` asks of `WsEmail`. */
+interface EmailJudge {
+  readonly refusesUnknown: boolean;
+  check(address: string, session?: object): Promise<EmailVerdict>;
+}
+
+/** Which instance answers the rule, and for which session, while a payload is validated. */
 export interface EmailContext {
-  readonly email: WsEmail;
+  readonly email: EmailJudge;
   readonly session: object | undefined;
 }
 

@@ -5,49 +5,16 @@ import { OptionCheck } from '../base/options.js';
 import { domainOf, normaliseEmail } from './address.js';
 import { emailContext } from './context.js';
 import { lookUp } from './lookup.js';
-import type { Lookup, LookupReason } from './lookup.js';
+import type { Lookup } from './lookup.js';
 import { resolveEmailOptions } from './options.js';
 import type { EmailOptions, ResolvedEmailOptions } from './options.js';
-
-const VERDICTS = {
-  /** There are MX records. */
-  mx: 'deliverable',
-  /** There are none, but an A or AAAA record (RFC 5321 §5.1). */
-  'address-record': 'deliverable',
-  /** No address at all: see `normaliseEmail()`. */
-  'invalid-address': 'undeliverable',
-  /** On the list of `disposableDomains`; no server was asked. */
-  'disposable-domain': 'undeliverable',
-  /** NXDOMAIN. */
-  'no-such-domain': 'undeliverable',
-  /** The domain says that it takes no mail (RFC 7505). */
-  'null-mx': 'undeliverable',
-  /** Neither MX nor A nor AAAA records. */
-  'no-mail-host': 'undeliverable',
-  /** The servers could not say: SERVFAIL, REFUSED, a broken answer, no answer. */
-  'dns-failure': 'unknown',
-  /** No answer within `timeoutMs`. */
-  timeout: 'unknown',
-  /** `maxConcurrent` look-ups are running. */
-  busy: 'unknown',
-  /** The session has had its look-ups of this minute. */
-  'session-budget': 'unknown',
-  /** The process has had its look-ups of this second. */
-  'process-budget': 'unknown',
-} as const satisfies Record<LookupReason, string> & Record<string, 'deliverable' | 'undeliverable' | 'unknown'>;
-
-export type EmailReason = keyof typeof VERDICTS;
-
-/** Whether mail for an address has somewhere to go. That its mailbox exists is more than the DNS can say. */
-export interface EmailVerdict {
-  readonly verdict: (typeof VERDICTS)[EmailReason];
-  readonly reason: EmailReason;
-}
+import { verdictOf } from './verdict.js';
+import type { EmailReason, EmailVerdict } from './verdict.js';
 
 /**
  * Asks the DNS whether addresses can be delivered to. What a client can make it do is bounded: answers are kept, also
  * negative ones, one look-up serves all who ask for the domain meanwhile, and there is a budget for each session, one for
- * the process and a cap on look-ups at once. Whoever is over them gets `unknown`, never an error. Mail servers are not
+ * the process and a cap on look-ups at once. A caller over one of them gets `unknown`, never an error. Mail servers are not
  * connected to, and no address is logged or kept: only domains are.
  *
  * @example
@@ -84,7 +51,7 @@ export class WsEmail {
    * Whether mail for the address has somewhere to go. Resolves within `timeoutMs`; rejects for nothing that the DNS says.
    *
    * @param session whose budget a look-up is taken from, by identity: the `WsSession`, or any object that lives as long as
-   * who asks; without it only the budget of the process counts. A look-up is at most three questions to the DNS
+   * the caller; without it only the budget of the process counts. A look-up is at most three questions to the DNS
    */
   async check(address: string, session?: object): Promise<EmailVerdict> {
     const normalised = normaliseEmail(address);
@@ -179,8 +146,4 @@ export class WsEmail {
         return reason satisfies never;
     }
   }
-}
-
-function verdictOf(reason: EmailReason): EmailVerdict {
-  return { verdict: VERDICTS[reason], reason };
 }

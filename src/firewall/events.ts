@@ -5,19 +5,19 @@ import type { FirewallRule } from './options.js';
 /** A ban was made, lifted, ran its time or made room. */
 export interface BanEvent {
   readonly kind: 'ban';
-  /** `dropped`: it was in force, and made room for a newer one; of an operator's that never happens. */
+  /** `dropped`: it was in force, and made room for a newer one; a ban that an operator made is never dropped. */
   readonly action: 'added' | 'lifted' | 'expired' | 'dropped';
   readonly target: BanTarget;
-  /** False in a dry run: nobody is kept out. */
+  /** False in a dry run: no client is refused. */
   readonly enforced: boolean;
   /** How long it is for, in milliseconds; `Infinity` until it is lifted. */
   readonly forMs?: number;
   readonly reason?: string;
-  /** The administrator who did it; absent when the firewall did by itself. */
+  /** The administrator who did it; absent for a ban that the firewall made by itself. */
   readonly actor?: string;
 }
 
-/** What there are budgets of. */
+/** Names of the budgets. */
 export type BudgetName = 'messages' | 'subject' | 'event';
 
 /** A budget is used up. */
@@ -40,7 +40,7 @@ export interface AdmissionEvent {
   /** The code that the refusal would have had. */
   readonly code: ErrorCode;
   readonly enforced: false;
-  /** Absent where the process is full, whoever asks. */
+  /** Absent where the process is full, which refuses every address. */
   readonly clientAddress?: string;
   /** Of a ban of a subject. */
   readonly subject?: string;
@@ -48,12 +48,12 @@ export interface AdmissionEvent {
   readonly reason?: string;
 }
 
-/** A header of a proxy came from an address that `firewall.trustProxy` does not name, and was not believed. Told once. */
+/** A header of a proxy came from an address that `firewall.trustProxy` does not name, and was not believed. Emitted once. */
 export interface ProxyEvent {
   readonly kind: 'proxy';
   /** Of the peer: empty on a Unix domain socket. */
   readonly clientAddress: string;
 }
 
-/** What the firewall tells of. */
+/** The events of the firewall. */
 export type FirewallEvent = BanEvent | BudgetEvent | AdmissionEvent | ProxyEvent;

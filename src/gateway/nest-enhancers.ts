@@ -83,7 +83,7 @@ class NestCall {
     const body = parameters.find(({ isBody }) => isBody);
     const value = body?.check?.(this.#given[1], this.#given) ?? this.#given[1];
     if (!isThenable(value)) return authorize(rules, this.session, value);
-    return Promise.resolve(value).then((checked) => authorize(rules, this.session, checked));
+    return Promise.resolve(value).then((settled) => authorize(rules, this.session, settled));
   }
 
   #guard(first: number): unknown {

@@ -27,7 +27,7 @@ export type WsHealthResult = Record<
 
 /**
  * Whether this process can serve. The application may add checks of its own: they are called at each question, so they
- * look at what is known already and ask nobody.
+ * read what is known already and call no other system.
  */
 export class WsHealth {
   readonly #blocking = new Set<Check>();

@@ -35,34 +35,11 @@ export interface ResolvedMonitoring {
   readonly traces: boolean;
 }
 
-/** What of the module's options is about being watched. */
-export interface ObservedOptions {
-  monitoring?: MonitoringOptions;
-  /** How the log and the audit show personal data. */
-  privacy?: PrivacyOptions;
-}
-
-export const OBSERVED_DEFAULTS = Object.freeze({ monitoring: MONITORING_DEFAULTS, privacy: PRIVACY_DEFAULTS } as const);
-
-export interface ResolvedObserved {
-  readonly monitoring: ResolvedMonitoring;
-  readonly privacy: PrivacyOptions;
-}
-
-/** @param keys of `fingerprints`, which make pseudonyms where there is no key for the purpose */
-export function resolveObserved(
-  check: OptionCheck,
-  { monitoring, privacy }: Record<string, unknown>,
-  keys: KeyRing | undefined,
-): ResolvedObserved {
-  return { monitoring: resolveMonitoring(check, monitoring), privacy: resolvePrivacy(check, privacy, keys) };
-}
-
-function resolveMonitoring(check: OptionCheck, value: unknown): ResolvedMonitoring {
+export function resolveMonitoring(check: OptionCheck, value: unknown): ResolvedMonitoring {
   const given = check.object(value, 'monitoring', ['registry', ...Object.keys(MONITORING_DEFAULTS)]);
   const registry = registryOf(check, given.registry);
   const metrics = check.boolean(given.metrics, 'monitoring.metrics', registry !== undefined);
-  if (registry !== undefined && !metrics) check.problem('monitoring.registry', 'is of no use when metrics is false');
+  if (registry !== undefined && !metrics) check.problem('monitoring.registry', 'has no effect when metrics is false');
   return {
     metrics,
     registry,
@@ -78,7 +55,8 @@ function registryOf(check: OptionCheck, value: unknown): MetricsRegistry | undef
   return void check.problem('monitoring.registry', 'must be a Registry of prom-client');
 }
 
-function resolvePrivacy(check: OptionCheck, value: unknown, keys: KeyRing | undefined): PrivacyOptions {
+/** @param keys of `fingerprints`, which make pseudonyms where there is no key for the purpose */
+export function resolvePrivacy(check: OptionCheck, value: unknown, keys: KeyRing | undefined): PrivacyOptions {
   const given = check.object(value, 'privacy', ['key', ...Object.keys(PRIVACY_DEFAULTS)]);
   const one = (name: keyof typeof PRIVACY_DEFAULTS): PrivacyOptions['subject'] =>
     check.oneOf(given[name], `privacy.${name}`, DISCLOSURES, PRIVACY_DEFAULTS[name]);

@@ -1,6 +1,8 @@
-import { isIPv4, isIPv6 } from 'node:net';
+import { isIPv4 } from 'node:net';
+import ipaddr from 'ipaddr.js';
 import { Fingerprints } from '../data-protection/fingerprint.js';
 import { KeyRing } from '../data-protection/key-ring.js';
+import { normalised } from '../firewall/client-address.js';
 
 /** How a personal value is shown: as it is, cut down so that it names a group, or as a keyed hash. */
 export type Disclosure = 'clear' | 'masked' | 'pseudonym';
@@ -33,8 +35,8 @@ const HIDDEN = '***';
 
 /**
  * How personal data is shown, for log and audit alike. A pseudonym is the fingerprint of the value in the domain of its
- * field, HMAC-SHA-256 as {@link Fingerprints} makes it: the same person is the same all the time, and who has the key can
- * look for somebody.
+ * field, HMAC-SHA-256 as {@link Fingerprints} makes it: the same person has the same pseudonym all the time, and an
+ * operator with the key can search for one.
  *
  * @param fingerprints make the pseudonyms when there is no key of their own
  * @throws TypeError when a pseudonym is asked for and there is no key, or one shorter than 32 bytes
@@ -51,7 +53,8 @@ export function privacyOf({ key, ...fields }: PrivacyOptions, fingerprints?: Fin
       case 'masked':
         return MASKS[field](value);
       case 'pseudonym': {
-        const same = field === 'address' ? canonicalAddress(value) : value;
+        // One pseudonym for all spellings of an address.
+        const same = field === 'address' ? (normalised(value) ?? value) : value;
         return (keyed as Fingerprints).of(field, same); // because without any there is no pseudonym to be asked for
       }
     }
@@ -97,30 +100,9 @@ function maskEmail(value: string): string {
 }
 
 function maskAddress(value: string): string {
-  const address = canonicalAddress(value);
-  if (isIPv4(address)) return `${address.slice(0, address.lastIndexOf('.'))}.0/24`;
-  if (!isIPv6(address)) return HIDDEN;
-  const groups = groupsOf(address).slice(0, 3).join(':');
-  return `${compressed(`${groups}::`)}/48`;
-}
-
-/** One spelling for each address: without zone, IPv4 inside of IPv6 (RFC 4291 §2.5.5.2) as IPv4, IPv6 as in RFC 5952. */
-function canonicalAddress(value: string): string {
-  const [address = ''] = value.split('%');
-  if (!isIPv6(address)) return address;
-  const groups = groupsOf(compressed(address));
-  if (groups.slice(0, 5).some((group) => group !== '0') || groups[5] !== 'ffff') return compressed(address);
-  const [high = 0, low = 0] = groups.slice(6).map((group) => Number.parseInt(group, 16));
-  return [high >> 8, high & 255, low >> 8, low & 255].join('.');
-}
-
-/** As the URL standard writes an IPv6 address: lower case, no dots, the longest run of zeros left out. */
-function compressed(address: string): string {
-  return new URL(`http://[${address}]`).hostname.slice(1, -1);
-}
-
-function groupsOf(address: string): string[] {
-  const [left = [], right] = address.split('::').map((half) => (half === '' ? [] : half.split(':')));
-  if (right === undefined) return left;
-  return [...left, ...Array<string>(8 - left.length - right.length).fill('0'), ...right];
+  const address = normalised(value);
+  if (address === undefined) return HIDDEN;
+  return isIPv4(address)
+    ? `${ipaddr.IPv4.networkAddressFromCIDR(`${address}/24`).toString()}/24`
+    : `${ipaddr.IPv6.networkAddressFromCIDR(`${address}/48`).toString()}/48`;
 }

@@ -16,20 +16,20 @@ export interface AdminEvent {
   /** The code, when it was not done because the token lacks the scope. */
   readonly refused?: ErrorCode;
   readonly clientAddress?: string;
-  /** Who it was done to. */
+  /** The subject that the act was about. */
   readonly subject?: string;
   readonly sessionId?: string;
   /** Any JSON value without personal data. */
   readonly details?: unknown;
 }
 
-/** What the nodes of a cluster tell each other, and whether they can. */
+/** Traffic between the nodes of a cluster, and the state of their link. */
 export interface BusEvent {
   readonly kind: 'bus';
   readonly action: 'published' | 'received' | 'dropped' | 'connected' | 'disconnected';
 }
 
-/** Every event: what each folder emits, and what the service and a cluster do. */
+/** Every event: those of each folder, of the service and of a cluster. */
 export type WsEvent = AuthenticationEvent | FirewallEvent | SessionEvent | ConnectionEvent | AdminEvent | BusEvent;
 export type WsEventKind = WsEvent['kind'];
 
@@ -46,7 +46,7 @@ type EventOf<E extends WsEvent, Kind extends WsEventKind> = E extends unknown
 export type WsEventListener<Kind extends WsEventKind = WsEventKind> = (event: WsEvents[Kind]) => unknown;
 export type FailureListener = (event: FailureEvent) => void;
 
-/** The kinds that tell of a failure or of an end. */
+/** The kinds of a {@link FailureEvent}. */
 export const FAILURE_KINDS = ['upgrade', 'request', 'connection', 'http'] as const satisfies readonly WsEventKind[];
 
 /** All kinds. */
@@ -66,13 +66,13 @@ export const WS_EVENT_KINDS = [
 ] as const satisfies readonly WsEventKind[];
 
 /**
- * One stream of typed events: connection, guard, firewall and failure feed it, and logs, audit, metrics and applications
- * listen. Personal data is in clear here; whoever writes it down shows it as the options say.
+ * One stream of typed events: authentication, firewall, session and connection emit into it, and logs, audit, metrics and
+ * applications listen. Personal data is in clear here; log and audit show it as `privacy` says.
  *
- * An event is made only where somebody listens: `if (monitor.has('message')) monitor.emit({ kind: 'message', … })`.
+ * An event is made only while a listener is subscribed: `if (monitor.has('message')) monitor.emit({ kind: 'message', … })`.
  */
 export class WsMonitor implements Emitter<WsEvent> {
-  // Lists are replaced, not changed, so that a listener may subscribe and unsubscribe while it is told.
+  // Lists are replaced, not changed, so that a listener may subscribe and unsubscribe while it is called.
   readonly #listeners: Record<WsEventKind, readonly WsEventListener<never>[]> = listsOf();
   readonly #faults = new WeakMap<WsEventListener<never>, Faults>();
 
@@ -82,8 +82,8 @@ export class WsMonitor implements Emitter<WsEvent> {
   }
 
   /**
-   * Listens to one kind of event, or to several. A listener is called at once, on the path of what it is told of: it must be
-   * quick. What it throws, or rejects with, becomes a warning of the process.
+   * Listens to one kind of event, or to several. A listener is called synchronously, on the path of a message or a
+   * connection: it must be quick. What it throws, or rejects with, becomes a warning of the process.
    *
    * @returns a function that ends the subscription
    */
@@ -106,13 +106,13 @@ export class WsMonitor implements Emitter<WsEvent> {
     return this.on(FAILURE_KINDS, listener);
   }
 
-  /** Tells every listener of the kind. One that throws is a fault of its own: it must not end a session, let alone the process. */
+  /** Calls every listener of the kind. A listener that throws ends no session, and not the process. */
   emit(event: WsEvent): void {
     for (const listener of this.#listeners[event.kind]) {
       // Not contain(): messages are events too, and this makes no closure for each.
       let answer: unknown;
       try {
-        answer = listener(event as never); // because it has subscribed to this kind
+        answer = listener(event as never); // because the listener has subscribed to this kind
       } catch (error) {
         this.#fault(listener, event, error);
       }

@@ -2,7 +2,7 @@ import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websock
 import type { WsSession } from '../session/session.js';
 import { IsDeliverableEmail } from '../email/is-deliverable-email.js';
 import { WsEmail } from '../email/ws-email.js';
-import type { EmailVerdict } from '../email/ws-email.js';
+import type { EmailVerdict } from '../email/verdict.js';
 import { CurrentSession } from '../gateway/decorators.js';
 import { EmailDto } from '../gateway/dto/email.dto.js';
 

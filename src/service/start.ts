@@ -3,6 +3,7 @@ import { relative } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { AddressInfo, Server as HttpServer } from 'node:net';
 import { NestFactory } from '@nestjs/core';
+import { ExpressAdapter } from '@nestjs/platform-express';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import type { CorsOptions } from '@nestjs/common/interfaces/external/cors-options.interface.js';
 import type { Logger } from 'pino';
@@ -93,7 +94,9 @@ export async function createApp(
   const { tls } = configuration;
   // because Nest's type lacks most of them, and it hands all on to https.createServer()
   const httpsOptions: object | undefined = tls && tlsOptions(tls);
-  const app = await NestFactory.create<NestExpressApplication>(ServiceModule.forRoot(configuration, sink, auditSink), {
+  const module = ServiceModule.forRoot(configuration, sink, auditSink);
+  // The adapter is named, not looked for by Nest, which would end the process by itself where it is not installed.
+  const app = await NestFactory.create<NestExpressApplication>(module, new ExpressAdapter(), {
     logger: new PinoLogger(pino),
     abortOnError: false,
     bodyParser: false,

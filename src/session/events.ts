@@ -26,9 +26,9 @@ export interface FailureEvent {
   /** Also in the frame that the client got. */
   readonly incidentId?: string;
   readonly durationMs?: number;
-  /** Why, in this package's own words: of a token that is not valid, for one. */
+  /** Why, in this package's own words: for a token that is not valid, what is wrong with it. */
   readonly reason?: string;
-  /** Where, of what was not foreseen. */
+  /** Where an unforeseen error was thrown. */
   readonly stack?: string;
 }
 
@@ -46,5 +46,5 @@ export interface RevocationEvent {
   readonly ended: number;
 }
 
-/** What sessions, and peers that never became one, tell of. */
+/** The events of sessions, and of peers that never became one. */
 export type SessionEvent = FailureEvent | RevocationEvent;

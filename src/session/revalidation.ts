@@ -7,6 +7,7 @@ import { GatewayError } from '../protocol/errors.js';
 import type { Revalidate } from '../ws-gateway.options.js';
 import { isGatewayError } from './failure.js';
 import type { WsSession } from './session.js';
+import { WsSessions } from './ws-sessions.js';
 
 /** Questions asked of the application at once; its database is to serve others, too. */
 const MAX_ASKED = 32;
@@ -39,7 +40,10 @@ export class Revalidation {
   constructor(
     @Inject(AUTH_OPTIONS) private readonly options: RevalidationOptions,
     private readonly clock: WsClock,
-  ) {}
+    sessions: WsSessions,
+  ) {
+    sessions.onLeave((session) => this.#forget(session));
+  }
 
   /** How many sessions are watched. */
   get size(): number {
@@ -52,7 +56,7 @@ export class Revalidation {
     this.#due.set(session, this.clock.monotonic() + this.options.revalidateEveryMs);
   }
 
-  forget(session: WsSession): void {
+  #forget(session: WsSession): void {
     this.#due.delete(session);
     this.#asked.delete(session);
   }

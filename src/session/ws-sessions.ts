@@ -78,6 +78,7 @@ export class WsSessions {
   readonly #bySubject = new SubjectIndex();
   /** Since when their `handleConnection` runs, in monotonic milliseconds. */
   readonly #opening = new Map<WsSession, number>();
+  readonly #onLeave: ((session: WsSession) => void)[] = [];
   #sequence = 0;
   #drain: (() => number) | undefined;
   #whenEmpty: (() => void) | undefined;
@@ -261,10 +262,16 @@ export class WsSessions {
     this.#bySubject.add(subject, session);
   }
 
-  /** @internal */
+  /** @internal Each table that has an entry for a session takes it out here. @param listener must not throw */
+  onLeave(listener: (session: WsSession) => void): void {
+    this.#onLeave.push(listener);
+  }
+
+  /** @internal The session's connection has closed. */
   delete(session: WsSession): void {
     this.#sessions.delete(session.id);
     if (session.principal !== undefined) this.#bySubject.delete(session.principal.subject, session);
+    for (const listener of this.#onLeave) listener(session);
     if (this.#sessions.size === 0) this.#whenEmpty?.();
   }
 

@@ -35,6 +35,7 @@ const OWN_TIMERS: Record<string, [count: number, because: string]> = {
   'base/clock.ts': [1, 'it is the timer of the sweep'],
   'email/lookup.ts': [1, 'usable without the module, and so without a sweep'],
   'service/logging/log-output.ts': [1, 'the end of the process, when nothing sweeps any more'],
+  'service/command/try.ts': [1, 'a command of the terminal, without a sweep'],
   'service/start.ts': [1, 'the end of the process, when nothing sweeps any more'],
   'service/configuration/tls.ts': [1, 'certificate files that are being written, seldom and one at a time'],
 };

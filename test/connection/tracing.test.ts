@@ -1,5 +1,6 @@
-import { context, trace } from '@opentelemetry/api';
+import { context, propagation, trace } from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
+import { CompositePropagator, W3CBaggagePropagator, W3CTraceContextPropagator } from '@opentelemetry/core';
 import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base';
 import type { ReadableSpan } from '@opentelemetry/sdk-trace-base';
 import { UseInterceptors } from '@nestjs/common';
@@ -40,6 +41,12 @@ class Gateway {
   }
 
   @Public()
+  @SubscribeMessage('baggage')
+  baggage(): string {
+    return propagation.getActiveBaggage()?.getEntry('role')?.value ?? 'none';
+  }
+
+  @Public()
   @SubscribeMessage('pay')
   pay(@MessageBody() { amount }: AmountDto): number {
     if (amount < 0) throw new Error('secret amount');
@@ -58,6 +65,8 @@ class Gateway {
 beforeAll(async () => {
   expect(await loadTracing()).toBeUndefined(); // installed, and nobody keeps spans
   context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
+  const propagators = [new W3CTraceContextPropagator(), new W3CBaggagePropagator()]; // as NodeSDK has them
+  propagation.setGlobalPropagator(new CompositePropagator({ propagators }));
   trace.setGlobalTracerProvider(new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }));
 });
 beforeEach(() => exporter.reset());
@@ -103,6 +112,17 @@ describe('spans', () => {
     const [message] = spans('ws message work');
     expect(message?.parentSpanContext).toBeUndefined();
     expect(message?.spanContext().traceId).not.toBe(TRACE);
+  });
+
+  it('take the trace and its state from a client, and no baggage', async () => {
+    const { url } = await startApp({ gateways: [Gateway] });
+    const client = await Client.connect(`${url}/ws`, { token: token() });
+    const meta = { traceparent, tracestate: 'vendor=1', baggage: 'role=admin' };
+    expect(await client.ask({ event: 'baggage', id: 1, meta })).toMatchObject({ data: 'none' });
+    await until(() => spans('ws message baggage').length === 1);
+    const [message] = spans('ws message baggage');
+    expect(message?.spanContext().traceId).toBe(TRACE);
+    expect(message?.parentSpanContext?.traceState?.get('vendor')).toBe('1');
   });
 
   it('say how a message failed, and nothing of its payload', async () => {

@@ -1,5 +1,6 @@
 import { Global, Module } from '@nestjs/common';
-import { trace } from '@opentelemetry/api';
+import { propagation, trace } from '@opentelemetry/api';
+import { W3CTraceContextPropagator } from '@opentelemetry/core';
 import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base';
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { afterEach, expect, it } from 'vitest';
@@ -23,6 +24,7 @@ class FaultyGateway {
 
 it('a failure that a client sees is found by its incidentId in log, audit, metrics and spans', async () => {
   const exporter = new InMemorySpanExporter();
+  propagation.setGlobalPropagator(new W3CTraceContextPropagator());
   trace.setGlobalTracerProvider(new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }));
   const path = auditPath();
 

@@ -43,7 +43,7 @@ describe('the options of monitoring and privacy', () => {
       'privacy.key must be a string of at least 32 bytes',
     ]);
     expect(problemsOf({ monitoring: { metrics: false, registry: new Registry() } })).toEqual([
-      'monitoring.registry is of no use when metrics is false',
+      'monitoring.registry has no effect when metrics is false',
     ]);
   });
 

@@ -1,5 +1,5 @@
-import { context, trace } from '@opentelemetry/api';
-import type { Context, ContextManager, Span, Tracer } from '@opentelemetry/api';
+import { context, propagation, trace } from '@opentelemetry/api';
+import type { Context, ContextManager, Span, TextMapPropagator, Tracer } from '@opentelemetry/api';
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { GatewayError, Public } from '../../src/index.js';
@@ -77,6 +77,12 @@ class Gateway {
 
 beforeAll(() => {
   context.setGlobalContextManager(new Manager() as ContextManager); // because its types want generics that a call needs not
+  const propagator: TextMapPropagator = {
+    inject: () => undefined,
+    fields: () => [],
+    extract: (given) => at('TextMapPropagator.extract', given),
+  };
+  propagation.setGlobalPropagator(propagator);
   trace.setGlobalTracerProvider({ getTracer: () => tracer });
 });
 
@@ -91,6 +97,7 @@ describe('tracing that is at fault', () => {
     'Tracer.startSpan upgrade',
     'Tracer.startSpan message',
     'Tracer.startSpan handler',
+    'TextMapPropagator.extract',
     'Span.setAttribute',
     'Span.setStatus',
     'Span.end',
@@ -110,7 +117,7 @@ describe('tracing that is at fault', () => {
       faulty = { call, fault };
       const client = await Client.connect(`${url}/ws`);
       expect(await client.ask({ event: 'sync', id: 1 })).toEqual({ event: 'sync', data: 1, id: 1 });
-      expect(await client.ask({ event: 'async', id: 2 })).toEqual({ event: 'async', data: 1, id: 2 });
+      expect(await client.ask({ event: 'async', id: 2, meta: {} })).toEqual({ event: 'async', data: 1, id: 2 });
       expect(await client.ask({ event: 'failing', id: 3 })).toMatchObject({ id: 3, data: { code: 'ORDER_CLOSED' } });
       expect(await client.ask({ event: 'broken', id: 4 })).toMatchObject({ id: 4, data: { code: 'INTERNAL' } });
       expect(await client.ask({ event: 'nonsense', id: 5 })).toMatchObject({

@@ -3,6 +3,7 @@ import type { KeyObject } from 'node:crypto';
 import { Logger } from '@nestjs/common';
 import type { JwksClient } from 'jwks-rsa';
 import { contain, loggerFaults } from '../../base/contain.js';
+import { loadOptional } from '../../base/missing-package.js';
 import { TokenBucket } from '../../base/token-bucket.js';
 import { visible } from '../../base/visible.js';
 import { GatewayError } from '../../protocol/errors.js';
@@ -58,12 +59,13 @@ export class PublishedKeys {
   /**
    * Loads what fetches, and begins to. Keys that cannot be had now are no reason not to start.
    *
-   * @throws Error when the optional package is not installed
+   * @throws MissingPackageError when the optional package is not installed
    */
   async start(): Promise<void> {
-    const { default: createClient } = await import('jwks-rsa').catch(() => {
-      throw new Error('auth.jwt.jwksUri needs the package jwks-rsa: npm install jwks-rsa');
-    });
+    const { default: createClient } = await loadOptional(
+      () => import('jwks-rsa'),
+      'Keys of a JWKS URI need the package jwks-rsa: npm install jwks-rsa@4',
+    );
     this.#client = createClient({ jwksUri: this.uri.href, cache: false, fetcher: fetchKeySet });
     void this.#fetch();
   }

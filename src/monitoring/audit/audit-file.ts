@@ -126,8 +126,8 @@ export class AuditFile extends AuditSink {
   }
 
   /**
-   * Goes on where the file ends. Resolves when its first record, that of the start, is written. What is wrong with the file
-   * later is a warning of the process, unless there is somebody to tell.
+   * Goes on where the file ends. Resolves when its first record, that of the start, is written. A later problem with
+   * the file goes to `tell`, by default as a warning of the process.
    *
    * @throws AuditFileError when another process writes the file, or its end was changed or written with another key
    * @throws TypeError when the key is too short

@@ -13,7 +13,7 @@ const ATTEMPTS = 5;
 
 /**
  * Keeps a second process off the file. The lock is a Unix socket beside it (on Windows a named pipe) that this process
- * listens on: the kernel answers for whoever holds it and for nobody else, so a process that was killed, a process id
+ * listens on: the kernel answers only for the process that holds it, so a process that was killed, a process id
  * that was given out again and a container that began anew need no guessing. Two hosts on one network file system do not
  * see each other's sockets; the writer notices foreign bytes by itself.
  */

@@ -13,7 +13,7 @@ const BOUNDS = DURATION_BOUNDS_MS.map((milliseconds) => milliseconds / 1_000);
 
 /**
  * A histogram that a registry of prom-client takes for one of its own. It is made of the plain numbers of {@link Traffic}
- * when somebody asks, so that a message costs no look-up of labels.
+ * when metrics are scraped, so that a message costs no look-up of labels.
  */
 export class DurationHistogram {
   readonly type = 'histogram';

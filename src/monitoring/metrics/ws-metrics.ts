@@ -1,4 +1,5 @@
 import type { Counter, Gauge, Registry } from 'prom-client';
+import { loadOptional } from '../../base/missing-package.js';
 import { FAILURE_KINDS } from '../ws-monitor.js';
 import type { FailureEvent } from '../../session/events.js';
 import type { WsMonitor } from '../ws-monitor.js';
@@ -49,13 +50,14 @@ export class WsMetrics {
 
   /**
    * @internal
-   * @throws Error when prom-client is needed and not installed
+   * @throws MissingPackageError when prom-client is needed and not installed
    */
   static async create(options: ResolvedMonitoring, monitor: WsMonitor, source: MetricsSource): Promise<WsMetrics> {
     if (!options.metrics) return new WsMetrics(undefined, undefined);
-    const client = await import('prom-client').catch(() => {
-      throw new Error('monitoring.metrics needs the package prom-client: npm install prom-client');
-    });
+    const client = await loadOptional(
+      () => import('prom-client'),
+      'Metrics need the package prom-client: npm install prom-client@15',
+    );
     // because the option is told apart from other objects by its methods
     const registry = (options.registry as unknown as Registry | undefined) ?? new client.Registry();
     const metrics = new WsMetrics(client, registry);

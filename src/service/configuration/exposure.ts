@@ -1,12 +1,12 @@
-import { isIPv4 } from 'node:net';
+import { isIP } from 'node:net';
+import ipaddr from 'ipaddr.js';
 
-/** Is it an address that other machines reach, `0.0.0.0` and `::` included? */
+/** True for an address that other machines reach, `0.0.0.0` and `::` included, and for what is no address. */
 export function isPublic(address: string): boolean {
-  const plain = address.replace(/^::ffff:(?=\d+\.)/, '');
-  return isIPv4(plain) ? !plain.startsWith('127.') : plain !== '::1';
+  return isIP(address) === 0 || ipaddr.process(address).range() !== 'loopback';
 }
 
-/** Does somebody in front speak TLS? Whoever sets `firewall.trustProxy`, or `TRUST_PROXY`, says so. */
+/** True where a proxy in front speaks TLS: an operator who sets `firewall.trustProxy`, or `TRUST_PROXY`, says so. */
 export function isBehindProxy(trustProxy: unknown): boolean {
   return (
     ![undefined, null, false, 0].includes(trustProxy as undefined) &&
@@ -14,10 +14,10 @@ export function isBehindProxy(trustProxy: unknown): boolean {
   );
 }
 
-/** For whoever starts the service where everybody can listen in. */
+/** What the operator reads who starts the service without TLS on an address that others reach. */
 export function exposureWarning(host: string): string {
   return [
-    `${host} is reached by other machines, and there is no TLS: whoever is on the way reads every token and message, and changes them.`,
+    `${host} is reached by other machines, and there is no TLS: any machine on the way can read and change every token and message.`,
     'Set TLS_CERT_FILE and TLS_KEY_FILE; or TRUST_PROXY where a proxy in front speaks TLS; or HOST=127.0.0.1.',
   ].join('\n');
 }
