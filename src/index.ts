@@ -8,7 +8,6 @@ export type {
   HeartbeatOptions,
   LimitOptions,
   OverloadOptions,
-  Revalidate,
   WsGatewayOptions,
 } from './ws-gateway.options.js';
 
@@ -73,6 +72,7 @@ export type { ClaimNames } from './authentication/claims.js';
 export type { TokenSource } from './authentication/credentials.js';
 export { JwtAuthenticator } from './authentication/jwt/jwt-authenticator.js';
 export type { Algorithm, AllowedNames, JwtIssuerOptions, JwtOptions, SubjectOf } from './authentication/jwt/issuers.js';
+export type { Revalidate } from './authentication/options.js';
 export type { Principal, PrincipalInit } from './authentication/principal.js';
 export { WsTickets } from './authentication/tickets.js';
 export type { Ticket, TicketBinding } from './authentication/tickets.js';

@@ -7,7 +7,7 @@ import { SOURCES } from './authentication/credentials.js';
 import type { TokenSource } from './authentication/credentials.js';
 import { JWT_DEFAULTS, resolveIssuers } from './authentication/jwt/issuers.js';
 import type { JwtOptions, ResolvedIssuer } from './authentication/jwt/issuers.js';
-import type { Principal } from './authentication/principal.js';
+import type { Revalidate } from './authentication/options.js';
 import type { ConnectionGuard } from './authentication/connection-guard.js';
 import { resolveKeyRing } from './data-protection/key-ring.js';
 import type { KeyRing } from './data-protection/key-ring.js';
@@ -61,9 +61,6 @@ export interface AuthOptions {
   /** How long before expiry `auth.expiring` is pushed, in milliseconds, 0 to 3_600_000. @default 30_000 */
   refreshLeadMs?: number;
 }
-
-/** May the principal's session go on? */
-export type Revalidate = (principal: Principal) => boolean | Principal | Promise<boolean | Principal>;
 
 export interface LimitOptions {
   /** Largest message accepted, in bytes, 1 to 16_777_216; a larger one closes with 1009. @default 65_536 */

@@ -143,6 +143,10 @@ describe.each(markdown)('%s', (file) => {
     expect(missing.map(([link]) => link)).toEqual([]);
   });
 
+  it('names the actor', () => {
+    expect(proseOf(text).join('\n')).not.toMatch(/\b(whoever|nobody|somebody|everybody|is had|told of|of use)\b/i);
+  });
+
   it('has no line over 160 characters, tables apart', () => {
     const long = proseOf(text).filter((line) => line.length > 160 && !/^(\||May import: )/.test(line));
     expect(long).toEqual([]);
