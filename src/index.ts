@@ -2,15 +2,9 @@ export { WsGatewayModule } from './ws-gateway.module.js';
 export { DEFAULTS, WsGatewayOptionsError } from './ws-gateway.options.js';
 export { WsGatewayReload } from './reload/ws-gateway-reload.js';
 export type { ReloadReport } from './reload/ws-gateway-reload.js';
-export type {
-  AuthOptions,
-  CompressionOptions,
-  HeartbeatOptions,
-  LimitOptions,
-  OverloadOptions,
-  Revalidate,
-  WsGatewayOptions,
-} from './ws-gateway.options.js';
+export type { WsGatewayOptions } from './ws-gateway.options.js';
+export type { AuthOptions, Revalidate } from './authentication/options.js';
+export type { CompressionOptions, HeartbeatOptions, LimitOptions, OverloadOptions } from './connection/options.js';
 
 export { WsGateway } from './gateway/ws.gateway.js';
 export type { AuthReply, SessionReply } from './gateway/ws.gateway.js';

@@ -6,7 +6,6 @@ import type { Emitter } from '../base/emitter.js';
 import type { AuthenticationEvent } from './events.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isThenable } from '../base/thenable.js';
-import type { ResolvedOptions } from '../ws-gateway.options.js';
 import type { AuthenticationContext, Authenticator } from './authenticator.js';
 import { principalOfCertificate } from './certificate.js';
 import { namesIn } from './claims.js';
@@ -15,6 +14,7 @@ import type { Credential, TokenSource } from './credentials.js';
 import { Deadlines } from './deadlines.js';
 import { JwtAuthenticator } from './jwt/jwt-authenticator.js';
 import { AUTH_OPTIONS } from './options.js';
+import type { ResolvedAuth } from './options.js';
 import { originOf, principalOf } from './principal.js';
 import type { Principal, PrincipalInit } from './principal.js';
 import { refusedFor } from './refused-token.js';
@@ -31,7 +31,7 @@ export class Authentication {
   #authenticator: Authenticator;
 
   constructor(
-    @Inject(AUTH_OPTIONS) private readonly options: ResolvedOptions['auth'],
+    @Inject(AUTH_OPTIONS) private readonly options: ResolvedAuth,
     private readonly jwt: JwtAuthenticator,
     private readonly tickets: WsTickets,
     private readonly revocations: Revocations,

@@ -1,10 +1,10 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { AUTH_OPTIONS } from '../authentication/options.js';
+import type { Revalidate } from '../authentication/options.js';
 import { WsClock } from '../base/clock.js';
 import { principalOf, originOf } from '../authentication/principal.js';
 import type { Principal } from '../authentication/principal.js';
 import { GatewayError } from '../protocol/errors.js';
-import type { Revalidate } from '../ws-gateway.options.js';
 import { isGatewayError } from './failure.js';
 import type { WsSession } from './session.js';
 import { WsSessions } from './ws-sessions.js';
