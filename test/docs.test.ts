@@ -135,11 +135,16 @@ describe.each(markdown)('%s', (file) => {
   });
 
   it('links to nothing that is not there', () => {
-    for (const [, path = '', anchor] of text.matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)/g)) {
+    const missing = [...text.matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)/g)].filter(([, path = '', anchor]) => {
       const target = path === '' ? file : join(file, '..', path);
-      expect([target, existsSync(new URL(`../${target}`, import.meta.url))]).toEqual([target, true]);
-      expect(anchor === undefined ? [anchor] : anchorsOf(read(target))).toContain(anchor);
-    }
+      if (!existsSync(new URL(`../${target}`, import.meta.url))) return true;
+      return anchor !== undefined && !anchorsOf(read(target)).includes(anchor);
+    });
+    expect(missing.map(([link]) => link)).toEqual([]);
+  });
+
+  it('names the actor', () => {
+    expect(proseOf(text).join('\n')).not.toMatch(/\b(whoever|nobody|somebody|everybody|is had|told of|of use)\b/i);
   });
 
   it('has no line over 160 characters, tables apart', () => {

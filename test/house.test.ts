@@ -1,7 +1,12 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { overrides, table } from './house/lint-rules.mjs';
 
+const execute = promisify(execFile);
 const at = (path: string): URL => new URL(`../${path}`, import.meta.url);
 const rooms = Object.keys(table);
 
@@ -16,12 +21,34 @@ describe('the house', () => {
     expect(config.overrides.filter(({ files: [first = ''] }) => first.startsWith('**/src/'))).toEqual(overrides);
   });
 
-  it.each(rooms.filter((room) => existsSync(at(`src/${room}/README.md`))))(
-    'says in the README of %s what it may import',
-    (room) => {
-      const names = table[room] ?? [];
-      const line = names.length === 0 ? 'May import nothing of ours.' : `May import: ${names.join(', ')}.`;
-      expect(readFileSync(at(`src/${room}/README.md`), 'utf8')).toContain(line);
-    },
-  );
+  it.each(rooms)('says in the README of %s what it may import', (room) => {
+    const names = table[room] ?? [];
+    const line = names.length === 0 ? 'May import nothing of ours.' : `May import: ${names.join(', ')}.`;
+    expect(readFileSync(at(`src/${room}/README.md`), 'utf8')).toContain(line);
+  });
+
+  it('does not lint with an import against the table, or in a circle of types', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'ws-gateway-house-'));
+    const files = {
+      'base/against.ts': "export type { S } from '../session/s.js';",
+      'base/a.ts': "import type { B } from './b.js';\nexport type A = B | 'a';",
+      'base/b.ts': "import type { A } from './a.js';\nexport type B = A | 'b';",
+      'session/s.ts': "export type { C } from '../base/c.js';",
+      'base/c.ts': 'export type C = string;',
+    };
+    for (const [path, text] of Object.entries(files)) {
+      mkdirSync(join(folder, 'src', path, '..'), { recursive: true });
+      writeFileSync(join(folder, 'src', path), text);
+    }
+    const oxlint = [at('node_modules/oxlint/bin/oxlint').pathname, '-c', at('test/oxlint.json').pathname];
+    const linting = execute(process.execPath, [...oxlint, '--deny-warnings', '-f', 'json', folder]);
+    const { stdout } = await linting.catch((error: { stdout: string }) => error);
+    rmSync(folder, { recursive: true });
+    const { diagnostics } = JSON.parse(stdout) as { diagnostics: { code: string; filename: string }[] };
+    expect(diagnostics.map(({ code, filename }) => `${code} ${filename.split('/src/')[1]}`).toSorted()).toEqual([
+      'eslint(no-restricted-imports) base/against.ts',
+      'import(no-cycle) base/a.ts',
+      'import(no-cycle) base/b.ts',
+    ]);
+  });
 });
