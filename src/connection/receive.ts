@@ -45,7 +45,7 @@ export function receive(session: WsSession, bytes: Buffer): void {
     measuredFrom = traffic.startTiming();
     trace = tracing?.message(message, session.id);
     const result = trace === undefined ? route.call(session, message) : traced(trace, route, session, message); // guard → pipe → handler
-    if (isThenable(result) || isObservable(result)) {
+    if (isThenable(result) || isObservable(result) || result instanceof InterceptedReply) {
       return follow(session, route, message, bytes, bare, result, measuredFrom, trace);
     }
     reply(session, message.event, message.id, result);
@@ -118,7 +118,7 @@ function follow(
   message: InboundMessage,
   bytes: Buffer,
   bare: boolean,
-  result: PromiseLike<unknown> | Observable<unknown>,
+  result: PromiseLike<unknown> | Observable<unknown> | InterceptedReply,
   measuredFrom: number,
   trace: MessageTrace | undefined,
 ): void {
@@ -130,6 +130,7 @@ function follow(
   pending.add(request);
   session.began(request);
   if (isObservable(result)) return stream(request, result);
+  if (result instanceof InterceptedReply) return stream(request, result.values, result);
   request.promise = result;
   if (route.serial) session.block();
   // Promise.resolve: a thenable of an application's own may answer twice, or throw in then().

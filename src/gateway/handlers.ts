@@ -1,49 +1,36 @@
 import type { IncomingMessage } from 'node:http';
 import { Logger } from '@nestjs/common';
-import type { CanActivate, ExceptionFilter, NestInterceptor, PipeTransform } from '@nestjs/common';
-import { EXCEPTION_FILTERS_METADATA, selectExceptionFilterMetadata } from '@nestjs/common/internal';
+import type { PipeTransform } from '@nestjs/common';
 import { ContextIdFactory, MetadataScanner } from '@nestjs/core';
 import type { ApplicationConfig, ContextId, ModuleRef, ModulesContainer, NestContainer } from '@nestjs/core';
 import {
-  BaseExceptionFilterContext,
-  ExecutionContextHost,
-  GuardsConsumer,
   GuardsContextCreator,
   Injector,
-  InterceptorsConsumer,
   InterceptorsContextCreator,
-  PipesConsumer,
   PipesContextCreator,
   REQUEST_CONTEXT_ID,
   STATIC_CONTEXT,
 } from '@nestjs/core/internal';
 import type { InstanceWrapper, Module } from '@nestjs/core/internal';
-import { BaseWsExceptionFilter } from '@nestjs/websockets';
 import { GATEWAY_SERVER_METADATA, MESSAGE_MAPPING_METADATA, MESSAGE_METADATA } from '@nestjs/websockets/internal';
-import { catchError, from, isObservable } from 'rxjs';
-import { FilteredError } from '../session/failure.js';
-import { InterceptedReply } from '../connection/router.js';
 import type { ConnectionHooks, Route } from '../connection/router.js';
-import { serverOf } from '../connection/context.js';
 import type { GatewayServer } from '../connection/server.js';
 import type { WsSession } from '../session/session.js';
 import { containResult } from '../base/contain.js';
 import { isThenable } from '../base/thenable.js';
-import { GatewayError } from '../protocol/errors.js';
 import { isEventName } from '../protocol/message.js';
 import type { InboundMessage } from '../protocol/message.js';
 import { authorize, bindRule, demandSession } from './rules.js';
 import type { BoundRule } from './rules.js';
 import { instanceOf } from './resolve-instance.js';
+import { emptyArguments, invoke } from './handler.js';
+import type { Gateway, Handler, Method } from './handler.js';
+import { callThroughNest, FiltersContext } from './nest-enhancers.js';
 import { hookArgumentsOf, parametersOf } from './parameters.js';
-import type { Parameter } from './parameters.js';
 import type { WsExceptionFilter } from './ws-exception.filter.js';
 import { accessOf } from './ws.guard.js';
 import type { Access, WsGuard } from './ws.guard.js';
 import type { WsValidationPipe } from './ws-validation.pipe.js';
-
-type Method = (...args: unknown[]) => unknown;
-type Gateway = Record<string, unknown>;
 
 /** A gateway as Nest's container holds it. */
 export interface GatewayHost {
@@ -54,25 +41,10 @@ export interface GatewayHost {
   readonly own: boolean;
 }
 
-/** One handler with all that stands around it. */
-interface Handler {
-  readonly instance: Gateway;
-  readonly method: Method;
-  readonly access: Access;
-  readonly rules: readonly BoundRule[];
-  readonly parameters: readonly Parameter[];
-  readonly argumentCount: number;
-  readonly guards: CanActivate[];
-  readonly interceptors: NestInterceptor[];
-  readonly filters: FilterMetadata[];
-}
-
-type FilterMetadata = Parameters<typeof selectExceptionFilterMetadata>[0][number];
-
 /**
  * Makes the routes of gateways. What stands between frame and method is decided here, once: where that is this package's
  * guard and pipe alone, the method is called directly; where the application added guards, interceptors, pipes, filters,
- * request scope or parameter decorators of its own, Nest's own consumers run them, in Nest's order.
+ * request scope or parameter decorators of its own, `nest-enhancers.ts` runs them, in Nest's order.
  *
  * guard of this package → guards → interceptors → (pipe of this package → pipes) → handler; filters around all but the first
  *
@@ -82,9 +54,6 @@ type FilterMetadata = Parameters<typeof selectExceptionFilterMetadata>[0][number
 export class Handlers {
   readonly #scanner = new MetadataScanner();
   readonly #injector = new Injector();
-  readonly #guardsConsumer = new GuardsConsumer();
-  readonly #pipesConsumer = new PipesConsumer();
-  readonly #interceptorsConsumer = new InterceptorsConsumer();
   readonly #guards: GuardsContextCreator;
   readonly #pipes: PipesContextCreator;
   readonly #interceptors: InterceptorsContextCreator;
@@ -176,7 +145,7 @@ export class Handlers {
       return (session, message) => {
         this.guard.authorize(session, access, message.event);
         return this.#inContext(host, server, session).then(({ instance, contextId }) =>
-          this.#callThroughNest(this.#handlerOf(host, instance, name, contextId, around), session, message),
+          callThroughNest(this.#handlerOf(host, instance, name, contextId, around), session, message, this.filter),
         );
       };
     }
@@ -184,7 +153,7 @@ export class Handlers {
     if (isPlain(handler)) return (session, message) => this.#callDirectly(handler, session, message);
     return (session, message) => {
       this.guard.authorize(session, access, message.event);
-      return this.#callThroughNest(handler, session, message);
+      return callThroughNest(handler, session, message, this.filter);
     };
   }
 
@@ -261,67 +230,6 @@ export class Handlers {
     });
   }
 
-  async #callThroughNest(handler: Handler, session: WsSession, message: InboundMessage): Promise<unknown> {
-    const { instance, method, guards, interceptors } = handler;
-    const given = [session.socket, message.data, message.event];
-    const callback = method as never; // because Nest's consumers take a controller's method and only reflect on it
-    try {
-      if (handler.rules.length > 0) await this.#authorizeFirst(handler, session, given);
-      if (!(await this.#guardsConsumer.tryActivate(guards, given, instance as never, callback, 'ws'))) {
-        throw new GatewayError('FORBIDDEN');
-      }
-      const reply = new InterceptedReply();
-      const next = async (): Promise<unknown> => {
-        const args = await this.#argumentsOf(handler, given);
-        demandSession(session);
-        const result = await invoke(handler, args, session, message);
-        if (isObservable(result)) reply.streams();
-        return result;
-      };
-      const outcome = await this.#interceptorsConsumer.intercept(
-        interceptors,
-        given,
-        instance as never,
-        callback,
-        next,
-        'ws',
-      );
-      if (!isObservable(outcome)) return outcome;
-      const values = outcome.pipe(catchError((error: unknown) => from(this.#filtered(handler, given, error))));
-      return interceptors.length === 0 ? values : Object.assign(reply, { values });
-    } catch (error) {
-      return this.#filtered(handler, given, error);
-    }
-  }
-
-  async #authorizeFirst({ parameters, rules }: Handler, session: WsSession, given: readonly unknown[]): Promise<void> {
-    const body = parameters.find(({ isBody }) => isBody);
-    const value = body?.read(given) ?? given[1];
-    await authorize(rules, session, body?.check === undefined ? value : await body.check(value, given));
-  }
-
-  async #argumentsOf(handler: Handler, given: readonly unknown[]): Promise<unknown[]> {
-    const args = emptyArguments(handler);
-    await Promise.all(
-      handler.parameters.map(async ({ index, read, check, metadata, pipes }) => {
-        const value = await read(given);
-        const checked = check === undefined ? value : await check(value, given);
-        args[index] = await this.#pipesConsumer.applyPipes(checked, metadata, [...pipes]);
-      }),
-    );
-    return args;
-  }
-
-  /** The application's filter that takes an error has it; otherwise ours, which throws it on. */
-  async #filtered(handler: Handler, given: unknown[], error: unknown): Promise<never> {
-    const chosen = selectExceptionFilterMetadata(handler.filters, error);
-    if (chosen === undefined) return this.filter.catch(error);
-    const host = new ExecutionContextHost(given, handler.instance.constructor as never, handler.method as never);
-    host.setType('ws');
-    await (chosen.func as ExceptionFilter['catch'])(error, host);
-    throw new FilteredError(error);
-  }
-
   /** The instance of a request-scoped gateway: as in Nest, one for each client. */
   async #inContext(
     { wrapper, module }: GatewayHost,
@@ -350,54 +258,6 @@ export class Handlers {
   }
 }
 
-/** The handler itself, in a span where somebody keeps those. */
-function invoke({ instance, method }: Handler, args: unknown[], session: WsSession, message: InboundMessage): unknown {
-  const { tracing } = serverOf(session).context;
-  if (tracing === undefined) return method.apply(instance, args);
-  return tracing.handler(message, () => method.apply(instance, args));
-}
-
-function emptyArguments({ argumentCount }: Handler): unknown[] {
-  const args: unknown[] = [];
-  for (let index = 0; index < argumentCount; index++) args.push(undefined);
-  return args;
-}
-
 function isPlain({ guards, interceptors, filters, parameters }: Handler): boolean {
   return guards.length + interceptors.length + filters.length === 0 && parameters.every(({ plain }) => plain);
-}
-
-/** Filters of gateway and method, the innermost first. Nest has no global ones for gateways. */
-class FiltersContext extends BaseExceptionFilterContext {
-  create(
-    instance: object,
-    method: never,
-    moduleKey: string,
-    contextId: ContextId,
-    inquirerId?: string,
-  ): FilterMetadata[] {
-    this.moduleContext = moduleKey;
-    return this.createContext(
-      instance as never,
-      method,
-      EXCEPTION_FILTERS_METADATA,
-      contextId,
-      inquirerId,
-    ).toReversed() as never;
-  }
-
-  /**
-   * Nest's own filter knows neither codes nor details and sends the payload back as the cause. Where it is put on a gateway
-   * as it is, ours does what it is there for.
-   */
-  override getFilterInstance(
-    ...args: Parameters<BaseExceptionFilterContext['getFilterInstance']>
-  ): ExceptionFilter | null {
-    const filter = super.getFilterInstance(...args);
-    return filter?.catch === BaseWsExceptionFilter.prototype.catch ? null : filter;
-  }
-
-  override getGlobalMetadata<T extends unknown[]>(): T {
-    return [] as unknown as T;
-  }
 }

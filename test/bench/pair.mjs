@@ -26,6 +26,12 @@ const SCENARIOS = {
   '1,000×1': { connections: 1_000, depth: 1, data: data(40) },
   '64×1, 4 KiB': { connections: 64, depth: 1, data: data(4_000) },
   '64×1, a guard': { connections: 64, depth: 1, data: data(40), server: 'nestjs-ws-gateway + a guard' },
+  '64×1, a guard and an interceptor': {
+    connections: 64,
+    depth: 1,
+    data: data(40),
+    server: 'nestjs-ws-gateway + a guard and an interceptor',
+  },
   '2,000 idle': { connections: 2_000, depth: 1, data: data(40), idle: true },
 };
 

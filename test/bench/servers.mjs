@@ -1,7 +1,7 @@
 // One server, named by the first argument, on a free port of loopback; told by and telling its parent over IPC.
 import 'reflect-metadata';
 import { createServer } from 'node:http';
-import { UseGuards, Catch, HttpException, Module, ValidationPipe } from '@nestjs/common';
+import { UseGuards, UseInterceptors, Catch, HttpException, Module, ValidationPipe } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { JwtService } from '@nestjs/jwt';
 import { WsAdapter } from '@nestjs/platform-ws';
@@ -65,9 +65,10 @@ async function nest(gateway, imports, adapter) {
   return app.getHttpServer();
 }
 
-async function secured({ dto = EchoDto, handlers = 1, guard = false }) {
+async function secured({ dto = EchoDto, handlers = 1, guard = false, interceptor = false }) {
   const Gateway = echoGateway(dto, handlers);
   if (guard) UseGuards({ canActivate: () => true })(Gateway);
+  if (interceptor) UseInterceptors({ intercept: (_, next) => next.handle() })(Gateway);
   WebSocketGateway()(Gateway);
   // Every client is one address and one subject: budgets so large that nobody meets them, and that are charged all the same.
   const most = 10_000_000;
@@ -108,6 +109,7 @@ const SERVERS = {
   },
   'nestjs-ws-gateway': () => secured({}),
   'nestjs-ws-gateway + a guard': () => secured({ guard: true }),
+  'nestjs-ws-gateway + a guard and an interceptor': () => secured({ guard: true, interceptor: true }),
   'stock Nest, no checks': () => {
     const Gateway = echoGateway(Object, 1, MessageBody(), ({ id, data }) => ({ event: 'echo', id, data }));
     WebSocketGateway({ path: '/ws' })(Gateway);

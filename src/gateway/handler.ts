@@ -1,0 +1,43 @@
+import type { CanActivate, NestInterceptor } from '@nestjs/common';
+import type { selectExceptionFilterMetadata } from '@nestjs/common/internal';
+import { serverOf } from '../connection/context.js';
+import type { WsSession } from '../session/session.js';
+import type { InboundMessage } from '../protocol/message.js';
+import type { Parameter } from './parameters.js';
+import type { BoundRule } from './rules.js';
+import type { Access } from './ws.guard.js';
+
+export type Method = (...args: unknown[]) => unknown;
+export type Gateway = Record<string, unknown>;
+export type FilterMetadata = Parameters<typeof selectExceptionFilterMetadata>[0][number];
+
+/** One handler with all that stands around it. */
+export interface Handler {
+  readonly instance: Gateway;
+  readonly method: Method;
+  readonly access: Access;
+  readonly rules: readonly BoundRule[];
+  readonly parameters: readonly Parameter[];
+  readonly argumentCount: number;
+  readonly guards: readonly CanActivate[];
+  readonly interceptors: readonly NestInterceptor[];
+  readonly filters: FilterMetadata[];
+}
+
+/** Calls the method, in a span where the application traces. */
+export function invoke(
+  { instance, method }: Handler,
+  args: unknown[],
+  session: WsSession,
+  message: InboundMessage,
+): unknown {
+  const { tracing } = serverOf(session).context;
+  if (tracing === undefined) return method.apply(instance, args);
+  return tracing.handler(message, () => method.apply(instance, args));
+}
+
+export function emptyArguments({ argumentCount }: Handler): unknown[] {
+  const args: unknown[] = [];
+  for (let index = 0; index < argumentCount; index++) args.push(undefined);
+  return args;
+}

@@ -1,0 +1,239 @@
+import { AsyncResource } from 'node:async_hooks';
+import type { CallHandler, ExceptionFilter } from '@nestjs/common';
+import { EXCEPTION_FILTERS_METADATA, selectExceptionFilterMetadata } from '@nestjs/common/internal';
+import type { ContextId } from '@nestjs/core';
+import { BaseExceptionFilterContext, ExecutionContextHost } from '@nestjs/core/internal';
+import { BaseWsExceptionFilter } from '@nestjs/websockets';
+import { catchError, defer, from, isObservable, lastValueFrom, mergeAll, mergeMap, of } from 'rxjs';
+import type { Observable, ObservableInput } from 'rxjs';
+import { containResult } from '../base/contain.js';
+import { isThenable } from '../base/thenable.js';
+import { InterceptedReply } from '../connection/router.js';
+import { GatewayError } from '../protocol/errors.js';
+import type { InboundMessage } from '../protocol/message.js';
+import { FilteredError } from '../session/failure.js';
+import type { WsSession } from '../session/session.js';
+import { emptyArguments, invoke } from './handler.js';
+import type { FilterMetadata, Handler } from './handler.js';
+import type { Parameter } from './parameters.js';
+import { authorize, demandSession } from './rules.js';
+import type { WsExceptionFilter } from './ws-exception.filter.js';
+
+/**
+ * Calls a handler that has enhancers of the application, in Nest's order: guards → interceptors → pipes → handler, filters
+ * around them all. Nest's own consumers return promises whether or not an enhancer does; this lane makes one only where an
+ * enhancer or the handler returns one, so a synchronous handler is answered in the turn that its frame came in.
+ *
+ * @param ours what has an error that no filter of the application takes
+ */
+export function callThroughNest(
+  handler: Handler,
+  session: WsSession,
+  message: InboundMessage,
+  ours: WsExceptionFilter,
+): unknown {
+  const call = new NestCall(handler, session, message);
+  if (handler.filters.length === 0) return call.run();
+  const filtered = (error: unknown): Promise<never> => call.filtered(error, ours);
+  try {
+    const outcome = call.run();
+    if (!isThenable(outcome)) return withFilters(outcome, filtered);
+    return Promise.resolve(outcome).then((settled) => withFilters(settled, filtered), filtered);
+  } catch (error) {
+    return filtered(error);
+  }
+}
+
+function withFilters(outcome: unknown, filtered: (error: unknown) => Promise<never>): unknown {
+  const caught = catchError<unknown, Observable<never>>((error: unknown) => from(filtered(error)));
+  if (outcome instanceof InterceptedReply) outcome.values = outcome.values.pipe(caught);
+  return isObservable(outcome) ? outcome.pipe(caught) : outcome;
+}
+
+/** One message on its way through the enhancers. */
+class NestCall {
+  readonly #given: unknown[];
+  #context: ExecutionContextHost | undefined;
+  #reply: InterceptedReply | undefined;
+
+  constructor(
+    private readonly handler: Handler,
+    private readonly session: WsSession,
+    private readonly message: InboundMessage,
+  ) {
+    this.#given = [session.socket, message.data, message.event];
+  }
+
+  /** @returns what the handler returned, or an {@link InterceptedReply}; a promise of it where something has to be waited for */
+  run(): unknown {
+    const asked = this.handler.rules.length === 0 ? undefined : this.#authorize();
+    return isThenable(asked) ? Promise.resolve(asked).then(() => this.#guard(0)) : this.#guard(0);
+  }
+
+  /** Throws what the client is told: the error itself, or what a filter made of it. */
+  async filtered(error: unknown, ours: WsExceptionFilter): Promise<never> {
+    const chosen = selectExceptionFilterMetadata(this.handler.filters, error);
+    if (chosen === undefined) return ours.catch(error);
+    await (chosen.func as ExceptionFilter['catch'])(error, this.#executionContext());
+    throw new FilteredError(error);
+  }
+
+  #authorize(): void | Promise<void> {
+    const { parameters, rules } = this.handler;
+    const body = parameters.find(({ isBody }) => isBody);
+    const value = body?.check?.(this.#given[1], this.#given) ?? this.#given[1];
+    if (!isThenable(value)) return authorize(rules, this.session, value);
+    return Promise.resolve(value).then((settled) => authorize(rules, this.session, settled));
+  }
+
+  #guard(first: number): unknown {
+    const { guards } = this.handler;
+    for (let index = first; index < guards.length; index++) {
+      const answer: unknown = guards[index]?.canActivate(this.#executionContext());
+      if (typeof answer !== 'boolean' && (isThenable(answer) || isObservable(answer))) {
+        return lastOf(answer).then((settled) => {
+          demand(settled);
+          return this.#guard(index + 1);
+        });
+      }
+      demand(answer);
+    }
+    return this.#intercept();
+  }
+
+  #intercept(): unknown {
+    if (this.handler.interceptors.length === 0) return this.#handle();
+    this.#reply = new InterceptedReply();
+    this.#reply.values = defer(() => this.#next(0));
+    return this.#reply;
+  }
+
+  /** The interceptor of that index, or the handler after the last one. */
+  #next(index: number): ObservableInput<unknown> {
+    const interceptor = this.handler.interceptors[index];
+    if (interceptor === undefined) return this.#values();
+    const handler: CallHandler = {
+      // As in Nest, what comes next runs in the asynchronous context that handle() was called in.
+      handle: () => {
+        const scope = new AsyncResource('CallHandler');
+        return defer(() => scope.runInAsyncScope(() => this.#next(index + 1)));
+      },
+    };
+    const values = interceptor.intercept(this.#executionContext(), handler);
+    return isThenable(values) ? from(Promise.resolve(values)).pipe(mergeAll()) : values;
+  }
+
+  /** What interceptors see of the handler: the values of its stream, or its one value. */
+  #values(): Observable<unknown> {
+    const flattened = (result: unknown): Observable<unknown> => {
+      if (!isObservable(result)) return of(result);
+      this.#reply?.streams();
+      return result;
+    };
+    const result = this.#handle();
+    return isThenable(result) ? from(Promise.resolve(result)).pipe(mergeMap(flattened)) : flattened(result);
+  }
+
+  #handle(): unknown {
+    const args = emptyArguments(this.handler);
+    const waiting = this.#fill(args);
+    return waiting === undefined ? this.#invoke(args) : waiting.then(() => this.#invoke(args));
+  }
+
+  #invoke(args: unknown[]): unknown {
+    demandSession(this.session);
+    return invoke(this.handler, args, this.session, this.message);
+  }
+
+  #fill(args: unknown[]): Promise<unknown> | undefined {
+    let waiting: Promise<unknown>[] | undefined;
+    try {
+      for (const parameter of this.handler.parameters) {
+        const { index } = parameter;
+        const value = argumentOf(parameter, this.#given);
+        if (isThenable(value)) (waiting ??= []).push(Promise.resolve(value).then((settled) => (args[index] = settled)));
+        else args[index] = value;
+      }
+    } catch (error) {
+      for (const other of waiting ?? []) containResult(other, () => undefined); // this parameter's error is the answer
+      throw error;
+    }
+    return waiting === undefined ? undefined : Promise.all(waiting);
+  }
+
+  #executionContext(): ExecutionContextHost {
+    if (this.#context !== undefined) return this.#context;
+    const { instance, method } = this.handler;
+    // because Nest takes a controller's class and method here, and only reflects on them
+    this.#context = new ExecutionContextHost(this.#given, instance.constructor as never, method as never);
+    this.#context.setType('ws');
+    return this.#context;
+  }
+}
+
+/** What a guard's promise or Observable says in the end, also a promise of an Observable. */
+async function lastOf(answer: unknown): Promise<unknown> {
+  const settled = await answer;
+  return isObservable(settled) ? lastValueFrom(settled) : settled;
+}
+
+function demand(answer: unknown): void {
+  if (!answer) throw new GatewayError('FORBIDDEN');
+}
+
+/** A parameter's value: read, checked by the pipe of this package, then handed through the application's pipes. */
+function argumentOf(parameter: Parameter, given: readonly unknown[]): unknown {
+  const value = parameter.read(given);
+  if (!isThenable(value)) return checked(parameter, value, given);
+  return Promise.resolve(value).then((settled) => checked(parameter, settled, given));
+}
+
+function checked(parameter: Parameter, value: unknown, given: readonly unknown[]): unknown {
+  const { check } = parameter;
+  return piped(parameter, check === undefined ? value : check(value, given), 0);
+}
+
+function piped(parameter: Parameter, value: unknown, first: number): unknown {
+  const { pipes, metadata } = parameter;
+  let result = value;
+  for (let index = first; index < pipes.length; index++) {
+    if (isThenable(result)) return Promise.resolve(result).then((settled) => piped(parameter, settled, index));
+    result = pipes[index]?.transform(result, { ...metadata });
+  }
+  return result;
+}
+
+/** Filters of gateway and method, the innermost first. Nest has no global ones for gateways. */
+export class FiltersContext extends BaseExceptionFilterContext {
+  create(
+    instance: object,
+    method: never,
+    moduleKey: string,
+    contextId: ContextId,
+    inquirerId?: string,
+  ): FilterMetadata[] {
+    this.moduleContext = moduleKey;
+    return this.createContext(
+      instance as never,
+      method,
+      EXCEPTION_FILTERS_METADATA,
+      contextId,
+      inquirerId,
+    ).toReversed() as never;
+  }
+
+  /**
+   * Nest's own filter knows neither codes nor details and sends the payload back as the cause. Where it is put on a gateway
+   * as it is, the exception filter of this package takes its place.
+   */
+  override getFilterInstance(
+    ...args: Parameters<BaseExceptionFilterContext['getFilterInstance']>
+  ): ExceptionFilter | null {
+    const filter = super.getFilterInstance(...args);
+    return filter?.catch === BaseWsExceptionFilter.prototype.catch ? null : filter;
+  }
+
+  override getGlobalMetadata<T extends unknown[]>(): T {
+    return [] as unknown as T;
+  }
+}
