@@ -51,7 +51,8 @@ export type { SealBinding } from './data-protection/ws-seal.js';
 export { WsSession } from './session/session.js';
 export type { SessionPhase } from './session/session.js';
 export { WsSessions } from './session/ws-sessions.js';
-export type { RevocationFilter, SessionFilter, SessionPage, SessionQuery } from './session/ws-sessions.js';
+export type { RevocationFilter, Revoked } from './session/revoke.js';
+export type { SessionFilter, SessionPage, SessionQuery } from './session/ws-sessions.js';
 export type { ConnectionAttempt, ConnectionGuard } from './authentication/connection-guard.js';
 
 export { WsFirewall } from './firewall/ws-firewall.js';

@@ -1,7 +1,6 @@
 import type { Principal } from '../authentication/principal.js';
 import { originOf, tokenIdOf } from '../authentication/principal.js';
 import { Revocations } from '../authentication/revocations.js';
-import { isIssuedBefore } from '../authentication/revocations.js';
 import { Inject, Injectable } from '@nestjs/common';
 import { AUTH_OPTIONS } from '../authentication/options.js';
 import { WsClock } from '../base/clock.js';
@@ -14,6 +13,8 @@ import { Ledger } from './ledger.js';
 import { SharedFrame } from '../socket/shared-frame.js';
 import { frame } from '../socket/text-frames.js';
 import type { SessionPhase, WsSession } from './session.js';
+import { concerns, decide } from './revoke.js';
+import type { RevocationEntry, RevocationFilter, Revoked } from './revoke.js';
 import { SubjectIndex } from './session-index.js';
 
 /**
@@ -41,23 +42,6 @@ export interface SessionPage {
   readonly next?: string;
 }
 
-/** What is revoked: one of these, or a subject's tokens of before a time. */
-export interface RevocationFilter {
-  /**
-   * One session, and every token that it was opened or refreshed with. Where more than 32 of these are still good, every token of
-   * the subject that is as old as the youngest of the others is refused with them.
-   */
-  readonly sessionId?: string;
-  /** All that a subject has now; a token issued later is good again. */
-  readonly subject?: string;
-  /** One token, by its `jti`. */
-  readonly tokenId?: string;
-  /** The `iss` that gave the token id, where several issuers may give the same. Only with `tokenId`. */
-  readonly issuer?: string;
-  /** Every token whose `iat` is before this time, or that has none; epoch seconds, a day ahead at most. Alone, or with a subject. */
-  readonly issuedBefore?: number;
-}
-
 /** What the registry is told of the options. */
 export interface SessionLimits {
   /** `Infinity` is off. */
@@ -67,9 +51,6 @@ export interface SessionLimits {
 
 const PAGE = 100;
 const MAX_PAGE = 1_000;
-
-/** How far ahead `issuedBefore` may be, in seconds. */
-const MAX_AHEAD_SECONDS = 86_400;
 
 /** The registry: every session of the module, on all paths and ports. Injectable anywhere in the application. */
 @Injectable()
@@ -138,30 +119,35 @@ export class WsSessions {
 
   /**
    * Ends sessions at once, with SESSION_REVOKED, and refuses their tokens until these expire. The list is this process's own:
-   * it does not outlive it.
+   * it does not outlive it. The sessions have ended when this returns, before the promise resolves.
    *
-   * @returns how many sessions were ended
-   * @throws TypeError for a filter that names nothing or too much; GatewayError OVERLOADED when the list of revocations is full:
-   * the sessions have ended then, and their tokens are good
+   * @throws as a rejection: TypeError for a filter that names nothing or too much; GatewayError OVERLOADED when the list of
+   * revocations is full: the sessions have ended then, and their tokens are good
    */
-  revoke(filter: RevocationFilter): number {
-    const { sessionId, subject, tokenId } = filter;
-    const now = this.clock.now();
-    checkRevocation(filter, now);
-    const issuedBefore = filter.issuedBefore ?? (subject === undefined ? undefined : Math.floor(now / 1000) + 1);
+  async revoke(filter: RevocationFilter): Promise<Revoked> {
+    const entry = decide(filter, this.clock.now());
+    const ended = this.#apply(entry);
+    return { ended, nodes: 1, missing: [] };
+  }
+
+  /** Applies a revocation to this process. @returns how many sessions it ended */
+  #apply(entry: RevocationEntry): number {
+    const { filter, at, tokensBefore } = entry;
+    const { sessionId, subject, tokenId, issuer } = filter;
     // Member by member: here one that is undefined is one that is left out.
     const whose = { ...(sessionId !== undefined && { sessionId }), ...(subject !== undefined && { subject }) };
-    const ended = this.find(whose).filter((session) => isMeant(session, filter));
+    const ended = this.find(whose).filter(({ principal }) => concerns(filter, principal));
     if (this.monitor.has('revocation')) {
       this.monitor.emit({ kind: 'revocation', ...filter, ended: ended.length });
     }
     for (const session of ended) session.end(new GatewayError('SESSION_REVOKED'));
     // What says most comes first, should the list be full.
-    if (tokenId !== undefined) this.revocations.addTokenId(tokenId, now, filter.issuer);
-    if (subject !== undefined)
-      this.revocations.addSubject(subject, issuedBefore as number, now); // because a subject has one, above
-    else if (issuedBefore !== undefined) this.revocations.addEveryone(issuedBefore, now);
-    for (const session of ended) this.#revokeTokensOf(session, now);
+    if (tokenId !== undefined) this.revocations.addTokenId(tokenId, at, issuer);
+    if (tokensBefore !== undefined) {
+      if (subject === undefined) this.revocations.addEveryone(tokensBefore, at);
+      else this.revocations.addSubject(subject, tokensBefore, at);
+    }
+    for (const session of ended) this.#revokeTokensOf(session, at);
     return ended.length;
   }
 
@@ -348,31 +334,4 @@ function matches(session: WsSession, filter: SessionFilter): boolean {
 
 function bySequence(one: WsSession, other: WsSession): number {
   return one.sequence - other.sequence;
-}
-
-function isMeant({ principal }: WsSession, { tokenId, issuer, issuedBefore }: RevocationFilter): boolean {
-  if (tokenId !== undefined) {
-    if (principal === undefined || tokenIdOf(principal) !== tokenId) return false;
-    return issuer === undefined || principal.claims.iss === issuer;
-  }
-  if (issuedBefore === undefined) return true;
-  return principal !== undefined && isIssuedBefore(principal, issuedBefore);
-}
-
-/** To revoke everybody by a typing mistake is too easy, so nothing at all is no filter. */
-function checkRevocation(filter: RevocationFilter, now: number): void {
-  const { sessionId, subject, tokenId, issuer, issuedBefore, ...unknown } = filter;
-  const names = [sessionId, subject, tokenId].filter((name) => name !== undefined);
-  const hasTime = issuedBefore !== undefined;
-  const isOne = names.length === 1 ? !hasTime || subject !== undefined : names.length === 0 && hasTime;
-  const isText = (name: unknown): boolean => typeof name === 'string' && name !== '';
-  const isWhole = Object.keys(unknown).length === 0 && names.every(isText);
-  const isIssuer = issuer === undefined || (tokenId !== undefined && isText(issuer));
-  // Milliseconds instead of seconds would lock everybody out, for good.
-  const isTime = !hasTime || (Number.isFinite(issuedBefore) && issuedBefore <= now / 1000 + MAX_AHEAD_SECONDS);
-  if (!isOne || !isWhole || !isIssuer || !isTime) {
-    throw new TypeError(
-      'Revoke by sessionId, subject, tokenId (with its issuer or without) or issuedBefore (epoch seconds), or by subject and issuedBefore together',
-    );
-  }
 }

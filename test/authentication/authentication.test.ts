@@ -65,7 +65,7 @@ describe('without a session', () => {
     expect(principal).toMatchObject({ subject: 'ada' });
     expect(await authentication.authenticate(other)).toMatchObject({ subject: 'eve' });
     const { ticket } = await app.get(WsTickets).issue(principal);
-    app.get(WsSessions).revoke({ subject: 'ada' });
+    await app.get(WsSessions).revoke({ subject: 'ada' });
     expect(await settle(() => authentication.authenticate(bearer))).toBe('SESSION_REVOKED');
     expect(await settle(() => authentication.authenticate(ticket, { source: 'ticket' }))).toBe('SESSION_REVOKED');
     clock.jump(106_000);
@@ -85,7 +85,7 @@ describe('without a session', () => {
     for (const key of ['slow-1', 'fast-1']) {
       const client = await Client.connect(`${url}/ws`, { token: key });
       const { data } = await client.ask({ event: 'session', id: 1 });
-      app.get(WsSessions).revoke({ sessionId: (data as { sessionId: string }).sessionId });
+      await app.get(WsSessions).revoke({ sessionId: (data as { sessionId: string }).sessionId });
       expect(await settle(() => authentication.authenticate(key))).toBe('SESSION_REVOKED');
       expect(await settle(() => authentication.authenticate(`${key}0`))).toMatchObject({ subject: 'robot' });
     }

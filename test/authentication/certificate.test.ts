@@ -185,7 +185,7 @@ describe.runIf(hasOpenssl())("a client's certificate", () => {
     const { sessionId } = (await client.ask({ event: 'session', id: 1 })).data as { sessionId: string };
     const { jti } = (await client.ask({ event: 'claims', id: 2 })).data as { jti: string };
     const filter = typeof what === 'object' ? what : { [what]: what === 'tokenId' ? jti : sessionId };
-    expect(sessions.revoke(filter)).toBe(1);
+    expect((await sessions.revoke(filter)).ended).toBe(1);
     expect((await client.closed).reason).toBe('SESSION_REVOKED');
     expect((await (await connect(test, ada)).closed).reason).toBe('SESSION_REVOKED');
     expect(await subjectOf(other)).toBe('grace');

@@ -178,7 +178,7 @@ describe('what an issuer may say of its subjects', () => {
     expect(await who(app, partner())).toBe('partner:ada');
     expect(await who(app, partner({ sub: 7 }))).toBe('partner:7');
     expect(await who(app, token())).toBe('ada');
-    app.app.get(WsSessions).revoke({ subject: 'ada' });
+    await app.app.get(WsSessions).revoke({ subject: 'ada' });
     expect(await who(app, partner())).toBe('partner:ada');
   });
 
@@ -206,13 +206,13 @@ describe('what an issuer may say of its subjects', () => {
   it('does not let one issuer’s token id be taken for another’s when the revocation names the issuer', async () => {
     const app = await allow({});
     const sessions = app.app.get(WsSessions);
-    sessions.revoke({ tokenId: '1', issuer: iss });
+    await sessions.revoke({ tokenId: '1', issuer: iss });
     expect(await who(app, token({ jti: '1' }))).toBe('ada');
     expect(await who(app, partner({ jti: '1' }))).toBe('SESSION_REVOKED');
-    sessions.revoke({ tokenId: '2' });
+    await sessions.revoke({ tokenId: '2' });
     expect(await who(app, token({ jti: 2 }))).toBe('SESSION_REVOKED');
     expect(await who(app, partner({ jti: '2' }))).toBe('SESSION_REVOKED');
-    expect(() => sessions.revoke({ subject: 'ada', issuer: iss })).toThrow(TypeError);
+    await expect(sessions.revoke({ subject: 'ada', issuer: iss })).rejects.toThrow(TypeError);
   });
 });
 

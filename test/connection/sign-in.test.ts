@@ -56,7 +56,7 @@ describe.each(Object.entries(DOORS))('at the door "%s"', (door, come) => {
       asked.push(principal?.claims.jti);
       return true;
     });
-    test.app.get(WsSessions).revoke({ tokenId: 'bad' });
+    await test.app.get(WsSessions).revoke({ tokenId: 'bad' });
     expect(await come(test, token({ jti: 'bad' }))).toBe('SESSION_REVOKED');
     expect(asked).not.toContain('bad');
   });

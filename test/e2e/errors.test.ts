@@ -196,7 +196,7 @@ const PRODUCED: Partial<Record<CatalogueCode, () => Promise<void>>> = {
   SESSION_REVOKED: async () => {
     const client = await connect();
     await client.ask({ event: 'ping' });
-    test.app.get(WsSessions).revoke({ subject: 'ada' });
+    await test.app.get(WsSessions).revoke({ subject: 'ada' });
     expectDisconnect(await endOf(client), 'SESSION_REVOKED', false);
   },
   SESSION_REPLACED: async () => {

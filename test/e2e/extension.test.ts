@@ -214,7 +214,7 @@ describe('an Authenticator of the application', () => {
       const { client, test } = await connected();
       client.send({ event: 'auth', data: { token: 'slow' }, id: 1 });
       await until(() => waiting.length === 1);
-      expect(test.app.get(WsSessions).revoke({ subject: 'ada' })).toBe(1);
+      expect((await test.app.get(WsSessions).revoke({ subject: 'ada' })).ended).toBe(1);
       waiting[0]?.({ subject: 'ada', expiresAt: test.clock.now() + 60_000 });
       expect((await client.rest()).map(({ event }) => event)).toEqual(['disconnect']);
       expect((await client.closed).reason).toBe('SESSION_REVOKED');
@@ -224,7 +224,7 @@ describe('an Authenticator of the application', () => {
       const test = await start();
       const connecting = Client.connect(`${test.url}/ws`, { token: 'slow' });
       await until(() => waiting.length === 1);
-      test.app.get(WsSessions).revoke({ subject: 'ada' });
+      await test.app.get(WsSessions).revoke({ subject: 'ada' });
       waiting[0]?.({ subject: 'ada', expiresAt: test.clock.now() + 60_000 });
       expect((await (await connecting).closed).reason).toBe('SESSION_REVOKED');
     });

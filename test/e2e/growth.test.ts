@@ -65,8 +65,8 @@ it(`${SESSIONS} sessions opened and closed leave no table any larger`, { timeout
       const headers = number % 10 === 0 ? [] : [number % 100 === 1 ? 'Authorization: Bearer bad' : bearer];
       const answer = await visit(port, path, headers);
       if (answer.startsWith('HTTP/1.1 101')) accepted++;
-      if (number % 20 === 3) tables.sessions.revoke({ tokenId: `t${number}` });
-      if (number % 20 === 5) tables.sessions.revoke({ subject: `s${number}` });
+      if (number % 20 === 3) await tables.sessions.revoke({ tokenId: `t${number}` });
+      if (number % 20 === 5) await tables.sessions.revoke({ subject: `s${number}` });
     }
   };
   await Promise.all(Array.from({ length: LANES }, lane));

@@ -237,7 +237,7 @@ describe('where one may be anonymous', () => {
   it('a revoked cookie is told so', async () => {
     const cookie = token(); // before the clock of the test begins: a token of a later second is good
     const test = await start(auth);
-    test.app.get(WsSessions).revoke({ subject: 'ada' });
+    await test.app.get(WsSessions).revoke({ subject: 'ada' });
     expect((await (await withCookie(test, cookie)).closed).reason).toBe('SESSION_REVOKED');
   });
 

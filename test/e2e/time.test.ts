@@ -171,7 +171,7 @@ describe.each([-1_500, -5_000, -60_000, 60_000])('a time of day that is set by %
 
 it('revives no revoked token when the time of day is set forward and back again', async () => {
   const bearer = token({ jti: 'gone', iat: seconds(), exp: seconds() + 3_600 });
-  test.app.get(WsSessions).revoke({ tokenId: 'gone' });
+  await test.app.get(WsSessions).revoke({ tokenId: 'gone' });
   test.clock.advance(20_000);
   test.clock.set(2 * 86_400_000 - 60_000); // past all that the revocation is kept for
   test.clock.advance(20_000);

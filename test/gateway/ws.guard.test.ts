@@ -113,7 +113,7 @@ it('a guard of the application that outlives the session calls no handler', asyn
   const client = await Client.connect(`${test.url}/ws`, { token: token() });
   client.send({ event: 'slow', id: 1 });
   await until(() => release !== undefined);
-  expect(test.app.get(WsSessions).revoke({ subject: 'ada' })).toBe(1);
+  expect((await test.app.get(WsSessions).revoke({ subject: 'ada' })).ended).toBe(1);
   await client.closed;
   release?.();
   await new Promise(setImmediate);

@@ -95,7 +95,7 @@ it('an answer changes roles and scopes and nothing else, and the token can still
   clock.advance(1_250);
   await new Promise(setImmediate);
   expect((await client.ask({ event: 'session', id: 2 })).data).toEqual({ ...before, roles: ['other'] });
-  expect(app.get(WsSessions).revoke({ sessionId: before.sessionId })).toBe(1);
+  expect((await app.get(WsSessions).revoke({ sessionId: before.sessionId })).ended).toBe(1);
   const again = await Client.connect(`${url}/ws`, { token: bearer });
   again.send({ event: 'ping', id: 1 });
   expect(await again.next()).toMatchObject({ event: 'disconnect', data: { code: 'SESSION_REVOKED' } });

@@ -27,7 +27,7 @@ describe('a session that has ended and whose peer does not close', () => {
     const test = await startApp({ options: { auth: { maxSessionsPerSubject: 1, onSessionLimit: 'refuse-new' } } });
     const sessions = test.app.get(WsSessions);
     const leave = await connectSilent(test, token({ jti: '1' }));
-    expect(sessions.revoke({ tokenId: '1' })).toBe(1);
+    expect((await sessions.revoke({ tokenId: '1' })).ended).toBe(1);
     expect(sessions.count({ subject: 'ada' })).toBe(0);
     expect(await event(await Client.connect(`${test.url}/ws`, { token: token({ jti: '2' }) }))).toBe('pong');
     leave();
@@ -49,7 +49,7 @@ describe('a session that has ended and whose peer does not close', () => {
     const sessions = test.app.get(WsSessions);
     const leave = await connectSilent(test, token({ jti: '1' }));
     expect(sessions.broadcast('news', 1)).toBe(1);
-    sessions.revoke({ tokenId: '1' });
+    await sessions.revoke({ tokenId: '1' });
     expect(sessions.count()).toBe(0);
     expect(sessions.broadcast('news', 2)).toBe(0);
     leave();

@@ -76,7 +76,7 @@ export class AdminController {
   async revoke(@Body() body: unknown, @Req() request: AuthenticatedRequest): Promise<{ revoked: number }> {
     const filter = await filters.validate(body);
     try {
-      const revoked = this.sessions.revoke(filter);
+      const { ended: revoked } = await this.sessions.revoke(filter);
       const { sessionId, subject, ...details } = filter;
       this.acts.tell(request, 'sessions.revoke', {
         ...(sessionId !== undefined && { sessionId }),

@@ -67,7 +67,8 @@ class AccountController {
   @Post('password')
   async changePassword(@Headers('authorization') bearer = ''): Promise<{ ended: number }> {
     const { subject } = await this.authentication.authenticate(bearer.replace(/^Bearer /i, ''));
-    return { ended: this.sessions.revoke({ subject }) };
+    const { ended } = await this.sessions.revoke({ subject });
+    return { ended };
   }
 }
 

@@ -139,7 +139,7 @@ describe('the metrics', () => {
     const [client] = clients as [Client];
     client.send({ event: 'never', id: 1 });
     await client.ask({ event: 'add', data: [1], id: 2 });
-    expect(app.get(WsSessions).revoke({ subject: 'eve' })).toBe(1);
+    expect((await app.get(WsSessions).revoke({ subject: 'eve' })).ended).toBe(1);
     await late.closed;
     await clients[1]?.close();
     await until(() => app.get(WsSessions).count() === 2);

@@ -1,0 +1,86 @@
+import { isIssuedBefore } from '../authentication/revocations.js';
+import { tokenIdOf } from '../authentication/principal.js';
+import type { Principal } from '../authentication/principal.js';
+
+/** What is revoked: one of these, or a subject's tokens of before a time. */
+export interface RevocationFilter {
+  /**
+   * One session, and every token that it was opened or refreshed with. Where more than 32 of these are still good, every token of
+   * the subject that is as old as the youngest of the others is refused with them.
+   */
+  readonly sessionId?: string;
+  /** All that a subject has now; a token issued later is good again. */
+  readonly subject?: string;
+  /** One token, by its `jti`. */
+  readonly tokenId?: string;
+  /** The `iss` that gave the token id, where several issuers may give the same. Only with `tokenId`. */
+  readonly issuer?: string;
+  /** Every token whose `iat` is before this time, or that has none; epoch seconds, a day ahead at most. Alone, or with a subject. */
+  readonly issuedBefore?: number;
+}
+
+/** What a revocation has done. */
+export interface Revoked {
+  /** Sessions that were ended, on all nodes that have answered. */
+  readonly ended: number;
+  /** Nodes that have applied it, this one included. */
+  readonly nodes: number;
+  /** Ids of the nodes that have not answered. */
+  readonly missing: readonly string[];
+}
+
+/** A revocation as it is applied: what it is about, and since when. */
+export interface RevocationEntry {
+  readonly filter: RevocationFilter;
+  /** When it was decided, in epoch milliseconds. */
+  readonly at: number;
+  /** Tokens of the subject, or of everyone, that were issued before this time are refused; epoch seconds. */
+  readonly tokensBefore: number | undefined;
+}
+
+/** How far ahead `issuedBefore` may be, in seconds. */
+const MAX_AHEAD_SECONDS = 86_400;
+
+/**
+ * Decides what a filter revokes.
+ *
+ * @param now in epoch milliseconds
+ * @throws TypeError for a filter that names nothing or too much
+ */
+export function decide(filter: RevocationFilter, now: number): RevocationEntry {
+  checkRevocation(filter, now);
+  const { subject, issuedBefore } = filter;
+  const tokensBefore = issuedBefore ?? (subject === undefined ? undefined : Math.floor(now / 1000) + 1);
+  return { filter, at: now, tokensBefore };
+}
+
+/** True when the filter is about a session with this principal, of those that its `sessionId` or `subject` names. */
+export function concerns(
+  { tokenId, issuer, issuedBefore }: RevocationFilter,
+  principal: Principal | undefined,
+): boolean {
+  if (tokenId !== undefined) {
+    if (principal === undefined || tokenIdOf(principal) !== tokenId) return false;
+    return issuer === undefined || principal.claims.iss === issuer;
+  }
+  if (issuedBefore === undefined) return true;
+  return principal !== undefined && isIssuedBefore(principal, issuedBefore);
+}
+
+/** A typing mistake must not revoke everything, so an empty filter is refused. */
+function checkRevocation(filter: RevocationFilter, now: number): void {
+  const { sessionId, subject, tokenId, issuer, issuedBefore, ...unknown } = filter;
+  const names = [sessionId, subject, tokenId].filter((name) => name !== undefined);
+  const hasTime = issuedBefore !== undefined;
+  const isOne = names.length === 1 ? !hasTime || subject !== undefined : names.length === 0 && hasTime;
+  const isText = (name: unknown): boolean => typeof name === 'string' && name !== '';
+  const isWhole = Object.keys(unknown).length === 0 && names.every(isText);
+  const isIssuer = issuer === undefined || (tokenId !== undefined && isText(issuer));
+  // Milliseconds instead of seconds would lock everybody out, for good.
+  const isTime = !hasTime || (Number.isFinite(issuedBefore) && issuedBefore <= now / 1000 + MAX_AHEAD_SECONDS);
+  if (!isOne || !isWhole || !isIssuer || !isTime) {
+    throw new TypeError(
+      'Revoke by sessionId, subject, tokenId (with its issuer or without) or issuedBefore (epoch seconds), or by subject and issuedBefore together',
+    );
+  }
+}
