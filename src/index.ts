@@ -2,14 +2,9 @@ export { WsGatewayModule } from './ws-gateway.module.js';
 export { DEFAULTS, WsGatewayOptionsError } from './ws-gateway.options.js';
 export { WsGatewayReload } from './reload/ws-gateway-reload.js';
 export type { ReloadReport } from './reload/ws-gateway-reload.js';
-export type {
-  AuthOptions,
-  CompressionOptions,
-  HeartbeatOptions,
-  LimitOptions,
-  OverloadOptions,
-  WsGatewayOptions,
-} from './ws-gateway.options.js';
+export type { WsGatewayOptions } from './ws-gateway.options.js';
+export type { AuthOptions, Revalidate } from './authentication/options.js';
+export type { CompressionOptions, HeartbeatOptions, LimitOptions, OverloadOptions } from './connection/options.js';
 
 export { WsGateway } from './gateway/ws.gateway.js';
 export type { AuthReply, SessionReply } from './gateway/ws.gateway.js';
@@ -73,7 +68,6 @@ export type { ClaimNames } from './authentication/claims.js';
 export type { TokenSource } from './authentication/credentials.js';
 export { JwtAuthenticator } from './authentication/jwt/jwt-authenticator.js';
 export type { Algorithm, AllowedNames, JwtIssuerOptions, JwtOptions, SubjectOf } from './authentication/jwt/issuers.js';
-export type { Revalidate } from './authentication/options.js';
 export type { Principal, PrincipalInit } from './authentication/principal.js';
 export { WsTickets } from './authentication/tickets.js';
 export type { Ticket, TicketBinding } from './authentication/tickets.js';

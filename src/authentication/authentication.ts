@@ -14,7 +14,7 @@ import type { Credential, TokenSource } from './credentials.js';
 import { Deadlines } from './deadlines.js';
 import { JwtAuthenticator } from './jwt/jwt-authenticator.js';
 import { AUTH_OPTIONS } from './options.js';
-import type { CredentialOptions } from './options.js';
+import type { ResolvedAuth } from './options.js';
 import { originOf, principalOf } from './principal.js';
 import type { Principal, PrincipalInit } from './principal.js';
 import { refusedFor } from './refused-token.js';
@@ -31,7 +31,7 @@ export class Authentication {
   #authenticator: Authenticator;
 
   constructor(
-    @Inject(AUTH_OPTIONS) private readonly options: CredentialOptions,
+    @Inject(AUTH_OPTIONS) private readonly options: ResolvedAuth,
     private readonly jwt: JwtAuthenticator,
     private readonly tickets: WsTickets,
     private readonly revocations: Revocations,

@@ -1,7 +1,4 @@
 import type { Type } from '@nestjs/common';
-import type { ClaimNames } from '../authentication/claims.js';
-import { isRange } from '../firewall/address-list.js';
-import { isOriginPattern } from '../firewall/origins.js';
 
 /** Collects problems instead of throwing at the first. A getter returns its fallback where there was one. */
 export class OptionCheck {
@@ -59,15 +56,6 @@ export class OptionCheck {
     return undefined;
   }
 
-  /** Addresses and CIDR ranges. */
-  ranges(value: unknown, at: string): readonly string[] {
-    if (value === undefined) return [];
-    if (Array.isArray(value) && value.every(isRange)) return [...(value as string[])];
-    const wrong: unknown = Array.isArray(value) ? (value as unknown[]).find((item) => !isRange(item)) : value;
-    this.problem(at, `must hold addresses and CIDR ranges, got ${show(wrong)}`);
-    return [];
-  }
-
   list<T extends string>(value: unknown, at: string, allowed: readonly T[]): readonly T[] | undefined {
     if (value === undefined) return undefined;
     const ok =
@@ -110,12 +98,6 @@ export class OptionCheck {
     return undefined;
   }
 
-  /** Where names stand in a token. */
-  claims(value: unknown, at: string): ClaimNames | undefined {
-    if (typeof value === 'function') return value as ClaimNames; // because what it returns is checked each time
-    return typeof value === 'string' && value !== '' ? value : this.names(value, at);
-  }
-
   callable(value: unknown, at: string): ((...args: never[]) => unknown) | undefined {
     if (value === undefined || typeof value === 'function') return value as undefined | (() => unknown);
     this.problem(at, `must be a function, got ${show(value)}`);
@@ -139,23 +121,6 @@ export class OptionCheck {
     this.problem(at, `must begin with a slash and hold no space, "?" or "#", got ${show(value)}`);
     return fallback;
   }
-
-  origins(value: unknown, at: string): readonly string[] | undefined {
-    if (value === undefined) return undefined;
-    if (!Array.isArray(value)) {
-      this.problem(at, `must be a list of origins, got ${show(value)}`);
-      return undefined;
-    }
-    for (const origin of value as unknown[]) {
-      if (!isOriginPattern(origin)) {
-        this.problem(
-          at,
-          `must hold origins as "https://app.example.com", "https://*.example.com" or "capacitor://localhost", or "*" for every one, got ${show(origin)}`,
-        );
-      }
-    }
-    return value as string[];
-  }
 }
 
 /** What stands where an object belongs, without its content: that may be a secret in the wrong place. */
@@ -164,7 +129,8 @@ function kindOf(value: unknown): string {
   return Array.isArray(value) ? 'a list' : `a ${typeof value}`;
 }
 
-function show(value: unknown): string {
+/** A bad value, as a message shows it. */
+export function show(value: unknown): string {
   if (typeof value === 'number' || typeof value === 'boolean' || value === null) return String(value);
   if (typeof value === 'string')
     return value.length <= 64 ? JSON.stringify(value) : `a string of ${value.length} characters`;

@@ -2,10 +2,10 @@ import type { EventEmitter } from 'node:events';
 import type { Authentication } from '../authentication/authentication.js';
 import type { Deadlines } from '../authentication/deadlines.js';
 import type { LoadGauge } from './load-gauge.js';
+import type { PathOptions } from './options.js';
 import type { Emitter } from '../base/emitter.js';
 import type { SessionEvent } from '../session/events.js';
 import type { ConnectionEvent } from './events.js';
-import type { ConnectionOptions } from './options.js';
 import type { Tracing } from './tracing.js';
 import type { Traffic } from './traffic.js';
 import type { ConnectionGuard } from '../authentication/connection-guard.js';
@@ -20,7 +20,7 @@ import type { GatewaySocket } from '../socket/gateway-socket.js';
 /** What the sessions of all paths share. */
 // Omit: the published WsSessions lacks the members that a session asks, so there it would not extend.
 export interface ConnectionContext extends Omit<SessionContext, 'sessions'> {
-  readonly options: ConnectionOptions;
+  readonly options: PathOptions;
   readonly monitor: Emitter<ConnectionEvent | SessionEvent>;
   readonly sessions: WsSessions;
   readonly authentication: Authentication;

@@ -1,5 +1,7 @@
 import type { OptionCheck } from '../base/options.js';
+import { show } from '../base/options.js';
 import { isRange } from './address-list.js';
+import { isOriginPattern } from './origins.js';
 
 /** What can be tried out without being enforced. */
 export const RULES = ['origins', 'lists', 'connections', 'handshakes', 'budgets', 'bans'] as const;
@@ -138,9 +140,10 @@ export function resolveFirewall(check: OptionCheck, value: unknown): ResolvedFir
   ): number => check.count(given[name], `${at}.${name}`, 1, 10_000_000, FIREWALL_DEFAULTS[name]);
   const flag = (name: 'allowNullOrigin' | 'allowMissingOrigin'): boolean =>
     check.boolean(given[name], `${at}.${name}`, FIREWALL_DEFAULTS[name]);
-  const ranges = (name: 'allow' | 'deny' | 'exempt'): readonly string[] => check.ranges(given[name], `${at}.${name}`);
+  const ranges = (name: 'allow' | 'deny' | 'exempt'): readonly string[] =>
+    rangesOf(check, given[name], `${at}.${name}`);
   return {
-    origins: check.origins(given.origins, `${at}.origins`),
+    origins: originsOf(check, given.origins, `${at}.origins`),
     allowNullOrigin: flag('allowNullOrigin'),
     allowMissingOrigin: flag('allowMissingOrigin'),
     allow: ranges('allow'),
@@ -181,6 +184,10 @@ export function checkOrigins(
   { origins, allowNullOrigin, dryRun }: ResolvedFirewall,
   sources: readonly string[],
 ): void {
+  // A browser sends the cookie for any page that asks, so the pages that may have to be known.
+  if (sources.includes('cookie') && (origins === undefined || origins.length === 0)) {
+    check.problem('firewall.origins', 'must list the origins that may connect, since auth.sources has "cookie"');
+  }
   const source = BROUGHT_BY_BROWSERS.find((name) => sources.includes(name));
   if (source === undefined) return;
   const why = `since auth.sources has "${source}", which a browser sends for any page`;
@@ -205,4 +212,28 @@ function resolveTrustProxy(check: OptionCheck, value: unknown, at: string): fals
 function resolveDryRun(check: OptionCheck, value: unknown, at: string): readonly FirewallRule[] {
   if (value === undefined || typeof value === 'boolean') return value === true ? RULES : [];
   return Array.isArray(value) && value.length === 0 ? [] : (check.list(value, at, RULES) ?? []);
+}
+
+function rangesOf(check: OptionCheck, value: unknown, at: string): readonly string[] {
+  if (value === undefined) return [];
+  if (Array.isArray(value) && value.every(isRange)) return [...(value as string[])];
+  const wrong: unknown = Array.isArray(value) ? (value as unknown[]).find((item) => !isRange(item)) : value;
+  check.problem(at, `must hold addresses and CIDR ranges, got ${show(wrong)}`);
+  return [];
+}
+
+function originsOf(check: OptionCheck, value: unknown, at: string): readonly string[] | undefined {
+  if (value === undefined) return undefined;
+  if (!Array.isArray(value)) {
+    check.problem(at, `must be a list of origins, got ${show(value)}`);
+    return undefined;
+  }
+  for (const origin of value as unknown[]) {
+    if (isOriginPattern(origin)) continue;
+    check.problem(
+      at,
+      `must hold origins as "https://app.example.com", "https://*.example.com" or "capacitor://localhost", or "*" for every one, got ${show(origin)}`,
+    );
+  }
+  return value as string[];
 }
