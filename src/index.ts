@@ -21,7 +21,7 @@ export {
   RateLimit,
   Roles,
   Scopes,
-  UseConnectionGuard,
+  UseConnectionGuards,
 } from './gateway/decorators.js';
 export type { AuthorizationRule, Rule } from './gateway/rules.js';
 export { Sealed } from './validation/sealed.decorator.js';

@@ -68,7 +68,7 @@ export const RateLimit = ({ limit, perMs, cost = 1 }: RateLimitOptions): CustomD
 };
 
 /** Asks before an upgrade at the gateway's path, and when a session there signs in: classes, which may have dependencies, or objects. */
-export const UseConnectionGuard = (
+export const UseConnectionGuards = (
   ...guards: [Type<ConnectionGuard> | ConnectionGuard, ...(Type<ConnectionGuard> | ConnectionGuard)[]]
 ): ClassDecorator => adding(CONNECTION_GUARDS_METADATA, guards);
 

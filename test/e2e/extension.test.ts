@@ -8,7 +8,7 @@ import {
   CurrentSession,
   GatewayError,
   JwtAuthenticator,
-  UseConnectionGuard,
+  UseConnectionGuards,
   WsGatewayModule,
   WsSessions,
 } from '../../src/index.js';
@@ -253,7 +253,7 @@ describe('a connection guard', () => {
 
   let connections = 0;
 
-  @UseConnectionGuard(TenantGuard)
+  @UseConnectionGuards(TenantGuard)
   @WebSocketGateway({ path: '/tenants' })
   class TenantGateway {
     handleConnection(): void {

@@ -29,7 +29,7 @@ import {
   Authorize,
   FailureSink,
   OnWsEvent,
-  UseConnectionGuard,
+  UseConnectionGuards,
   WsClock,
   WsHealth,
   WsMonitor,
@@ -131,7 +131,7 @@ const schema = {
 
 const REJECTING = { '~standard': { version: 1, vendor: 'test', validate: FAULTS.rejects } };
 
-@UseConnectionGuard(Door)
+@UseConnectionGuards(Door)
 @WebSocketGateway()
 class Gateway {
   @WebSocketServer() server!: Server;

@@ -1,7 +1,7 @@
 import { UseGuards } from '@nestjs/common';
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { afterEach, expect, it } from 'vitest';
-import { Authorize, Public, Roles, Scopes, UseConnectionGuard, WsGuard } from '../../src/index.js';
+import { Authorize, Public, Roles, Scopes, UseConnectionGuards, WsGuard } from '../../src/index.js';
 import type { ConnectionGuard } from '../../src/index.js';
 import { startApp, stopApps } from '../support/app.js';
 import { Client } from '../support/client.js';
@@ -90,8 +90,8 @@ it('stacked connection guards are all asked', async () => {
   const guard = (name: string, says: boolean): ConnectionGuard => ({
     canConnect: () => (asked.push(name), says),
   });
-  @UseConnectionGuard(guard('upper', true))
-  @UseConnectionGuard(guard('lower', false))
+  @UseConnectionGuards(guard('upper', true))
+  @UseConnectionGuards(guard('lower', false))
   @WebSocketGateway()
   class GuardedGateway {}
   const { url } = await startApp({ gateways: [GuardedGateway] });
