@@ -9,20 +9,21 @@ const HELP = `ws-gateway: a WebSocket gateway with JWT sessions, validation and 
       --url URL              default ws://127.0.0.1:8765/ws
       --token TOKEN          a JWT, sent as the Authorization header
       --event EVENT          any event that the gateway handles
-      --data JSON            what belongs to it: --event order.place --data '{"article":"tea","amount":1}'
+      --data JSON            the data of the event: --event order.place --data '{"article":"tea","amount":1}'
       --text TEXT            short for --event message --data '{"text":"TEXT"}'; default "hello"
       --insecure             accepts a certificate that no known authority signed
-                             exit code: 0 answered, 1 refused by the gateway, 2 no connection or no answer
+                             exit code: 0 answered, 1 refused, 2 no connection or no answer
   ws-gateway token --sub SUBJECT [options]
-                             prints a token for development, signed by HMAC with the secret that the gateway verifies with; it names
-                             the first of JWT_ISSUER and of JWT_AUDIENCE
-      --role ROLE            may be given several times, as --scope
-      --scope SCOPE
+                             prints a token for development, signed by HMAC with the gateway's secret;
+                             issuer and audience are the first of JWT_ISSUER and of JWT_AUDIENCE
+      --role ROLE            a role; may be given several times
+      --scope SCOPE          a scope; may be given several times
       --expires TIME         30s, 15m, 1h or 7d; default 1h
       --secret-env NAME      the environment variable that holds the secret; default JWT_SECRET
   ws-gateway audit verify FILE... [--head HASH]
-                             says whether an audit is intact, with its older files in any order; AUDIT_KEY is its key
-      --head HASH            the hash of a record that must be there
+                             says whether an audit is intact; its older files may stand in any order, and
+                             the variable AUDIT_KEY holds its key
+      --head HASH            the hash of a record that the audit must have
   ws-gateway audit head FILE prints the hash of the last record
   ws-gateway --help | --version
 `;

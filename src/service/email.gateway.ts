@@ -35,7 +35,7 @@ export class CheckingEmailGateway {
     @MessageBody() { email }: DeliverableEmailDto,
     @CurrentSession() session: WsSession,
   ): Promise<EmailReply & EmailVerdict> {
-    // What the rule has just been told is still known.
+    // The rule has just looked the address up, so this answer comes from the cache.
     return { email, valid: true, ...(await this.emails.check(email, session)) };
   }
 }

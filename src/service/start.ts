@@ -31,7 +31,7 @@ import { tlsOptions } from './configuration/tls.js';
 /** Largest body of an HTTP request. */
 const MAX_BODY = '16kb';
 
-/** How long a demo token is good for, in seconds. */
+/** How long a demo token is valid, in seconds. */
 const DEMO_TOKEN_SECONDS = 3_600;
 
 /**
@@ -107,7 +107,7 @@ export async function createApp(
   app.useBodyParser('json', { limit: MAX_BODY });
   const { options } = app.get(WsGatewayReload);
   app.get(WsFirewall).restrictHosts((host, isProbe) => {
-    // Asked each time: the address is known once the service listens, and a reload may change the proxies.
+    // Read for each request: the address is known once the service listens, and a reload may change the proxies.
     const { address } = (app.getHttpServer() as HttpServer).address() as AddressInfo; // because it listens on a port
     const { trustProxy } = options.firewall;
     const rule = { allowed: configuration.allowedHosts, address, isBehindProxy: isBehindProxy(trustProxy) };
@@ -148,7 +148,7 @@ function drainOnSignals(
     begin(signal) {
       const { drainMs } = options.shutdown;
       pino.info({ signal, drainMs }, 'Draining; another signal ends the process at once');
-      // The drain keeps within its time by itself; this is for an HTTP request that never ends.
+      // The drain ends in time by itself; this timer ends an HTTP request that never does.
       setTimeout(() => exitAfter(closeLogs()), drainMs).unref();
       exitAfter(stop());
     },
@@ -166,7 +166,7 @@ function announce(
   pino: Logger,
 ): void {
   const secure = tls === undefined ? '' : 's';
-  const host = `${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+  const host = hostOf(address, family, port);
   const url = `ws${secure}://${host}${gateway.path ?? DEFAULTS.path}`;
   pino.info(
     { http: `http${secure}://${host}`, websocket: url },
@@ -180,16 +180,26 @@ function announce(
   if (ephemeralSecret === undefined) return;
   const main = relative(process.cwd(), process.argv[1] ?? 'dist/main.js');
   process.stdout.write(`
-No JWT_SECRET, JWT_PUBLIC_KEY or JWKS_URI is set, so this run has a secret of its own, gone when it ends.
-A demo token, good for an hour:
+No JWT_SECRET, JWT_PUBLIC_KEY or JWKS_URI is set, so the service made a secret up, which it forgets when it ends.
+A demo token, valid for an hour:
 
   ${demoToken(ephemeralSecret, gateway)}
 
 Try it from another terminal:
 
-  node ${main} try --url ${url}${tls === undefined ? '' : ' --insecure'} --token ${demoToken(ephemeralSecret, gateway)}
+  node ${main} try --url ${url.replace(host, hostOf(reachable(address), family, port))}${tls === undefined ? '' : ' --insecure'} --token ${demoToken(ephemeralSecret, gateway)}
 
 `);
+}
+
+function hostOf(address: string, family: string, port: number): string {
+  return `${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+}
+
+/** An address of this machine to connect to: not every system connects to the one that stands for all. */
+function reachable(address: string): string {
+  if (address === '0.0.0.0') return '127.0.0.1';
+  return address === '::' ? '::1' : address;
 }
 
 /** A token that this run accepts, whatever issuer and audience it is configured with. */

@@ -1,7 +1,7 @@
 import type { WsClock } from '../base/clock.js';
 
 /**
- * Signals that come within this time of the first are the first again, in milliseconds: a Ctrl-C under `npm start` arrives twice,
+ * Signals within this time of the first, in milliseconds, count as the first: a Ctrl-C under `npm start` arrives twice,
  * from the terminal and from npm.
  */
 const SAME_SIGNAL_MS = 1_000;

@@ -10,7 +10,7 @@ import { isHostPattern } from '../http/hosts.js';
 import { readTls } from './tls.js';
 import type { TlsFiles, TlsMaterial } from './tls.js';
 
-/** What the standalone service is told by its environment and its file. */
+/** The configuration of the standalone service, from its environment and its file. */
 export interface ServiceConfiguration {
   /** Address to listen on. @default '127.0.0.1' */
   readonly host: string;
@@ -180,7 +180,7 @@ function sourcesOf({ auth }: Tree): readonly unknown[] | undefined {
   return Array.isArray(sources) && sources.length > 0 ? sources : undefined;
 }
 
-/** Certificates that nobody looks at, or that nobody can show, would be a door that is thought to be shut, or open. */
+/** An authority without the source, or the source without an authority, would leave the operator with a door that he believes shut, or open. */
 function certificateProblems(options: Tree, { clientCa }: TlsFiles): string[] {
   const isSource = sourcesOf(options)?.includes('certificate') ?? false;
   if (isSource && clientCa === undefined) return ['TLS_CLIENT_CA_FILE is needed for the source "certificate"'];

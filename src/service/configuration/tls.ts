@@ -8,7 +8,7 @@ import { readFile } from './files.js';
 export interface TlsMaterial {
   readonly cert: Buffer;
   readonly key: Buffer;
-  /** Whose certificates of clients are good; undefined: none are asked for. */
+  /** The authorities whose client certificates are accepted; undefined: the server requests none. */
   readonly clientCa: Buffer | undefined;
 }
 
@@ -38,10 +38,10 @@ const SESSION_SECONDS = 300;
 /** How long a handshake of TLS may take, in milliseconds; Node's two minutes are a stranger's to fill. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 
-/** How often the files are looked at, in milliseconds. By `stat`, which follows the links that a mounted secret consists of. */
+/** How often the service checks the files, in milliseconds. `stat` follows the links that a mounted secret consists of. */
 const LOOK_EVERY_MS = 1_000;
 
-/** How long a certificate and a key may not fit together, in milliseconds, before that is no mere change in progress. */
+/** How long a certificate and a key may mismatch, in milliseconds, before the service reports it: until then a change may be in progress. */
 const SETTLING_MS = 3_000;
 
 /** Reads the files and checks that they go together; what is wrong goes to `problems`. Undefined without any. */
@@ -120,11 +120,11 @@ export function endOf({ cert }: TlsMaterial): string {
 }
 
 /**
- * Calls `reload` when one of the files has changed, and again as long as they do not go together: a certificate and its key are
- * seldom written at one stroke.
+ * Calls `reload` when one of the files has changed, and once more if the files do not match yet: a certificate and its key are
+ * seldom written at the same moment.
  *
  * @param reload returns what is wrong
- * @param complain told what is wrong when it stays so
+ * @param complain called with the problems when they persist
  * @returns a function that ends it
  */
 export function watchTls(

@@ -18,9 +18,9 @@ export function isHostPattern(text: string): boolean {
 }
 
 /**
- * May a request with this Host be answered? A page whose own name has been made to lead to this machine (DNS rebinding) has the same
- * origin as the service in its browser's eyes, and only Host tells it from one that belongs here. So a service on loopback answers to
- * localhost and loopback addresses, and any service with `ALLOWED_HOSTS` to those in it as well.
+ * Decides whether the service answers a request with this Host. An attacker's page whose name resolves to this machine (DNS rebinding)
+ * has the origin of the service in its browser's eyes, and only Host tells the two apart. So a service on loopback answers to localhost
+ * and loopback addresses, and any service with `ALLOWED_HOSTS` to those in it as well.
  *
  * @param isProbe true for a path that orchestrators ask, by address or, in HTTP/1.0, without a Host: no name, no rebinding
  */

@@ -4,7 +4,7 @@ import type { Ticket } from '../../authentication/tickets.js';
 import { BearerGuard } from './bearer.guard.js';
 import type { AuthenticatedRequest } from './bearer.guard.js';
 
-/** One-time tickets for the bearer of a token. One that a page asks for is good for that page's origin only. */
+/** One-time tickets for the bearer of a token. A ticket that a page requests is valid for that page's origin only. */
 @Controller('tickets')
 @UseGuards(BearerGuard)
 export class TicketsController {

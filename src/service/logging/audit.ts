@@ -17,8 +17,8 @@ export interface ServiceAudit {
 }
 
 /**
- * Opens `AUDIT_LOG_FILE`. Its head goes to the log every hour and at the end, where whoever can change the file cannot
- * change it: that is what a missing tail is found against.
+ * Opens `AUDIT_LOG_FILE`. Its head goes to the log every hour and at the end: a writer of the file cannot change it there, and a
+ * verification against it finds a missing tail.
  *
  * @throws ConfigurationError when the file is in use, was changed or cannot be written
  */

@@ -68,7 +68,7 @@ export class FailureFile {
     await this.#draining;
   }
 
-  /** Writes what is left. What the disk does not take now is told and given up. */
+  /** Writes the rest. Lines that the disk does not take now are counted, reported and dropped. */
   async close(): Promise<void> {
     await this.flush();
     await this.flush(); // what came while the last write went on
