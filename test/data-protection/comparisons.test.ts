@@ -15,7 +15,7 @@ const COMPARISONS = [
 
 /** Where a library compares: jsonwebtoken the signature of a token, OpenSSL the tag of a sealed value; both in constant time. */
 const COMPARED_BY_LIBRARIES = [
-  'authentication/jwt-authenticator.ts #verify: this.jwt.verify()',
+  'authentication/jwt/jwt-authenticator.ts #verify: this.jwt.verify()',
   'data-protection/ws-seal.ts tryOpen: jose.compactDecrypt()',
 ];
 
@@ -43,7 +43,7 @@ const KEYED_DIGESTS = [
 const LOOK_UP = 'a look-up by the digest of what was sent: who sees where it differs cannot choose what comes next';
 const NO_SECRET = 'what is compared is no secret: it opens nothing';
 const HARMLESS: Record<string, string> = {
-  'authentication/jwt-authenticator.ts authenticate: this.#verified.get(digest)': LOOK_UP,
+  'authentication/jwt/jwt-authenticator.ts authenticate: this.#verified.get(digest)': LOOK_UP,
   'authentication/revocations.ts #isRevokedById: this.#tokenIds.get(key)': NO_SECRET,
   'authentication/revocations.ts #isRevokedById: this.#tokenIds.has(candidate)': NO_SECRET,
   'authentication/revocations.ts addToken: this.#tokens.get(digest)': NO_SECRET,
@@ -51,8 +51,8 @@ const HARMLESS: Record<string, string> = {
   'authentication/revocations.ts addTokenId: this.#tokenIds.has(key)': NO_SECRET,
   'authentication/revocations.ts isRevoked: this.#tokens.has(digest)': LOOK_UP,
   'authentication/tickets.ts #take: this.#entries.get(digest)': LOOK_UP,
-  'connection/earlier-tokens.ts add: digest !== token.digest': NO_SECRET,
-  'connection/sessions.ts isMeant: tokenIdOf(principal) !== tokenId': NO_SECRET,
+  'session/earlier-tokens.ts add: digest !== token.digest': NO_SECRET,
+  'session/revoke.ts concerns: tokenIdOf(principal) !== tokenId': NO_SECRET,
 };
 
 interface Source {
