@@ -105,7 +105,7 @@ describe('no active character of a stranger stands raw', () => {
     const inTheirOwnWords = [
       'connection/adapter.ts', // names of options, and errors of the HTTP server
       'gateway/handlers.ts', // names of classes
-      'monitoring/nest-sink.ts', // FailureLog and FirewallLog have made them visible
+      'monitoring/log/nest-sink.ts', // FailureLog and FirewallLog have made them visible
     ];
     expect(others.map(({ file }) => file).filter((file) => !inTheirOwnWords.includes(file))).toEqual([]);
   });
