@@ -38,7 +38,7 @@ export class Revocations {
     this.#tokens.set(digest, Math.max(until, this.#tokens.get(digest) ?? 0));
   }
 
-  /** @param issuer the `iss` that gave the id; undefined for the id whoever gave it */
+  /** @param issuer the `iss` that gave the id; undefined for the id of every issuer */
   addTokenId(tokenId: string, now: number, issuer?: string): void {
     const key = keyOf(tokenId, issuer);
     if (!this.#tokenIds.has(key)) this.#checkRoom();

@@ -107,7 +107,7 @@ export class WsGatewayAdapter extends WsAdapter {
     for (const { socket } of sessions.find()) socket.limitTo(options.limits);
   }
 
-  /** Why nobody is let in; undefined while clients are. */
+  /** Why no client is let in; undefined while clients are. */
   get problem(): string | undefined {
     const { sessions, load } = this.context;
     if (sessions.refusesNew) return 'shutting down';

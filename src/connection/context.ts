@@ -30,7 +30,7 @@ export interface ConnectionContext extends Omit<SessionContext, 'sessions'> {
   readonly pending: PendingRequests;
   readonly disconnects: Disconnects;
   readonly traffic: Traffic;
-  /** Undefined where nobody keeps spans. */
+  /** Undefined where no tracer records spans. */
   readonly tracing: Tracing | undefined;
 }
 

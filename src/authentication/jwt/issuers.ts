@@ -91,7 +91,7 @@ export interface ResolvedIssuer {
   readonly algorithms: readonly Algorithm[];
   /** Undefined for the one that is asked about every token that no other claims. */
   readonly issuer: readonly string[] | undefined;
-  /** Undefined: nobody has said; false: any. */
+  /** Undefined: not set; false: every one is accepted. */
   readonly audience: readonly string[] | false | undefined;
   readonly clockToleranceSec: number;
   readonly roles: AllowedNames;

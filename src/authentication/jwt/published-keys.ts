@@ -183,7 +183,7 @@ export class PublishedKeys {
       this.#tell('warn', `${left} of the keys at ${this.#name} are of no use: too weak, of another kind, or too many`);
   }
 
-  /** A logger of the application's may throw, and a fetch that nobody waits for must not end the process by it. */
+  /** A logger of the application's may throw, and a fetch that no caller awaits must not end the process by it. */
   #tell(level: 'log' | 'warn' | 'error', line: string): void {
     contain(() => this.#log[level](line), loggerFaults.tell);
   }
@@ -222,7 +222,7 @@ function reasonOf(error: unknown): string {
   return typeof cause?.code === 'string' ? cause.code : message;
 }
 
-/** A redirect would lead to a place that nobody has configured. */
+/** A redirect would lead to an address that is not configured. */
 async function fetchKeySet(uri: string): Promise<{ keys: never }> {
   const response = await fetch(uri, {
     redirect: 'error',
