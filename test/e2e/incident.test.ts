@@ -6,7 +6,7 @@ import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { afterEach, expect, it } from 'vitest';
 import { AuditFile, AuditSink, Public, WsMetrics } from '../../src/index.js';
 import { startApp, stopApps } from '../support/app.js';
-import { auditPath, recordsOf } from '../support/audit.js';
+import { auditPath, recordsAfterStop } from '../support/audit.js';
 import { Client } from '../support/client.js';
 import { token } from '../support/tokens.js';
 
@@ -58,8 +58,8 @@ it('a failure that a client sees is found by its incidentId in log, audit, metri
   expect(span?.spanContext().traceId).toBe('0af7651916cd43dd8448eb211c80319c');
   expect(span?.attributes['ws_gateway.session_id']).toBe(line?.sessionId);
 
-  await stopApps();
-  const record = recordsOf(path).find((one) => one.incidentId === incidentId);
+  const records = await recordsAfterStop(path);
+  const record = records.find((one) => one.incidentId === incidentId);
   expect(record).toMatchObject({ type: 'failed', code: 'INTERNAL', event: 'fault', sessionId: line?.sessionId });
-  expect(recordsOf(path).map(({ type }) => type)).toEqual(['started', 'admitted', 'failed', 'ended', 'stopped']);
+  expect(records.map(({ type }) => type)).toEqual(['started', 'admitted', 'failed', 'ended', 'stopped']);
 });

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { AuditFile } from '../../src/monitoring/audit/audit-file.js';
 import type { AuditFileOptions } from '../../src/monitoring/audit/audit-file.js';
 import type { AuditEntry } from '../../src/monitoring/audit/audit-event.js';
-import { ManualClock } from './app.js';
+import { ManualClock, stopApps, until } from './app.js';
 
 export const AUDIT_KEY = 'a-key-for-the-audit-of-at-least-32-bytes';
 
@@ -40,3 +40,13 @@ export const linesOf = (path: string): string[] => readFileSync(path, 'utf8').tr
 
 export const recordsOf = (path: string): Record<string, unknown>[] =>
   linesOf(path).map((line) => JSON.parse(line) as Record<string, unknown>);
+
+/**
+ * Stops the applications; resolves with what their audit holds when its file is closed. The clock of a test outruns the disk, so
+ * the module may have given up its five seconds by then.
+ */
+export async function recordsAfterStop(path: string): Promise<Record<string, unknown>[]> {
+  await stopApps();
+  await until(() => recordsOf(path).at(-1)?.type === 'stopped');
+  return recordsOf(path);
+}
