@@ -110,11 +110,8 @@ function identify(
 /** Sources that a browser sends without being asked to, so that a page can neither see nor leave out what is stale. */
 const SENT_BY_ITSELF: ReadonlySet<TokenSource> = new Set(['cookie', 'certificate']);
 
-/** A revoked one is not among these: whoever revoked it wants its bearer to stop (PROTOCOL.md §3). */
-const BAD: ReadonlySet<string> = new Set(['TOKEN_INVALID', 'TOKEN_EXPIRED']);
-
 function isSetAside(source: TokenSource, error: unknown): error is GatewayError {
-  return SENT_BY_ITSELF.has(source) && isGatewayError(error) && BAD.has(error.code);
+  return SENT_BY_ITSELF.has(source) && isGatewayError(error) && specOf(error.code).setAside === true;
 }
 
 /** The principal, when it has been vetted. */
@@ -142,16 +139,13 @@ function accept(handshake: Handshake, client: Client, principal: Principal | und
   });
 }
 
-/** Whoever must not come in by the handshake at all, and needs no words for it. */
-const BEFORE_THE_UPGRADE: ReadonlySet<string> = new Set(['UNAUTHENTICATED', 'ORIGIN_FORBIDDEN']);
-
 /** A browser cannot read a refused handshake, so it is told after it, unless `auth.reject` says otherwise. */
 function reject(handshake: Handshake, client: Client, error: unknown): void {
   const { server, request, socket, head, sockets, trace } = handshake;
   const { monitor, options } = server.context;
   const isCoded = isGatewayError(error);
   countBadToken(server.context, client, error);
-  if (isCoded && BEFORE_THE_UPGRADE.has(error.code)) throw error;
+  if (isCoded && specOf(error.code).early === true) throw error;
   // What has no status can only be said in a frame.
   if (options.auth.reject === 'handshake' && !(isCoded && specOf(error.code).status === undefined)) throw error;
   server.handleUpgrade(request, socket, head, (ws) => {

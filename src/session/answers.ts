@@ -86,7 +86,7 @@ export function isCleanClose(closeCode: number): boolean {
 export function closeByPeer(closeCode: number): Failure {
   return isCleanClose(closeCode)
     ? failureOf('CLOSED', { message: 'Closed by the peer' })
-    : failureOf('CONNECTION_LOST', { message: 'The connection broke without a close frame' });
+    : failureOf('CONNECTION_LOST');
 }
 
 export function refusalBody({ code, message, incidentId }: Failure): string {

@@ -8,7 +8,7 @@ import type { MessageLimits } from '../firewall/message-budget.js';
 import type { Client, EventLimit, WsFirewall } from '../firewall/ws-firewall.js';
 import type { SubjectPeer } from '../firewall/usage.js';
 import { encode } from '../protocol/codec.js';
-import { GatewayError, isErrorCode } from '../protocol/errors.js';
+import { GatewayError, isErrorCode, specOf } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
 import type { MessageId } from '../protocol/message.js';
 import { EarlierTokens } from './earlier-tokens.js';
@@ -47,15 +47,6 @@ const OPEN: SessionPhase = { phase: 'open' };
 const CLOSING: SessionPhase = { phase: 'closing' };
 const CLOSED: SessionPhase = { phase: 'closed', byPeer: false };
 const CLOSED_BY_PEER: SessionPhase = { phase: 'closed', byPeer: true };
-
-/** Codes of what counts towards a ban, beside bad tokens. */
-const VIOLATIONS: ReadonlySet<ErrorCode> = new Set([
-  'BAD_FRAME',
-  'UNKNOWN_EVENT',
-  'RATE_LIMITED',
-  'PROTOCOL_VIOLATION',
-  'INVALID_UTF8',
-]);
 
 /** The options that a session reads, each time anew, since a reload changes them. */
 export interface SessionOptions {
@@ -372,7 +363,7 @@ export class WsSession<State extends object = object> {
       this.sendText(encodeException(this.server.context.options.errors.event, failure, request.id));
     }
     if (wasLive && failure.fatal) return this.#end(failure, { event: request?.event });
-    if (wasLive && (failure.code === 'BAD_FRAME' || failure.code === 'UNKNOWN_EVENT')) {
+    if (wasLive && specOf(failure.code).badFrame === true) {
       if (!this.#takeBadFrame()) return this.end(new GatewayError('BAD_FRAME'), { event: request?.event });
     }
     if (failure.code === 'VALIDATION_FAILED') {
@@ -403,8 +394,9 @@ export class WsSession<State extends object = object> {
   /** What counts towards a ban. */
   #countViolation({ code, refusedDigest }: Failure): void {
     const { firewall } = this.server.context;
-    if (code === 'TOKEN_INVALID') firewall.failedAuthentication(this.client, refusedDigest, this);
-    else if (VIOLATIONS.has(code)) firewall.violation(this.client, this, code === 'RATE_LIMITED');
+    const { violation } = specOf(code);
+    if (violation === 'token') firewall.failedAuthentication(this.client, refusedDigest, this);
+    else if (violation !== undefined) firewall.violation(this.client, this, violation === 'budget');
   }
 
   /** @returns false with the bad frame that is too many */

@@ -69,6 +69,9 @@ class FailingGateway {
   @SubscribeMessage('close') close(@CurrentSession() session: WsSession): void {
     session.close('ORDER_CLOSED');
   }
+  @SubscribeMessage('close-by-number') closeByNumber(@ConnectedSocket() socket: WebSocket): void {
+    socket.close(4500);
+  }
 }
 
 let test: TestApp;
@@ -381,6 +384,19 @@ const PRODUCED: Partial<Record<CatalogueCode, () => Promise<void>>> = {
     expect(refused.headers.connection).toBe('close');
     const own = await Client.connect(`${test.url}/ws`, { origin: `http://127.0.0.1:${test.port}`, token: token() });
     expect(await own.ask({ event: 'ping' })).toEqual({ event: 'pong', data: null });
+  },
+  CLOSED: async () => {
+    const client = await connect();
+    client.send({ event: 'close-by-number' });
+    const { frames, code } = await endOf(client);
+    expect(frames.at(-1)).toMatchObject({ event: 'disconnect', data: { code: 'CLOSED', closeCode: 4500 } });
+    expect(code).toBe(4500);
+  },
+  CONNECTION_LOST: async () => {
+    const client = await connect();
+    client.socket.terminate();
+    await until(() => test.log.lines.length > 0);
+    expect(test.log.lines).toMatchObject([{ kind: 'connection', code: 'CONNECTION_LOST', closeCode: 1006 }]);
   },
 };
 

@@ -1,4 +1,5 @@
 import type { BanEvent } from '../../firewall/events.js';
+import { specOf } from '../../protocol/errors.js';
 import type { FailureEvent } from '../../session/events.js';
 import type { WsEvent } from '../ws-monitor.js';
 
@@ -138,18 +139,6 @@ function ofFailure(failure: FailureEvent): AuditEvent | undefined {
   };
 }
 
-/** Ends of a connection that are more than an end. A ban ends sessions too; the ban itself is the firewall's to report. */
-const TYPE_OF_END: ReadonlyMap<string, AuditType> = new Map<string, AuditType>([
-  ['TOKEN_EXPIRED', 'expired'],
-  ['SESSION_REVOKED', 'revoked'],
-  ['SESSION_REPLACED', 'replaced'],
-  ['FORBIDDEN', 'denied'],
-  ['UNAUTHENTICATED', 'refused'],
-  ['TOKEN_INVALID', 'refused'],
-  ['AUTH_TIMEOUT', 'refused'],
-  ['SESSION_LIMIT', 'refused'],
-]);
-
 /** HTTP statuses of a request that was not let in, or could not be judged. */
 const NOT_LET_IN: ReadonlySet<number | undefined> = new Set([401, 403, 429, 503]);
 
@@ -158,13 +147,13 @@ function typeOf({ kind, code, status, sessionId, incidentId }: FailureEvent): Au
     case 'upgrade':
       return 'refused';
     case 'request':
-      if (code === 'FORBIDDEN' || code === 'UNAUTHENTICATED') return 'denied';
+      if (specOf(code).denied === true) return 'denied';
       return incidentId === undefined ? undefined : 'failed';
     case 'connection':
-      // without a session it was turned away right after the handshake
-      return sessionId === undefined ? 'refused' : (TYPE_OF_END.get(code) ?? 'ended');
+      // Without a session it was refused right after the handshake. A ban is the firewall's to report, not its sessions'.
+      return sessionId === undefined ? 'refused' : (specOf(code).audit ?? 'ended');
     case 'http':
-      if (code === 'FORBIDDEN') return 'denied';
+      if (specOf(code).audit === 'denied') return 'denied';
       if (incidentId !== undefined) return 'failed';
       return NOT_LET_IN.has(status) ? 'refused' : undefined;
   }

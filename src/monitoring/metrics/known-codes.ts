@@ -1,9 +1,6 @@
 import { ERRORS } from '../../protocol/errors.js';
 import type { ErrorCode } from '../../protocol/errors.js';
 
-/** Codes of ends that are no errors, beside the catalogue's. */
-const ENDS: ReadonlySet<string> = new Set(['CLOSED', 'CONNECTION_LOST']);
-
 /** Most codes of an application's own that are told apart: it may make them up from what a client sent. */
 const MAX_OWN = 50;
 const OTHER = 'OTHER';
@@ -13,7 +10,7 @@ export class KnownCodes {
   readonly #own = new Set<string>();
 
   label(code: ErrorCode): string {
-    if (Object.hasOwn(ERRORS, code) || ENDS.has(code) || this.#own.has(code)) return code;
+    if (Object.hasOwn(ERRORS, code) || this.#own.has(code)) return code;
     if (this.#own.size >= MAX_OWN) return OTHER;
     this.#own.add(code);
     return code;

@@ -9,14 +9,6 @@ interface RoutedRequest extends IncomingMessage {
   readonly route?: { readonly path?: unknown };
 }
 
-/** Codes that the catalogue gives no status, since they come after an upgrade. */
-const STATUS_OF: Readonly<Record<string, number>> = {
-  VALIDATION_FAILED: 400,
-  SESSION_REVOKED: 401,
-  CONFLICT: 409,
-  INTERNAL: 500,
-};
-
 const CODE_OF: Readonly<Record<number, string>> = {
   400: 'VALIDATION_FAILED',
   404: 'NOT_FOUND',
@@ -38,7 +30,8 @@ export class HttpExceptionFilter implements ExceptionFilter {
 
 function failureOf(exception: unknown): { error: GatewayError; status: number } {
   if (exception instanceof GatewayError) {
-    return { error: exception, status: STATUS_OF[exception.code] ?? specOf(exception.code).status ?? 400 };
+    const { http, status } = specOf(exception.code);
+    return { error: exception, status: http ?? status ?? 400 };
   }
   // What the parser of the body throws is no HttpException and has a status as well.
   const status = exception instanceof HttpException ? exception.getStatus() : statusOf(exception);
