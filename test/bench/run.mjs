@@ -1,10 +1,9 @@
 // npm run bench [-- --rounds 5 --seconds 3 --only echo|growth --svg FILE]
 // Server CPU per message, as a ratio to bare ws in the same interleaved run: fresh processes, A B C A B C …
-import { fork } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
-import { load } from './load.mjs';
+import { cpuPerMessage, median, payload } from './measure.mjs';
 
 const { values } = parseArgs({
   options: {
@@ -25,49 +24,18 @@ const PEERS = [
   'Nest as teams write it',
   'Socket.IO with Nest',
 ];
-const text = (length) => 'the quick brown fox jumps over the lazy dog '.repeat(100).slice(0, length);
 const SCENARIOS = {
-  '64 connections, 1 in flight': { connections: 64, depth: 1, data: { email: 'user@example.com', text: text(40) } },
-  '64 connections, 16 in flight': { connections: 64, depth: 16, data: { email: 'user@example.com', text: text(40) } },
+  '64 connections, 1 in flight': { connections: 64, depth: 1, data: payload(40) },
+  '64 connections, 16 in flight': { connections: 64, depth: 16, data: payload(40) },
   '1,000 connections, 1 in flight': {
     connections: 1_000,
     depth: 1,
-    data: { email: 'user@example.com', text: text(40) },
+    data: payload(40),
   },
-  '64 connections, 4 KiB': { connections: 64, depth: 1, data: { email: 'user@example.com', text: text(4_000) } },
+  '64 connections, 4 KiB': { connections: 64, depth: 1, data: payload(4_000) },
 };
 
-/** Microseconds of the server's CPU for one message. */
-async function measure(name, scenario, size = 1) {
-  const server = fork(new URL('servers.mjs', import.meta.url), [name, String(size)], {
-    env: { ...process.env, NODE_ENV: 'production' },
-  });
-  const next = () =>
-    new Promise((resolve, reject) =>
-      server.once('message', resolve).once('exit', () => reject(new Error(`${name} ended`))),
-    );
-  const ask = () => (server.send('cpu'), next());
-  try {
-    const { port, token } = await next();
-    const clients = await load({
-      ...scenario,
-      port,
-      token,
-      framing: name.startsWith('Socket.IO') ? 'socketio' : 'json',
-    });
-    await new Promise((resolve) => setTimeout(resolve, milliseconds / 2)); // until it is compiled
-    const [before, from] = [clients.count(), (await ask()).cpu];
-    await new Promise((resolve) => setTimeout(resolve, milliseconds));
-    const [after, to] = [clients.count(), (await ask()).cpu];
-    clients.stop();
-    return (to.user + to.system - from.user - from.system) / (after - before);
-  } finally {
-    server.removeAllListeners('exit');
-    server.kill();
-  }
-}
-
-const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
+const measure = (name, scenario, size = 1) => cpuPerMessage({ name, scenario, size }, milliseconds);
 const round = (value, digits = 2) => Number(value.toFixed(digits));
 
 async function echo() {
@@ -95,7 +63,7 @@ async function echo() {
 }
 
 async function growth() {
-  const small = { email: 'user@example.com', text: text(40) };
+  const small = payload(40);
   const rows = async (title, steps, one) => {
     const cost = [];
     for (const step of steps) {
