@@ -48,8 +48,8 @@ export { secretsEqual } from './data-protection/secrets-equal.js';
 export { WsSeal } from './data-protection/ws-seal.js';
 export type { SealBinding } from './data-protection/ws-seal.js';
 
-export { WsSession } from './session/session.js';
-export type { SessionPhase } from './session/session.js';
+export { WsSession } from './session/ws-session.js';
+export type { SessionPhase } from './session/ws-session.js';
 export { WsSessions } from './session/ws-sessions.js';
 export type { RevocationFilter, Revoked } from './session/revoke.js';
 export type { SessionFilter, SessionPage, SessionQuery } from './session/ws-sessions.js';

@@ -12,7 +12,7 @@ import { isGatewayError } from '../session/failure.js';
 import { reportSetAside, refuseAfterUpgrade } from './refusal.js';
 import { open } from './lifecycle.js';
 import type { GatewayServer } from './server.js';
-import { WsSession } from '../session/session.js';
+import { Session } from '../session/session.js';
 import { countBadToken, vet } from './sign-in.js';
 
 /** An upgrade request at a gateway's path. */
@@ -130,9 +130,9 @@ function vetted(
 function accept(handshake: Handshake, client: Client, principal: Principal | undefined): void {
   const { server, request, socket, head } = handshake;
   server.handleUpgrade(request, socket, head, (ws) => {
-    server.clients.delete(ws); // until it may be written to, see WsSession.open()
+    server.clients.delete(ws); // until it may be written to, see Session.open()
     ws.writeTo(socket);
-    const session = new WsSession(ws, server, client);
+    const session = new Session(ws, server, client);
     if (server.connectionGuards.length > 0) session.request = request; // a few kilobytes, so only where somebody may ask
     handshake.trace?.accepted(session.id);
     open(session, request, principal);

@@ -3,7 +3,8 @@ import type { Unsubscribable } from 'rxjs';
 import type { Swept } from '../base/sweeper.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { MessageId } from '../protocol/message.js';
-import type { OpenRequest, WsSession } from '../session/session.js';
+import type { OpenRequest } from '../session/intake.js';
+import type { Session } from '../session/session.js';
 import { LIMIT_OPTIONS } from './options.js';
 import type { Route } from './router.js';
 import type { MessageTrace } from './tracing.js';
@@ -25,7 +26,7 @@ export class PendingRequest implements OpenRequest {
   answer: string | undefined = undefined;
 
   constructor(
-    readonly session: WsSession,
+    readonly session: Session,
     readonly route: Route,
     readonly id: MessageId | undefined,
     /** True for a token without an envelope: there is no request to answer with an exception. */
@@ -63,9 +64,9 @@ export class PendingRequest implements OpenRequest {
     trace?.end();
     this.answers();
     this.unsubscribe();
-    if (this.promise !== undefined) session.abandon(this, this.promise);
-    else session.letGo(this);
-    session.ended(this);
+    if (this.promise !== undefined) session.intake.abandon(this, this.promise);
+    else session.intake.letGo(this);
+    session.intake.ended(this);
   }
 
   /** Ends its stream. What an application does when it is unsubscribed from may throw. */

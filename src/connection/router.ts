@@ -3,7 +3,7 @@ import { EMPTY } from 'rxjs';
 import type { Observable } from 'rxjs';
 import type { InboundMessage } from '../protocol/message.js';
 import type { EventTraffic } from './traffic.js';
-import type { WsSession } from '../session/session.js';
+import type { Session } from '../session/session.js';
 
 /**
  * An answer that came through interceptors. Those hand on an Observable whatever the handler returned, and only a stream
@@ -29,13 +29,13 @@ export interface Route {
   /** What has come in for it. */
   readonly traffic: EventTraffic;
   /** Guard, pipe and handler. The value, a promise or an Observable of it; throws what the client is to be told. */
-  call(session: WsSession, message: InboundMessage): unknown;
+  call(session: Session, message: InboundMessage): unknown;
 }
 
 /** `handleConnection` and `handleDisconnect` of one gateway. */
 export interface ConnectionHooks {
-  connected(session: WsSession, request: IncomingMessage): unknown;
-  disconnected(session: WsSession, closeCode: number): unknown;
+  connected(session: Session, request: IncomingMessage): unknown;
+  disconnected(session: Session, closeCode: number): unknown;
 }
 
 /** All events of all gateways on one path. */

@@ -1,13 +1,13 @@
 import { encode, encodeDone, isWsResponse } from '../protocol/codec.js';
 import type { MessageId } from '../protocol/message.js';
-import type { WsSession } from '../session/session.js';
+import type { Session } from '../session/session.js';
 
 /**
  * Answers a request with what its handler returned (PROTOCOL.md §1).
  *
  * @throws TypeError when the value cannot be serialised; nothing has been sent then
  */
-export function reply(session: WsSession, event: string, id: MessageId | undefined, result: unknown): void {
+export function reply(session: Session, event: string, id: MessageId | undefined, result: unknown): void {
   const text = encodeReply(event, id, result);
   if (text !== undefined) session.sendText(text);
 }
@@ -23,6 +23,6 @@ export function encodeReply(event: string, id: MessageId | undefined, result: un
 }
 
 /** Ends a streamed reply. */
-export function done(session: WsSession, event: string, id: MessageId): void {
+export function done(session: Session, event: string, id: MessageId): void {
   session.sendText(encodeDone(event, id));
 }

@@ -11,7 +11,7 @@ import { checkConnection } from '../authentication/connection-guard.js';
 import { isGatewayError, SessionEnd, toFailure } from '../session/failure.js';
 import type { ConnectionContext, ServedPath } from './context.js';
 import { serverOf } from './context.js';
-import type { WsSession } from '../session/session.js';
+import type { Session } from '../session/session.js';
 
 /**
  * The one rule by which a principal comes into a session, at the handshake, by `auth` and at a refresh: revoked? expired?
@@ -51,7 +51,7 @@ export function vet({ server, client, request, principal, current }: Applicant):
  *
  * @throws GatewayError SESSION_REVOKED, TOKEN_EXPIRED, BANNED, SESSION_LIMIT
  */
-export function adopt(session: WsSession, principal: Principal): void {
+export function adopt(session: Session, principal: Principal): void {
   const { context } = serverOf(session);
   const { sessions, firewall, revalidation } = context;
   refuseUnfit(context, session.client, principal, false);
@@ -70,7 +70,7 @@ export function adopt(session: WsSession, principal: Principal): void {
  * @throws GatewayError, also as a rejection, as {@link vet} and {@link adopt} do; FORBIDDEN for another subject. What says no to
  * the principal ends the session; what cannot say now does not
  */
-export function signIn(session: WsSession, principal: Principal): void | Promise<void> {
+export function signIn(session: Session, principal: Principal): void | Promise<void> {
   const { client, request, principal: current } = session;
   refuseAnother(session, principal);
   const vetted = vet({ server: serverOf(session), client, request, principal, current });
@@ -91,12 +91,12 @@ export function countBadToken({ firewall }: Pick<ConnectionContext, 'firewall'>,
 }
 
 /** A session has one subject for all its life, and none once it has ended: both may come to pass while a token is verified. */
-function refuseAnother(session: WsSession, { subject }: Principal): void {
+function refuseAnother(session: Session, { subject }: Principal): void {
   if (!session.isLive) throw new GatewayError('UNAUTHENTICATED');
   if ((session.principal?.subject ?? subject) !== subject) throw new SessionEnd('FORBIDDEN');
 }
 
-function take(session: WsSession, principal: Principal): void {
+function take(session: Session, principal: Principal): void {
   refuseAnother(session, principal);
   const refreshed = session.principal !== undefined;
   adopt(session, principal);

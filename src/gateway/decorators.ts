@@ -2,7 +2,7 @@ import { createParamDecorator, SetMetadata } from '@nestjs/common';
 import type { CustomDecorator, ExecutionContext, Type } from '@nestjs/common';
 import type { Principal } from '../authentication/principal.js';
 import type { ConnectionGuard } from '../authentication/connection-guard.js';
-import { WsSession } from '../session/session.js';
+import { WsSession } from '../session/ws-session.js';
 import type { Rule } from './rules.js';
 
 export const PUBLIC_METADATA = 'nestjs-ws-gateway:public';

@@ -1,7 +1,7 @@
 import type { CanActivate, NestInterceptor } from '@nestjs/common';
 import type { selectExceptionFilterMetadata } from '@nestjs/common/internal';
 import { serverOf } from '../connection/context.js';
-import type { WsSession } from '../session/session.js';
+import type { Session } from '../session/session.js';
 import type { InboundMessage } from '../protocol/message.js';
 import type { Access } from './access.js';
 import type { Parameter } from './parameters.js';
@@ -28,7 +28,7 @@ export interface Handler {
 export function invoke(
   { instance, method }: Handler,
   args: unknown[],
-  session: WsSession,
+  session: Session,
   message: InboundMessage,
 ): unknown {
   const { tracing } = serverOf(session).context;

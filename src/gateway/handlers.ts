@@ -15,7 +15,7 @@ import type { InstanceWrapper, Module } from '@nestjs/core/internal';
 import { GATEWAY_SERVER_METADATA, MESSAGE_MAPPING_METADATA, MESSAGE_METADATA } from '@nestjs/websockets/internal';
 import type { ConnectionHooks, Route } from '../connection/router.js';
 import type { GatewayServer } from '../connection/server.js';
-import type { WsSession } from '../session/session.js';
+import type { Session } from '../session/session.js';
 import { containResult } from '../base/contain.js';
 import { isThenable } from '../base/thenable.js';
 import { isEventName } from '../protocol/message.js';
@@ -121,15 +121,15 @@ export class Handlers {
       handleConnection: hookArgumentsOf(wrapper.instance as object, 'handleConnection'),
       handleDisconnect: hookArgumentsOf(wrapper.instance as object, 'handleDisconnect'),
     };
-    const call = (session: WsSession, name: 'handleConnection' | 'handleDisconnect', argument: unknown): unknown => {
+    const call = (session: Session, name: 'handleConnection' | 'handleDisconnect', argument: unknown): unknown => {
       if (gateway[name] === undefined) return undefined;
       const args = argumentsOf[name]([session.socket, argument]);
       if (wrapper.isDependencyTreeStatic()) return gateway[name](...args);
       return this.#inContext(host, server, session).then(({ instance }) => (instance[name] as Method)(...args));
     };
     return {
-      connected: (session: WsSession, request: IncomingMessage) => call(session, 'handleConnection', request),
-      disconnected: (session: WsSession, closeCode: number) => call(session, 'handleDisconnect', closeCode),
+      connected: (session: Session, request: IncomingMessage) => call(session, 'handleConnection', request),
+      disconnected: (session: Session, closeCode: number) => call(session, 'handleDisconnect', closeCode),
     };
   }
 
@@ -189,7 +189,7 @@ export class Handlers {
     };
   }
 
-  #callDirectly(handler: Handler, session: WsSession, message: InboundMessage): unknown {
+  #callDirectly(handler: Handler, session: Session, message: InboundMessage): unknown {
     this.guard.authorize(session, handler.access, message.event);
     const { parameters } = handler;
     const given = [session.socket, message.data, message.event];
@@ -213,7 +213,7 @@ export class Handlers {
 
   #callWithRules(
     handler: Handler,
-    session: WsSession,
+    session: Session,
     message: InboundMessage,
     args: unknown[],
     waiting: PromiseLike<unknown>[] | undefined,
@@ -235,7 +235,7 @@ export class Handlers {
   async #inContext(
     { wrapper, module }: GatewayHost,
     server: GatewayServer,
-    { socket }: WsSession,
+    { socket }: Session,
   ): Promise<{ instance: Gateway; contextId: ContextId }> {
     const contextId = ContextIdFactory.getByRequest(socket as never);
     if (!Object.hasOwn(socket, REQUEST_CONTEXT_ID)) {

@@ -3,7 +3,9 @@ import type { WsResponse } from '@nestjs/websockets';
 import { Authentication } from '../authentication/authentication.js';
 import type { Principal } from '../authentication/principal.js';
 import { UnknownKey } from '../authentication/token.js';
-import { WsSession } from '../session/session.js';
+import { sessionOf } from '../session/session.js';
+import type { Session } from '../session/session.js';
+import { WsSession } from '../session/ws-session.js';
 import { serverOf } from '../connection/context.js';
 import { countBadToken, signIn } from '../connection/sign-in.js';
 import { GatewayError } from '../protocol/errors.js';
@@ -40,7 +42,8 @@ export class WsGateway {
    */
   @Public()
   @SubscribeMessage('auth')
-  auth(@MessageBody() { token }: AuthDto, @CurrentSession() session: WsSession): AuthReply | Promise<AuthReply> {
+  auth(@MessageBody() { token }: AuthDto, @CurrentSession() { socket }: WsSession): AuthReply | Promise<AuthReply> {
+    const session = sessionOf(socket);
     const { sources } = serverOf(session).context.options.auth;
     if (session.principal === undefined && !sources.includes('message')) throw new GatewayError('UNAUTHENTICATED');
     const answer = this.#principalOf(token, session);
@@ -49,7 +52,7 @@ export class WsGateway {
       : signedIn(session, answer);
   }
 
-  #principalOf(token: string, { client, server: { context } }: WsSession): Principal | Promise<Principal> {
+  #principalOf(token: string, { client, server: { context } }: Session): Principal | Promise<Principal> {
     const refused = (error: unknown): never => {
       // Of a bad one the end of the session counts.
       if (error instanceof UnknownKey) countBadToken(context, client, error);
@@ -79,7 +82,7 @@ export class WsGateway {
   }
 }
 
-function signedIn(session: WsSession, principal: Principal): AuthReply | Promise<AuthReply> {
+function signedIn(session: Session, principal: Principal): AuthReply | Promise<AuthReply> {
   const waiting = signIn(session, principal);
   return isThenable(waiting) ? waiting.then(() => authReply(session, principal)) : authReply(session, principal);
 }

@@ -18,7 +18,7 @@ const TIMES_OF_DAY: Record<string, [count: number, because: string]> = {
   'base/clock.ts': [1, 'it is the clock'],
   'base/sweeper.ts': [1, 'handed to what expires at a time of day'],
   'session/session.ts': [2, 'connectedAt, and the expiry of tokens'],
-  'session/ws-sessions.ts': [1, 'iat of what is revoked'],
+  'session/registry.ts': [1, 'iat of what is revoked'],
   'connection/sign-in.ts': [1, 'the expiry of a token'],
   'firewall/ws-firewall.ts': [1, 'until of a ban, as it is shown'],
   'gateway/access.ts': [1, 'the expiry of a token'],

@@ -19,6 +19,7 @@ import { Client, fetchFrom, refusal } from '../support/client.js';
 import type { Frame } from '../support/client.js';
 import { exchange, frame, freePort, handshake, parseAnswer, sendRaw } from '../support/tcp.js';
 import { keyPair, signed, token } from '../support/tokens.js';
+import { SessionRegistry } from '../../src/session/registry.js';
 
 @WebSocketGateway()
 class FailingGateway {
@@ -255,7 +256,7 @@ const PRODUCED: Partial<Record<CatalogueCode, () => Promise<void>>> = {
     const stalled = sendRaw(test.port, half, [`Authorization: Bearer ${token()}`]);
     await until(() =>
       test.app
-        .get(WsSessions)
+        .get(SessionRegistry)
         .find()
         .some(({ socket }) => socket.receiving > 0),
     );
