@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { EMPTY } from 'rxjs';
 import type { Observable } from 'rxjs';
 import type { InboundMessage } from '../protocol/message.js';
+import type { PulledStream } from './pulled-stream.js';
 import type { EventTraffic } from './traffic.js';
 import type { WsSession } from '../session/session.js';
 
@@ -13,8 +14,10 @@ export class InterceptedReply {
   values: Observable<unknown> = EMPTY;
   isStream = false;
   onStream: (() => void) | undefined;
+  /** The handler's own stream, where that is an AsyncIterable. */
+  pulled: PulledStream | undefined;
 
-  /** The handler has returned an Observable. */
+  /** The handler has returned a stream. */
   streams(): void {
     this.isStream = true;
     this.onStream?.();
@@ -26,6 +29,8 @@ export interface Route {
   readonly event: string;
   /** True when later frames of the session wait until this one has settled (`auth`: what follows it relies on it). */
   readonly serial: boolean;
+  /** True where the handler asks for a signal. */
+  readonly takesSignal: boolean;
   /** What has come in for it. */
   readonly traffic: EventTraffic;
   /** Guard, pipe and handler. The value, a promise or an Observable of it; throws what the client is to be told. */

@@ -2,7 +2,7 @@ import type { ArgumentMetadata, PipeTransform } from '@nestjs/common';
 import { CUSTOM_ROUTE_ARGS_METADATA } from '@nestjs/common/internal';
 import { ContextUtils } from '@nestjs/core/internal';
 import { PARAM_ARGS_METADATA } from '@nestjs/websockets/internal';
-import { currentPrincipal, currentSession } from './decorators.js';
+import { abortSignal, currentPrincipal, currentSession } from './decorators.js';
 import type { PayloadCheck } from './ws-validation.pipe.js';
 
 /** One parameter of a handler. */
@@ -19,6 +19,7 @@ export interface Parameter {
   readonly plain: boolean;
   /** True for the whole payload: what rules are asked about. */
   readonly isBody: boolean;
+  readonly isSignal: boolean;
 }
 
 // Values of Nest's WsParamtype.
@@ -64,7 +65,8 @@ export function parametersOf(
   );
   return Object.entries(declared).map(([key, { index, data, pipes: own = [], schema, factory }]) => {
     const kind = Number(utils.mapParamType(key));
-    const isKnown = factory === currentSession || factory === currentPrincipal;
+    const isSignal = factory === abortSignal;
+    const isKnown = isSignal || factory === currentSession || factory === currentPrincipal;
     const metadata = {
       type: kind === PAYLOAD ? 'body' : 'custom',
       metatype: types?.[index],
@@ -80,6 +82,7 @@ export function parametersOf(
       check: checkOf(metadata),
       plain: pipes.length === 0 && (isKnown || !key.includes(CUSTOM_ROUTE_ARGS_METADATA)),
       isBody: kind === PAYLOAD && data === undefined,
+      isSignal,
       read: readerOf(kind, data, factory, contextOf as never),
     };
   });
@@ -93,7 +96,8 @@ function undecorated(
   return [0, 1, 2].map((index) => {
     const metadata: ArgumentMetadata = { type: index === 1 ? 'body' : 'custom', metatype: types?.[index] };
     const isBody = index === 1;
-    return { index, metadata, pipes: [], check: checkOf(metadata), plain: true, isBody, read: (args) => args[index] };
+    const read = (args: readonly unknown[]): unknown => args[index];
+    return { index, metadata, pipes: [], check: checkOf(metadata), plain: true, isBody, isSignal: false, read };
   });
 }
 
