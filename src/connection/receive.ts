@@ -174,8 +174,11 @@ function answerWith(request: PendingRequest, value: unknown): void {
 
 function answerWithStream(request: PendingRequest, result: Stream): void {
   request.promise = undefined;
-  if (result instanceof InterceptedReply) return stream(request, result.values, result);
   if (isObservable(result)) return stream(request, result);
+  if (result instanceof InterceptedReply) {
+    request.pulled = result.pulled;
+    return stream(request, result.values, result);
+  }
   request.pulled = new PulledStream(result, request.session, request.route.event);
   stream(request, request.pulled);
 }
@@ -195,7 +198,7 @@ function stream(request: PendingRequest, values: Observable<unknown>, intercepte
       else request.fail(error);
     }
   };
-  if (intercepted === undefined) {
+  if (intercepted === undefined || intercepted.isStream) {
     guarded(() => begin(request));
     if (request.settled) return request.pulled?.discard();
   } else {
@@ -204,7 +207,6 @@ function stream(request: PendingRequest, values: Observable<unknown>, intercepte
       guarded(() => begin(request));
       session.release();
     };
-    if (intercepted.isStream) intercepted.onStream();
   }
   const wanted = takeWhile<unknown>(() => !request.settled && session.isLive);
   const observer = {

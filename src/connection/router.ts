@@ -17,9 +17,10 @@ export class InterceptedReply {
   /** The handler's own stream, where that is an AsyncIterable. */
   pulled: PulledStream | undefined;
 
-  /** The handler has returned a stream. */
-  streams(): void {
+  /** The handler has returned a stream. @param pulled the stream, where it is an AsyncIterable */
+  streams(pulled: PulledStream | undefined): void {
     this.isStream = true;
+    this.pulled = pulled;
     this.onStream?.();
   }
 }
@@ -29,6 +30,8 @@ export interface Route {
   readonly event: string;
   /** True when later frames of the session wait until this one has settled (`auth`: what follows it relies on it). */
   readonly serial: boolean;
+  /** True for an event of this package that an application may handle itself. */
+  readonly isReplaceable: boolean;
   /** True where the handler asks for a signal. */
   readonly takesSignal: boolean;
   /** What has come in for it. */
@@ -51,7 +54,7 @@ export class Router {
 
   /** @returns false when another handler has the event already */
   add(route: Route): boolean {
-    if (this.#routes.has(route.event)) return false;
+    if (this.#routes.get(route.event)?.isReplaceable === false) return false;
     this.#routes.set(route.event, route);
     return true;
   }
