@@ -1,4 +1,4 @@
-import { ConfigurableModuleBuilder, Global, Inject, Module } from '@nestjs/common';
+import { ConfigurableModuleBuilder, Global, Module } from '@nestjs/common';
 import type {
   BeforeApplicationShutdown,
   DynamicModule,
@@ -7,7 +7,6 @@ import type {
   OnModuleDestroy,
 } from '@nestjs/common';
 import { ApplicationConfig, HttpAdapterHost, ModuleRef, ModulesContainer } from '@nestjs/core';
-import { GATEWAY_METADATA, GATEWAY_OPTIONS, PORT_METADATA } from '@nestjs/websockets/internal';
 import { Authentication } from './authentication/authentication.js';
 import { authenticationProviders } from './authentication/authentication.providers.js';
 import { Authenticator } from './authentication/authenticator.js';
@@ -22,7 +21,6 @@ import { connectionProviders } from './connection/connection.providers.js';
 import { Doorkeeper } from './connection/doorkeeper.js';
 import { CONNECTION_OPTIONS, CONTEXT, LIMIT_OPTIONS, OVERLOAD_OPTIONS } from './connection/options.js';
 import type { ConnectionContext } from './connection/context.js';
-import type { GatewayServer } from './connection/server.js';
 import {
   dataProtectionProviders,
   FINGERPRINT_KEYS,
@@ -41,13 +39,9 @@ import {
 } from './firewall/firewall.providers.js';
 import { WsFirewall } from './firewall/ws-firewall.js';
 import { AfterInits } from './gateway/after-init.js';
-import { CONNECTION_GUARDS_METADATA } from './gateway/decorators.js';
+import { GatewayBinder, gatewaysOf } from './gateway/bind-gateways.js';
 import { gatewayProviders } from './gateway/gateway.providers.js';
-import { Handlers } from './gateway/handlers.js';
-import type { GatewayHost } from './gateway/handlers.js';
-import { instanceOf } from './gateway/resolve-instance.js';
 import { WsExceptionFilter } from './gateway/ws-exception.filter.js';
-import { WsGateway } from './gateway/ws.gateway.js';
 import { WsGuard } from './gateway/ws.guard.js';
 import { WsValidationPipe } from './gateway/ws-validation.pipe.js';
 import { WsHealth, WsHealthIndicator } from './monitoring/health.js';
@@ -66,8 +60,6 @@ import type { ResolvedOptions, WsGatewayOptions } from './ws-gateway.options.js'
 const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModuleBuilder<WsGatewayOptions>()
   .setClassMethodName('forRoot')
   .build();
-
-type ConnectionGuards = ResolvedOptions['auth']['connectionGuards'];
 
 const OPTIONS = Symbol('nestjs-ws-gateway.options');
 
@@ -176,12 +168,9 @@ export class WsGatewayModule
     private readonly modules: ModulesContainer,
     private readonly moduleRef: ModuleRef,
     private readonly adapter: WsGatewayAdapter,
-    @Inject(OPTIONS) private readonly options: ResolvedOptions,
     private readonly authentication: Authentication,
-    private readonly guard: WsGuard,
-    private readonly pipe: WsValidationPipe,
-    private readonly filter: WsExceptionFilter,
     private readonly afterInits: AfterInits,
+    private readonly gateways: GatewayBinder,
     health: WsHealth,
   ) {
     super();
@@ -205,7 +194,7 @@ export class WsGatewayModule
       this.authentication.replaceAuthenticator(this.moduleRef.get(Authenticator, { strict: false }));
     }
     await this.afterInits.settled();
-    await this.#bindGateways();
+    await this.gateways.bind();
     await this.adapter.start();
   }
 
@@ -216,51 +205,6 @@ export class WsGatewayModule
   async beforeApplicationShutdown(): Promise<void> {
     await this.adapter.drain();
   }
-
-  async #bindGateways(): Promise<void> {
-    const handlers = new Handlers(this.config, this.modules, this.moduleRef, this.guard, this.pipe, this.filter);
-    // The package's own gateway comes first: no other gateway may handle `auth`.
-    for (const host of gatewaysOf(this.modules).toSorted((a, b) => Number(b.own) - Number(a.own))) {
-      const { metatype, name } = host.wrapper;
-      const options = (Reflect.getMetadata(GATEWAY_OPTIONS, metatype as object) ?? {}) as { path?: string };
-      const port = (Reflect.getMetadata(PORT_METADATA, metatype as object) ?? 0) as number;
-      const server = this.adapter.find(port, options.path);
-      if (server === undefined) continue; // an application context without sockets
-      for (const { router, port: at, pathname } of host.own ? this.adapter.servers : [server]) {
-        for (const route of await handlers.routesOf(host, server)) {
-          if (router.add(route)) continue;
-          const where = at === 0 ? pathname : `${pathname} on port ${at}`;
-          throw new Error(
-            `${name} handles "${route.event}" at ${where}, which another gateway or the module does already`,
-          );
-        }
-      }
-      const hooks = handlers.hooksOf(host, server);
-      if (hooks !== undefined) server.router.hooks.push(hooks);
-      await this.#bindConnectionGuards(host, server);
-    }
-  }
-
-  async #bindConnectionGuards({ wrapper, module, own }: GatewayHost, server: GatewayServer): Promise<void> {
-    const key = CONNECTION_GUARDS_METADATA;
-    const guards = (Reflect.getMetadata(key, wrapper.metatype as object) ?? []) as ConnectionGuards;
-    for (const guard of guards) server.connectionGuards.push(await instanceOf(guard, module));
-    if (!own) return;
-    for (const guard of this.options.auth.connectionGuards) {
-      const instance = await instanceOf(guard, module);
-      for (const { connectionGuards } of this.adapter.servers) connectionGuards.push(instance);
-    }
-  }
-}
-
-/** Every gateway of the application, and the package's own. */
-function gatewaysOf(modules: ModulesContainer): GatewayHost[] {
-  return [...modules].flatMap(([moduleKey, module]) =>
-    [...module.providers.values()]
-      .filter(({ isNotMetatype, metatype }) => !isNotMetatype && metatype !== null)
-      .filter(({ metatype }) => Reflect.hasMetadata(GATEWAY_METADATA, metatype as object))
-      .map((wrapper) => ({ wrapper, module, moduleKey, own: wrapper.metatype === WsGateway })),
-  );
 }
 
 /** True when the application has a provider of that class; its modules are known before any of them is made. */

@@ -1,8 +1,16 @@
 import type { Provider } from '@nestjs/common';
 import { AfterInits } from './after-init.js';
+import { GatewayBinder } from './bind-gateways.js';
 import { WsExceptionFilter } from './ws-exception.filter.js';
 import { WsGateway } from './ws.gateway.js';
 import { WsGuard } from './ws.guard.js';
 import { WsValidationPipe } from './ws-validation.pipe.js';
 
-export const gatewayProviders: Provider[] = [WsGuard, WsValidationPipe, WsExceptionFilter, WsGateway, AfterInits];
+export const gatewayProviders: Provider[] = [
+  WsGuard,
+  WsValidationPipe,
+  WsExceptionFilter,
+  WsGateway,
+  AfterInits,
+  GatewayBinder,
+];

@@ -3,9 +3,9 @@ import type { selectExceptionFilterMetadata } from '@nestjs/common/internal';
 import { serverOf } from '../connection/context.js';
 import type { WsSession } from '../session/session.js';
 import type { InboundMessage } from '../protocol/message.js';
+import type { Access } from './access.js';
 import type { Parameter } from './parameters.js';
 import type { BoundRule } from './rules.js';
-import type { Access } from './ws.guard.js';
 
 export type Method = (...args: unknown[]) => unknown;
 export type Gateway = Record<string, unknown>;

@@ -20,6 +20,8 @@ import { containResult } from '../base/contain.js';
 import { isThenable } from '../base/thenable.js';
 import { isEventName } from '../protocol/message.js';
 import type { InboundMessage } from '../protocol/message.js';
+import { accessOf } from './access.js';
+import type { Access } from './access.js';
 import { authorize, bindRule, demandSession } from './rules.js';
 import type { BoundRule } from './rules.js';
 import { instanceOf } from './resolve-instance.js';
@@ -28,8 +30,7 @@ import type { Gateway, Handler, Method } from './handler.js';
 import { callThroughNest, FiltersContext } from './nest-enhancers.js';
 import { hookArgumentsOf, parametersOf } from './parameters.js';
 import type { WsExceptionFilter } from './ws-exception.filter.js';
-import { accessOf } from './ws.guard.js';
-import type { Access, WsGuard } from './ws.guard.js';
+import type { WsGuard } from './ws.guard.js';
 import type { WsValidationPipe } from './ws-validation.pipe.js';
 
 /** A gateway as Nest's container holds it. */

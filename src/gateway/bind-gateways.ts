@@ -1,0 +1,88 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { ApplicationConfig, ModuleRef, ModulesContainer } from '@nestjs/core';
+import { GATEWAY_METADATA, GATEWAY_OPTIONS, PORT_METADATA } from '@nestjs/websockets/internal';
+import { AUTH_OPTIONS } from '../authentication/options.js';
+import type { ResolvedAuth } from '../authentication/options.js';
+import { WsGatewayAdapter } from '../connection/adapter.js';
+import type { GatewayServer } from '../connection/server.js';
+import { CONNECTION_GUARDS_METADATA } from './decorators.js';
+import { Handlers } from './handlers.js';
+import type { GatewayHost } from './handlers.js';
+import { instanceOf } from './resolve-instance.js';
+import { WsExceptionFilter } from './ws-exception.filter.js';
+import { WsGateway } from './ws.gateway.js';
+import { WsGuard } from './ws.guard.js';
+import { WsValidationPipe } from './ws-validation.pipe.js';
+
+/** Puts the handlers, hooks and connection guards of each gateway on the servers that Nest has asked the adapter for. */
+@Injectable()
+export class GatewayBinder {
+  constructor(
+    private readonly config: ApplicationConfig,
+    private readonly modules: ModulesContainer,
+    private readonly moduleRef: ModuleRef,
+    private readonly adapter: WsGatewayAdapter,
+    @Inject(AUTH_OPTIONS) private readonly options: Pick<ResolvedAuth, 'connectionGuards'>,
+    private readonly guard: WsGuard,
+    private readonly pipe: WsValidationPipe,
+    private readonly filter: WsExceptionFilter,
+  ) {}
+
+  /**
+   * Once, after Nest has bound the gateways and knows its global enhancers.
+   *
+   * @throws Error for two handlers of one event at one path, an event name that no frame can have, a rule or guard that cannot be made
+   */
+  async bind(): Promise<void> {
+    const handlers = new Handlers(this.config, this.modules, this.moduleRef, this.guard, this.pipe, this.filter);
+    // The package's own gateway comes first: no other gateway may handle `auth`.
+    for (const host of gatewaysOf(this.modules).toSorted((a, b) => Number(b.own) - Number(a.own))) {
+      const server = this.#serverOf(host);
+      if (server === undefined) continue; // an application context without sockets
+      await this.#bindRoutes(host, server, handlers);
+      const hooks = handlers.hooksOf(host, server);
+      if (hooks !== undefined) server.router.hooks.push(hooks);
+      await this.#bindConnectionGuards(host, server);
+    }
+  }
+
+  #serverOf({ wrapper: { metatype } }: GatewayHost): GatewayServer | undefined {
+    const options = (Reflect.getMetadata(GATEWAY_OPTIONS, metatype as object) ?? {}) as { path?: string };
+    const port = (Reflect.getMetadata(PORT_METADATA, metatype as object) ?? 0) as number;
+    return this.adapter.find(port, options.path);
+  }
+
+  async #bindRoutes(host: GatewayHost, server: GatewayServer, handlers: Handlers): Promise<void> {
+    for (const { router, port, pathname } of host.own ? this.adapter.servers : [server]) {
+      for (const route of await handlers.routesOf(host, server)) {
+        if (router.add(route)) continue;
+        const where = port === 0 ? pathname : `${pathname} on port ${port}`;
+        const { name } = host.wrapper;
+        throw new Error(
+          `${name} handles "${route.event}" at ${where}, which another gateway or the module does already`,
+        );
+      }
+    }
+  }
+
+  async #bindConnectionGuards({ wrapper, module, own }: GatewayHost, server: GatewayServer): Promise<void> {
+    const key = CONNECTION_GUARDS_METADATA;
+    const guards = (Reflect.getMetadata(key, wrapper.metatype as object) ?? []) as ResolvedAuth['connectionGuards'];
+    for (const guard of guards) server.connectionGuards.push(await instanceOf(guard, module));
+    if (!own) return;
+    for (const guard of this.options.connectionGuards) {
+      const instance = await instanceOf(guard, module);
+      for (const { connectionGuards } of this.adapter.servers) connectionGuards.push(instance);
+    }
+  }
+}
+
+/** Every gateway of the application, and the package's own. */
+export function gatewaysOf(modules: ModulesContainer): GatewayHost[] {
+  return [...modules].flatMap(([moduleKey, module]) =>
+    [...module.providers.values()]
+      .filter(({ isNotMetatype, metatype }) => !isNotMetatype && metatype !== null)
+      .filter(({ metatype }) => Reflect.hasMetadata(GATEWAY_METADATA, metatype as object))
+      .map((wrapper) => ({ wrapper, module, moduleKey, own: wrapper.metatype === WsGateway })),
+  );
+}
