@@ -355,7 +355,7 @@ export class WsSession<State extends object = object> {
     this.#close();
     const disconnect = disconnectOf(failure, details);
     if (this.server.speaksEnvelopes) this.socket.send(encode('disconnect', disconnect));
-    this.socket.close(disconnect.closeCode, failure.code);
+    this.socket.close(disconnect.closeCode, details.reason ?? failure.code);
     this.#report('connection', failure, { ...details, closeCode: disconnect.closeCode });
     this.#countViolation(failure);
   }
@@ -676,7 +676,8 @@ export class WsSession<State extends object = object> {
   /** @internal */
   onApplicationClose(closeCode: number, reason: string): void {
     if (!this.isLive) return;
-    this.#end(closeByApplication(reason), { closeCode, reconnect: comesBack(closeCode), level: 'debug' });
+    const text = reason !== '' && { reason };
+    this.#end(closeByApplication(reason), { closeCode, reconnect: comesBack(closeCode), level: 'debug', ...text });
   }
 
   /** @internal */
