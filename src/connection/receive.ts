@@ -7,10 +7,12 @@ import type { InboundMessage } from '../protocol/message.js';
 import type { MessageTrace } from './tracing.js';
 import type { RequestInfo } from '../session/answers.js';
 import { heapCostOf } from '../session/heap-cost.js';
+import { isAsyncIterable, PulledStream } from './pulled-stream.js';
 import { PendingRequest } from './request.js';
 import { InterceptedReply } from './router.js';
 import type { Route } from './router.js';
-import { done, encodeReply, reply } from './send.js';
+import { encodeReply, reply } from './send.js';
+import { controllerOf } from './signals.js';
 import type { Session } from '../session/session.js';
 import { isThenable } from '../base/thenable.js';
 import { serverOf } from './context.js';
@@ -45,7 +47,7 @@ export function receive(session: Session, bytes: Buffer): void {
     measuredFrom = traffic.startTiming();
     trace = tracing?.message(message, session.id);
     const result = trace === undefined ? route.call(session, message) : traced(trace, route, session, message); // guard → pipe → handler
-    if (isThenable(result) || isObservable(result) || result instanceof InterceptedReply) {
+    if (isThenable(result) || isStream(result)) {
       return follow(session, route, message, bytes, bare, result, measuredFrom, trace);
     }
     reply(session, message.event, message.id, result);
@@ -59,6 +61,13 @@ export function receive(session: Session, bytes: Buffer): void {
     if (isRefused) session.intake.refused(RETRY_MS);
   }
   trace?.end();
+}
+
+/** What is a stream, or may turn out to be one. */
+type Stream = Observable<unknown> | AsyncIterable<unknown> | InterceptedReply;
+
+function isStream(value: unknown): value is Stream {
+  return isObservable(value) || value instanceof InterceptedReply || isAsyncIterable(value);
 }
 
 function traced(trace: MessageTrace, route: Route, session: Session, message: InboundMessage): unknown {
@@ -118,7 +127,7 @@ function follow(
   message: InboundMessage,
   bytes: Buffer,
   bare: boolean,
-  result: PromiseLike<unknown> | Observable<unknown> | InterceptedReply,
+  result: PromiseLike<unknown> | Stream,
   measuredFrom: number,
   trace: MessageTrace | undefined,
 ): void {
@@ -127,19 +136,18 @@ function follow(
   const begun = session.clock.monotonic();
   const request = new PendingRequest(session, route, message.id, bare, cost, begun, measuredFrom, trace, pending);
   route.traffic.waits = true;
+  if (route.takesSignal) request.controller = controllerOf(message, session);
   pending.add(request);
   session.intake.began(request);
-  if (isObservable(result)) return stream(request, result);
-  if (result instanceof InterceptedReply) return stream(request, result.values, result);
+  if (!isThenable(result)) return answerWithStream(request, result);
   request.promise = result;
   if (route.serial) session.intake.block();
   // Promise.resolve: a thenable of an application's own may answer twice, or throw in then().
   Promise.resolve(result)
     .then((value) => {
+      if (isStream(value)) return answerWithStream(request, value);
       if (request.settled) return;
       request.promise = undefined;
-      if (isObservable(value)) return stream(request, value);
-      if (value instanceof InterceptedReply) return stream(request, value.values, value);
       answerWith(request, value);
     })
     .then(undefined, (error: unknown) => {
@@ -164,12 +172,22 @@ function answerWith(request: PendingRequest, value: unknown): void {
   request.settle();
 }
 
+function answerWithStream(request: PendingRequest, result: Stream): void {
+  request.promise = undefined;
+  if (isObservable(result)) return stream(request, result);
+  if (result instanceof InterceptedReply) {
+    request.pulled = result.pulled;
+    return stream(request, result.values, result);
+  }
+  request.pulled = new PulledStream(result, request.session, request.route.event);
+  stream(request, request.pulled);
+}
+
 /** A streamed reply: each value under the request's `id`, then `done`. */
 function stream(request: PendingRequest, values: Observable<unknown>, intercepted?: InterceptedReply): void {
   const { session, id } = request;
   const { event } = request.route;
-  if (request.settled) return;
-  if (!session.isLive && intercepted === undefined) return request.settle(); // nobody is left to read it
+  if (request.settled) return request.pulled?.discard();
   let single: unknown; // the answer, should it turn out to be no stream
   const guarded = (step: () => unknown): void => {
     try {
@@ -180,9 +198,12 @@ function stream(request: PendingRequest, values: Observable<unknown>, intercepte
       else request.fail(error);
     }
   };
-  if (intercepted === undefined || intercepted.isStream) guarded(() => begin(request));
-  else {
+  if (intercepted === undefined || intercepted.isStream) {
+    guarded(() => begin(request));
+    if (request.settled) return request.pulled?.discard();
+  } else {
     intercepted.onStream = () => {
+      request.pulled = intercepted.pulled;
       guarded(() => begin(request));
       session.intake.release();
     };
@@ -192,15 +213,14 @@ function stream(request: PendingRequest, values: Observable<unknown>, intercepte
     next: (value: unknown) =>
       guarded(() => {
         if (!request.isStream) return void (single = value);
-        request.answers();
         reply(session, event, id, value);
       }),
     error: (error: unknown) => request.fail(error),
     complete: () =>
       guarded(() => {
         if (request.settled) return;
-        if (!request.isStream) reply(session, event, id, single);
-        else if (id !== undefined) done(session, event, id);
+        if (request.isStream) return request.finish();
+        reply(session, event, id, single);
         request.settle();
       }),
   };
@@ -209,12 +229,13 @@ function stream(request: PendingRequest, values: Observable<unknown>, intercepte
   else session.intake.release();
 }
 
-/** It counts among the session's streams from now on. Without an `id` nobody waits for its first value. */
+/** It counts among the session's streams from now on, and has answered in time. */
 function begin(request: PendingRequest): void {
-  if (!request.session.isLive) return request.settle();
+  if (!request.session.isLive) return request.settle(); // nobody is left to read it
+  if (request.isCancelled) return request.finish();
   if (!request.session.intake.streaming()) {
     throw new GatewayError('RATE_LIMITED', { message: 'Too many streams', retryAfterMs: 1_000 });
   }
   request.isStream = true;
-  if (request.id === undefined) request.answers();
+  request.answers();
 }

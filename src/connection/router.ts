@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { EMPTY } from 'rxjs';
 import type { Observable } from 'rxjs';
 import type { InboundMessage } from '../protocol/message.js';
+import type { PulledStream } from './pulled-stream.js';
 import type { EventTraffic } from './traffic.js';
 import type { Session } from '../session/session.js';
 
@@ -13,10 +14,13 @@ export class InterceptedReply {
   values: Observable<unknown> = EMPTY;
   isStream = false;
   onStream: (() => void) | undefined;
+  /** The handler's own stream, where that is an AsyncIterable. */
+  pulled: PulledStream | undefined;
 
-  /** The handler has returned an Observable. */
-  streams(): void {
+  /** The handler has returned a stream. @param pulled the stream, where it is an AsyncIterable */
+  streams(pulled: PulledStream | undefined): void {
     this.isStream = true;
+    this.pulled = pulled;
     this.onStream?.();
   }
 }
@@ -26,6 +30,10 @@ export interface Route {
   readonly event: string;
   /** True when later frames of the session wait until this one has settled (`auth`: what follows it relies on it). */
   readonly serial: boolean;
+  /** True for an event of this package that an application may handle itself. */
+  readonly isReplaceable: boolean;
+  /** True where the handler asks for a signal. */
+  readonly takesSignal: boolean;
   /** What has come in for it. */
   readonly traffic: EventTraffic;
   /** Guard, pipe and handler. The value, a promise or an Observable of it; throws what the client is to be told. */
@@ -46,7 +54,7 @@ export class Router {
 
   /** @returns false when another handler has the event already */
   add(route: Route): boolean {
-    if (this.#routes.has(route.event)) return false;
+    if (this.#routes.get(route.event)?.isReplaceable === false) return false;
     this.#routes.set(route.event, route);
     return true;
   }

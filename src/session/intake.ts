@@ -1,21 +1,34 @@
 import type { WsClock } from '../base/clock.js';
 import { GatewayError } from '../protocol/errors.js';
+import type { MessageId } from '../protocol/message.js';
 import type { GatewaySocket } from '../socket/gateway-socket.js';
 import { costOf, Inbox } from './inbox.js';
 import type { Holder, Ledger } from './ledger.js';
 import type { SessionOptions } from './options.js';
 
+/** What has something to send, and waits until the peer has read enough of what is queued for it. */
+export interface Waiting {
+  /** True when it has been sent, or no longer waits. */
+  readonly settled: boolean;
+  /** How much it is, in UTF-16 units; Infinity where it waits until the peer is within its bound again. */
+  readonly size: number;
+  proceed(): void;
+}
+
 /** A request that the session counts until its answer is complete. */
-export interface OpenRequest {
+export interface OpenRequest extends Waiting {
+  readonly id: MessageId | undefined;
   /** What its message holds on the heap, as far as it is charged for. */
   bytes: number;
   readonly isStream: boolean;
-  /** True when it has been answered, or no longer waits. */
-  readonly settled: boolean;
   promise: object | undefined;
   isAbandoned: boolean;
   answer: string | undefined;
   settle(): void;
+  /** The client wants no more of it. */
+  cancel(): void;
+  /** The session is over: the signal of the handler aborts, where it has one. */
+  abort(): void;
 }
 
 /** The session whose messages these are. */
@@ -29,7 +42,6 @@ export interface IntakeOwner {
   readonly handlesMessages: boolean;
   /** Handles a message that was held. */
   handle(bytes: Buffer): void;
-  sendText(text: string): boolean;
   end(thrown: unknown): void;
 }
 
@@ -41,7 +53,7 @@ export class Intake {
   #inbox: Inbox | undefined;
   #handling = 0;
   #refusedUntil = 0;
-  #answers: OpenRequest[] | undefined;
+  #answers: Waiting[] | undefined;
   #releasing = false;
   #pending: Set<OpenRequest> | undefined;
   #streams = 0;
@@ -133,17 +145,20 @@ export class Intake {
     request.answer = text;
     request.bytes += text.length;
     this.#charge(text.length);
-    (this.#answers ??= []).push(request);
+    this.waitForRoom(request);
+  }
+
+  /** Calls it when the peer has read enough of what is queued for it, unless the session ends before. */
+  waitForRoom(waiting: Waiting): void {
+    (this.#answers ??= []).push(waiting);
   }
 
   #sendAnswers(): void {
-    let next: OpenRequest | undefined;
+    let next: Waiting | undefined;
     while ((next = this.#answers?.[0]) !== undefined) {
-      if (!next.settled && !this.session.socket.hasRoomFor(next.answer?.length ?? 0)) return;
+      if (!next.settled && !this.session.socket.hasRoomFor(next.size)) return;
       this.#answers?.shift();
-      if (next.settled) continue;
-      this.session.sendText(next.answer ?? '');
-      next.settle();
+      if (!next.settled) next.proceed();
     }
     this.#answers = undefined;
   }
@@ -231,6 +246,15 @@ export class Intake {
   /** No peer reads streams any more, nor answers that wait for their turn. */
   #endStreams(): void {
     this.#answers = undefined;
-    for (const request of this.#pending ?? []) if (request.isStream || request.answer !== undefined) request.settle();
+    for (const request of this.#pending ?? []) {
+      request.abort();
+      if (request.isStream || request.answer !== undefined) request.settle();
+    }
+  }
+
+  /** Ends the streams of the requests with that `id`, and aborts the signals of those that are not answered yet. */
+  cancel(id: unknown): void {
+    if (this.#pending === undefined || id === undefined) return;
+    for (const request of [...this.#pending].filter((pending) => pending.id === id)) request.cancel();
   }
 }

@@ -208,7 +208,7 @@ export class Session<State extends object = object>
     this.#close();
     const disconnect = disconnectOf(failure, details);
     if (this.server.speaksEnvelopes) this.socket.send(encode('disconnect', disconnect));
-    this.socket.close(disconnect.closeCode, failure.code);
+    this.socket.close(disconnect.closeCode, details.reason ?? failure.code);
     this.#report('connection', failure, { ...details, closeCode: disconnect.closeCode });
     this.#countViolation(failure);
   }
@@ -333,7 +333,8 @@ export class Session<State extends object = object>
 
   onApplicationClose(closeCode: number, reason: string): void {
     if (!this.isLive) return;
-    this.#end(closeByApplication(reason), { closeCode, reconnect: comesBack(closeCode), level: 'debug' });
+    const text = reason !== '' && { reason };
+    this.#end(closeByApplication(reason), { closeCode, reconnect: comesBack(closeCode), level: 'debug', ...text });
   }
 
   onClosed(closeCode: number): void {
