@@ -126,11 +126,9 @@ function follow(
   const cost = REQUEST_BYTES + heapCostOf(bytes);
   const begun = session.clock.monotonic();
   const request = new PendingRequest(session, route, message.id, bare, cost, begun, measuredFrom, trace, pending);
-  route.traffic.waits = true;
-  pending.add(request);
-  session.began(request);
   if (isObservable(result)) return stream(request, result);
-  if (result instanceof InterceptedReply) return stream(request, result.values, result);
+  if (result instanceof InterceptedReply) return intercepted(request, result);
+  request.enlist();
   request.promise = result;
   if (route.serial) session.block();
   // Promise.resolve: a thenable of an application's own may answer twice, or throw in then().
@@ -139,7 +137,7 @@ function follow(
       if (request.settled) return;
       request.promise = undefined;
       if (isObservable(value)) return stream(request, value);
-      if (value instanceof InterceptedReply) return stream(request, value.values, value);
+      if (value instanceof InterceptedReply) return intercepted(request, value);
       answerWith(request, value);
     })
     .then(undefined, (error: unknown) => {
@@ -165,56 +163,76 @@ function answerWith(request: PendingRequest, value: unknown): void {
 }
 
 /** A streamed reply: each value under the request's `id`, then `done`. */
-function stream(request: PendingRequest, values: Observable<unknown>, intercepted?: InterceptedReply): void {
-  const { session, id } = request;
-  const { event } = request.route;
+function stream(request: PendingRequest, values: Observable<unknown>): void {
+  request.streams();
   if (request.settled) return;
-  if (!session.isLive && intercepted === undefined) return request.settle(); // nobody is left to read it
-  let single: unknown; // the answer, should it turn out to be no stream
-  const guarded = (step: () => unknown): void => {
-    try {
-      step();
-    } catch (error) {
-      // A stream that has ended may throw yet, when it is let go of within subscribe().
-      if (request.settled) session.onFault(error, event);
-      else request.fail(error);
-    }
-  };
-  if (intercepted === undefined || intercepted.isStream) guarded(() => begin(request));
-  else {
-    intercepted.onStream = () => {
-      guarded(() => begin(request));
-      session.release();
-    };
+  try {
+    subscribe(request, values.pipe(takeWhile(() => request.isWanted)));
+  } catch (error) {
+    fault(request, error); // it may be an Observable of whatever make
   }
-  const wanted = takeWhile<unknown>(() => !request.settled && session.isLive);
-  const observer = {
-    next: (value: unknown) =>
-      guarded(() => {
-        if (!request.isStream) return void (single = value);
-        request.answers();
-        reply(session, event, id, value);
-      }),
-    error: (error: unknown) => request.fail(error),
-    complete: () =>
-      guarded(() => {
-        if (request.settled) return;
-        if (!request.isStream) reply(session, event, id, single);
-        else if (id !== undefined) done(session, event, id);
-        request.settle();
-      }),
-  };
-  guarded(() => (request.stream = values.pipe(wanted).subscribe(observer))); // it may be an Observable of whatever make
-  if (request.settled) request.unsubscribe();
-  else session.release();
 }
 
-/** It counts among the session's streams from now on. Without an `id` nobody waits for its first value. */
-function begin(request: PendingRequest): void {
-  if (!request.session.isLive) return request.settle();
-  if (!request.session.streaming()) {
-    throw new GatewayError('RATE_LIMITED', { message: 'Too many streams', retryAfterMs: 1_000 });
+/** What interceptors have made of the answer: one value, the last, unless the handler has returned a stream. */
+function intercepted(request: PendingRequest, answer: InterceptedReply): void {
+  if (request.settled) return;
+  answer.request = request;
+  if (answer.isStream) request.streams();
+  if (request.settled) return;
+  try {
+    subscribe(request, answer.values);
+  } catch (error) {
+    fault(request, error);
   }
-  request.isStream = true;
-  if (request.id === undefined) request.answers();
+}
+
+function subscribe(request: PendingRequest, values: Observable<unknown>): void {
+  request.stream = values.subscribe(new AnswerObserver(request));
+  if (request.settled) return request.unsubscribe();
+  request.enlist();
+  request.session.release();
+}
+
+/** A stream that has ended may throw yet, when it is let go of within subscribe(). */
+function fault(request: PendingRequest, error: unknown): void {
+  if (request.settled) request.session.onFault(error, request.route.event);
+  else request.fail(error);
+}
+
+/** Takes what an Observable emits. What is thrown here would be thrown out of a timer by rxjs, so nothing is. */
+class AnswerObserver {
+  constructor(readonly request: PendingRequest) {}
+
+  next(value: unknown): void {
+    const { request } = this;
+    if (request.settled) return;
+    if (!request.isStream) {
+      if (request.session.isLive) request.value = value;
+      else request.settle();
+      return;
+    }
+    try {
+      request.answers();
+      reply(request.session, request.route.event, request.id, value);
+    } catch (error) {
+      fault(request, error);
+    }
+  }
+
+  error(error: unknown): void {
+    this.request.fail(error);
+  }
+
+  complete(): void {
+    const { request } = this;
+    if (request.settled) return;
+    const { session, id, route } = request;
+    try {
+      if (!request.isStream) reply(session, route.event, id, request.value);
+      else if (id !== undefined) done(session, route.event, id);
+      request.settle();
+    } catch (error) {
+      fault(request, error);
+    }
+  }
 }

@@ -9,7 +9,10 @@ import type { Route } from './router.js';
 import type { MessageTrace } from './tracing.js';
 import { Traffic } from './traffic.js';
 
-/** A request whose handler has not answered at once. */
+/**
+ * A request whose handler answers later, or through an Observable. One that completes while it is subscribed to is never
+ * enlisted: no table holds it, so it dies young.
+ */
 export class PendingRequest implements OpenRequest {
   /** True when it has been answered, or nobody waits any more. */
   settled = false;
@@ -23,6 +26,11 @@ export class PendingRequest implements OpenRequest {
   isAbandoned = false;
   /** The answer, where it waits until the peer has read what was sent before it. */
   answer: string | undefined = undefined;
+  /** The last value of an Observable that is no stream: the answer, when it completes. */
+  value: unknown = undefined;
+  /** What its message holds on the heap, as far as it is charged for; 0 until it is enlisted, and once it is let go. */
+  bytes = 0;
+  #isEnlisted = false;
 
   constructor(
     readonly session: WsSession,
@@ -30,8 +38,8 @@ export class PendingRequest implements OpenRequest {
     readonly id: MessageId | undefined,
     /** True for a token without an envelope: there is no request to answer with an exception. */
     readonly bare: boolean,
-    /** What its message holds on the heap, as far as it is charged for; 0 once it is let go. */
-    public bytes: number,
+    /** What its message holds on the heap, in bytes. */
+    readonly cost: number,
     /** In monotonic milliseconds; moved by the time for which the process was stopped. */
     public startedAt: number,
     /** See {@link Traffic.startTiming}. */
@@ -40,15 +48,45 @@ export class PendingRequest implements OpenRequest {
     private readonly table: PendingRequests,
   ) {}
 
+  /** It goes on after the call of its handler: it counts as one of its session, and the sweep looks at it. */
+  enlist(): void {
+    if (this.#isEnlisted || this.settled) return;
+    this.#isEnlisted = true;
+    this.bytes = this.cost;
+    this.route.traffic.waits = true;
+    this.table.add(this);
+    this.session.began(this);
+  }
+
+  /** False when its stream is no longer to be read. */
+  get isWanted(): boolean {
+    return !this.settled && this.session.isLive;
+  }
+
+  /**
+   * Its answer is a stream, which counts among the session's from now on. Never throws: over their number the request fails.
+   */
+  streams(): void {
+    const { session } = this;
+    if (this.settled) return;
+    if (!session.isLive) return this.settle();
+    this.enlist();
+    if (!session.streaming()) {
+      return this.fail(new GatewayError('RATE_LIMITED', { message: 'Too many streams', retryAfterMs: 1_000 }));
+    }
+    this.isStream = true;
+    if (this.id === undefined) this.answers(); // no client waits for its first value
+  }
+
   /** Its handler has answered in time, or begun to: the sweep looks at it no longer. */
   answers(): void {
-    this.table.delete(this);
+    if (this.#isEnlisted) this.table.delete(this);
   }
 
   /** Ends it with an error: what its handler threw, or HANDLER_TIMEOUT. */
   fail(error: unknown): void {
     if (this.settled) return;
-    const { session, id, bytes: heapBytes, trace, route } = this;
+    const { session, id, cost: heapBytes, trace, route } = this;
     const durationMs = Math.round(session.clock.monotonic() - this.startedAt);
     const request = this.bare ? undefined : { id, event: route.event, durationMs, heapBytes, trace };
     this.settle(() => session.fail(error, request));
@@ -63,6 +101,7 @@ export class PendingRequest implements OpenRequest {
     trace?.end();
     this.answers();
     this.unsubscribe();
+    if (!this.#isEnlisted) return;
     if (this.promise !== undefined) session.abandon(this, this.promise);
     else session.letGo(this);
     session.ended(this);

@@ -1,9 +1,16 @@
 import type { IncomingMessage } from 'node:http';
-import { EMPTY } from 'rxjs';
+import { EMPTY, from, takeWhile } from 'rxjs';
 import type { Observable } from 'rxjs';
 import type { InboundMessage } from '../protocol/message.js';
 import type { EventTraffic } from './traffic.js';
 import type { WsSession } from '../session/session.js';
+
+/** The request that an answer belongs to. */
+interface Answered {
+  readonly session: WsSession;
+  readonly isWanted: boolean;
+  streams(): void;
+}
 
 /**
  * An answer that came through interceptors. Those hand on an Observable whatever the handler returned, and only a stream
@@ -12,12 +19,14 @@ import type { WsSession } from '../session/session.js';
 export class InterceptedReply {
   values: Observable<unknown> = EMPTY;
   isStream = false;
-  onStream: (() => void) | undefined;
+  request: Answered | undefined = undefined;
 
-  /** The handler has returned an Observable. */
-  streams(): void {
+  /** The handler has returned an Observable. @returns it, as far as it is to be read */
+  stream(values: Observable<unknown>): Observable<unknown> {
     this.isStream = true;
-    this.onStream?.();
+    this.request?.streams();
+    this.request?.session.release();
+    return from(values).pipe(takeWhile(() => this.request?.isWanted ?? true));
   }
 }
 
