@@ -7,10 +7,12 @@ import type { InboundMessage } from '../protocol/message.js';
 import type { MessageTrace } from './tracing.js';
 import type { RequestInfo } from '../session/session.js';
 import { heapCostOf } from '../session/heap-cost.js';
+import { isAsyncIterable, PulledStream } from './pulled-stream.js';
 import { PendingRequest } from './request.js';
 import { InterceptedReply } from './router.js';
 import type { Route } from './router.js';
-import { done, encodeReply, reply } from './send.js';
+import { encodeReply, reply } from './send.js';
+import { controllerOf } from './signals.js';
 import type { WsSession } from '../session/session.js';
 import { isThenable } from '../base/thenable.js';
 import { serverOf } from './context.js';
@@ -45,7 +47,7 @@ export function receive(session: WsSession, bytes: Buffer): void {
     measuredFrom = traffic.startTiming();
     trace = tracing?.message(message, session.id);
     const result = trace === undefined ? route.call(session, message) : traced(trace, route, session, message); // guard → pipe → handler
-    if (isThenable(result) || isObservable(result) || result instanceof InterceptedReply) {
+    if (isThenable(result) || isStream(result)) {
       return follow(session, route, message, bytes, bare, result, measuredFrom, trace);
     }
     reply(session, message.event, message.id, result);
@@ -59,6 +61,13 @@ export function receive(session: WsSession, bytes: Buffer): void {
     if (isRefused) session.refused(RETRY_MS);
   }
   trace?.end();
+}
+
+/** What is a stream, or may turn out to be one. */
+type Stream = Observable<unknown> | AsyncIterable<unknown> | InterceptedReply;
+
+function isStream(value: unknown): value is Stream {
+  return isObservable(value) || value instanceof InterceptedReply || isAsyncIterable(value);
 }
 
 function traced(trace: MessageTrace, route: Route, session: WsSession, message: InboundMessage): unknown {
@@ -118,7 +127,7 @@ function follow(
   message: InboundMessage,
   bytes: Buffer,
   bare: boolean,
-  result: PromiseLike<unknown> | Observable<unknown> | InterceptedReply,
+  result: PromiseLike<unknown> | Stream,
   measuredFrom: number,
   trace: MessageTrace | undefined,
 ): void {
@@ -126,18 +135,17 @@ function follow(
   const cost = REQUEST_BYTES + heapCostOf(bytes);
   const begun = session.clock.monotonic();
   const request = new PendingRequest(session, route, message.id, bare, cost, begun, measuredFrom, trace, pending);
-  if (isObservable(result)) return stream(request, result);
-  if (result instanceof InterceptedReply) return intercepted(request, result);
+  if (route.takesSignal) request.controller = controllerOf(message, session);
+  if (!isThenable(result)) return answerWithStream(request, result);
   request.enlist();
   request.promise = result;
   if (route.serial) session.block();
   // Promise.resolve: a thenable of an application's own may answer twice, or throw in then().
   Promise.resolve(result)
     .then((value) => {
+      if (isStream(value)) return answerWithStream(request, value);
       if (request.settled) return;
       request.promise = undefined;
-      if (isObservable(value)) return stream(request, value);
-      if (value instanceof InterceptedReply) return intercepted(request, value);
       answerWith(request, value);
     })
     .then(undefined, (error: unknown) => {
@@ -162,10 +170,18 @@ function answerWith(request: PendingRequest, value: unknown): void {
   request.settle();
 }
 
+function answerWithStream(request: PendingRequest, result: Stream): void {
+  request.promise = undefined;
+  if (result instanceof InterceptedReply) return intercepted(request, result);
+  if (isObservable(result)) return stream(request, result);
+  request.pulled = new PulledStream(result, request.session, request.route.event);
+  stream(request, request.pulled);
+}
+
 /** A streamed reply: each value under the request's `id`, then `done`. */
 function stream(request: PendingRequest, values: Observable<unknown>): void {
   request.streams();
-  if (request.settled) return;
+  if (request.settled) return request.pulled?.discard();
   try {
     subscribe(request, values.pipe(takeWhile(() => request.isWanted)));
   } catch (error) {
@@ -175,10 +191,10 @@ function stream(request: PendingRequest, values: Observable<unknown>): void {
 
 /** What interceptors have made of the answer: one value, the last, unless the handler has returned a stream. */
 function intercepted(request: PendingRequest, answer: InterceptedReply): void {
-  if (request.settled) return;
-  answer.request = request;
+  request.pulled = answer.pulled;
   if (answer.isStream) request.streams();
-  if (request.settled) return;
+  if (request.settled) return request.pulled?.discard();
+  answer.request = request;
   try {
     subscribe(request, answer.values);
   } catch (error) {
@@ -212,7 +228,6 @@ class AnswerObserver {
       return;
     }
     try {
-      request.answers();
       reply(request.session, request.route.event, request.id, value);
     } catch (error) {
       fault(request, error);
@@ -226,10 +241,9 @@ class AnswerObserver {
   complete(): void {
     const { request } = this;
     if (request.settled) return;
-    const { session, id, route } = request;
     try {
-      if (!request.isStream) reply(session, route.event, id, request.value);
-      else if (id !== undefined) done(session, route.event, id);
+      if (request.isStream) return request.finish();
+      reply(request.session, request.route.event, request.id, request.value);
       request.settle();
     } catch (error) {
       fault(request, error);

@@ -5,7 +5,10 @@ import { GatewayError } from '../protocol/errors.js';
 import type { MessageId } from '../protocol/message.js';
 import type { OpenRequest, WsSession } from '../session/session.js';
 import { LIMIT_OPTIONS } from './options.js';
+import type { PulledStream } from './pulled-stream.js';
 import type { Route } from './router.js';
+import { done } from './send.js';
+import { isAbortError } from './signals.js';
 import type { MessageTrace } from './tracing.js';
 import { Traffic } from './traffic.js';
 
@@ -22,6 +25,12 @@ export class PendingRequest implements OpenRequest {
   stream: Unsubscribable | undefined = undefined;
   /** The handler's promise, until it settles or is no longer waited for. */
   promise: object | undefined = undefined;
+  /** Of an AsyncIterable that is streamed. */
+  pulled: PulledStream | undefined = undefined;
+  /** Of the handler's signal, where it asks for one. */
+  controller: AbortController | undefined = undefined;
+  /** True once the client has cancelled it. */
+  isCancelled = false;
   /** True where it is answered and its handler still runs: what it holds is no longer its session's. */
   isAbandoned = false;
   /** The answer, where it waits until the peer has read what was sent before it. */
@@ -69,13 +78,25 @@ export class PendingRequest implements OpenRequest {
   streams(): void {
     const { session } = this;
     if (this.settled) return;
-    if (!session.isLive) return this.settle();
+    if (!session.isLive) return this.settle(); // no client is left to read it
+    if (this.isCancelled) return this.finish();
     this.enlist();
     if (!session.streaming()) {
       return this.fail(new GatewayError('RATE_LIMITED', { message: 'Too many streams', retryAfterMs: 1_000 }));
     }
     this.isStream = true;
-    if (this.id === undefined) this.answers(); // no client waits for its first value
+    this.answers();
+  }
+
+  /** UTF-16 units of the answer that waits. */
+  get size(): number {
+    return this.answer?.length ?? 0;
+  }
+
+  /** The answer has room now. */
+  proceed(): void {
+    this.session.sendText(this.answer ?? '');
+    this.settle();
   }
 
   /** Its handler has answered in time, or begun to: the sweep looks at it no longer. */
@@ -83,9 +104,36 @@ export class PendingRequest implements OpenRequest {
     if (this.#isEnlisted) this.table.delete(this);
   }
 
+  /** Ends a stream with `done`, which a request without an `id` does not have. */
+  finish(): void {
+    if (this.settled) return;
+    if (this.id !== undefined) done(this.session, this.route.event, this.id);
+    this.settle();
+  }
+
+  /** The client wants no more of it. A handler that has yet to return may still answer with one value, and with no stream. */
+  cancel(): void {
+    this.isCancelled = true;
+    this.abort();
+    if (this.isStream) this.finish();
+  }
+
+  /** Aborts the handler's signal, where it asks for one. */
+  abort(reason?: unknown): void {
+    this.controller?.abort(reason);
+  }
+
+  /** The time for its answer is over. */
+  expire(): void {
+    const error = new GatewayError('HANDLER_TIMEOUT');
+    this.fail(error);
+    this.abort(error);
+  }
+
   /** Ends it with an error: what its handler threw, or HANDLER_TIMEOUT. */
   fail(error: unknown): void {
     if (this.settled) return;
+    if (this.controller?.signal.aborted && isAbortError(error)) return this.finish();
     const { session, id, cost: heapBytes, trace, route } = this;
     const durationMs = Math.round(session.clock.monotonic() - this.startedAt);
     const request = this.bare ? undefined : { id, event: route.event, durationMs, heapBytes, trace };
@@ -102,9 +150,18 @@ export class PendingRequest implements OpenRequest {
     this.answers();
     this.unsubscribe();
     if (!this.#isEnlisted) return;
-    if (this.promise !== undefined) session.abandon(this, this.promise);
-    else session.letGo(this);
+    this.#letGo();
     session.ended(this);
+  }
+
+  /** What still runs of its handler holds the message, and is charged for it until it has come to its end. */
+  #letGo(): void {
+    const { session, pulled } = this;
+    if (this.promise !== undefined) return session.abandon(this, this.promise);
+    const running = pulled?.running;
+    if (running === undefined) return session.letGo(this);
+    session.abandon(this, running);
+    void running.then(() => session.letGo(this));
   }
 
   /** Ends its stream. What an application does when it is unsubscribed from may throw. */
@@ -155,7 +212,7 @@ export class PendingRequests implements Swept {
     for (const request of this.#requests) {
       if (request.startedAt > startedBy) return;
       this.#requests.delete(request);
-      request.fail(new GatewayError('HANDLER_TIMEOUT'));
+      request.expire();
     }
   }
 }

@@ -8,12 +8,13 @@ import { catchError, from, isObservable, lastValueFrom, mergeAll, mergeMap, Obse
 import type { Subscriber, TeardownLogic } from 'rxjs';
 import { containResult } from '../base/contain.js';
 import { isThenable } from '../base/thenable.js';
+import { isAsyncIterable, PulledStream } from '../connection/pulled-stream.js';
 import { InterceptedReply } from '../connection/router.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { InboundMessage } from '../protocol/message.js';
 import { FilteredError } from '../session/failure.js';
 import type { WsSession } from '../session/session.js';
-import { emptyArguments, invoke } from './handler.js';
+import { emptyArguments, givenOf, invoke } from './handler.js';
 import type { FilterMetadata, Handler } from './handler.js';
 import type { Parameter } from './parameters.js';
 import { authorize, demandSession } from './rules.js';
@@ -37,8 +38,9 @@ export function callThroughNest(
   const filtered = (error: unknown): Promise<never> => call.filtered(error, ours);
   try {
     const outcome = call.run();
-    if (!isThenable(outcome)) return withFilters(outcome, filtered);
-    return Promise.resolve(outcome).then((settled) => withFilters(settled, filtered), filtered);
+    const answer = (settled: unknown): unknown => withFilters(call.streamed(settled), filtered);
+    if (!isThenable(outcome)) return answer(outcome);
+    return Promise.resolve(outcome).then(answer, filtered);
   } catch (error) {
     return filtered(error);
   }
@@ -61,13 +63,22 @@ class NestCall {
     private readonly session: WsSession,
     private readonly message: InboundMessage,
   ) {
-    this.#given = [session.socket, message.data, message.event];
+    this.#given = givenOf(handler, session, message);
   }
 
   /** @returns what the handler returned, or an {@link InterceptedReply}; a promise of it where something has to be waited for */
   run(): unknown {
     const asked = this.handler.rules.length === 0 ? undefined : this.#authorize();
     return isThenable(asked) ? Promise.resolve(asked).then(() => this.#guard(0)) : this.#guard(0);
+  }
+
+  /** An AsyncIterable as a reply whose errors go through the filters; anything else as it is. */
+  streamed(outcome: unknown): unknown {
+    if (!isAsyncIterable(outcome)) return outcome;
+    const pulled = new PulledStream(outcome, this.session, this.message.event);
+    const reply = new InterceptedReply();
+    reply.values = reply.stream(pulled, pulled);
+    return reply;
   }
 
   /** Throws what the client is told: the error itself, or what a filter made of it. */
@@ -117,8 +128,10 @@ class NestCall {
 
   /** What interceptors see of a result: the values of a stream, or the one value. */
   valuesOf(result: unknown): Observable<unknown> {
-    if (!isObservable(result)) return of(result);
-    return this.#reply?.stream(result) ?? result;
+    const pulled = isAsyncIterable(result) ? new PulledStream(result, this.session, this.message.event) : undefined;
+    if (pulled === undefined && !isObservable(result)) return of(result);
+    const values = pulled ?? (result as Observable<unknown>); // because it is one where it is not the other
+    return this.#reply?.stream(values, pulled) ?? values;
   }
 
   handle(): unknown {
@@ -179,7 +192,7 @@ class Next implements CallHandler {
       return from(Promise.resolve(result))
         .pipe(mergeMap((value) => call.valuesOf(value)))
         .subscribe(subscriber);
-    if (isObservable(result)) return call.valuesOf(result).subscribe(subscriber);
+    if (isObservable(result) || isAsyncIterable(result)) return call.valuesOf(result).subscribe(subscriber);
     subscriber.next(result);
     subscriber.complete();
   }

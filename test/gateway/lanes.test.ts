@@ -247,15 +247,10 @@ describe.each(lanes)('a handler %s', (_, providers) => {
     expect(await ask('value', 1)).toMatchObject({ data: 1 });
   });
 
-  it('has a limit of streams, and one with an id has to begin in time', async () => {
-    for (let id = 0; id < 64; id++) client.send({ event: 'never-stream', id });
+  it('has a limit of streams, each of which has answered in time when its handler has returned it', async () => {
+    for (let id = 0; id < 64; id++) client.send({ event: 'never-stream', ...(id % 2 === 0 && { id }) });
     await ask('value');
     expect(await code('never-stream')).toBe('RATE_LIMITED');
-    test.clock.advance(31_000);
-    for (let id = 0; id < 64; id++)
-      expect(await client.next()).toMatchObject({ data: { code: 'HANDLER_TIMEOUT' }, id });
-    for (let i = 0; i < 64; i++) client.send({ event: 'never-stream' });
-    await ask('value');
     test.clock.advance(31_000);
     expect(await code('never-stream')).toBe('RATE_LIMITED');
     expect(await ask('value', 1)).toMatchObject({ data: 1 });
