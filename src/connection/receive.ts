@@ -135,11 +135,9 @@ function follow(
   const cost = REQUEST_BYTES + heapCostOf(bytes);
   const begun = session.clock.monotonic();
   const request = new PendingRequest(session, route, message.id, bare, cost, begun, measuredFrom, trace, pending);
-  route.traffic.waits = true;
   if (route.takesSignal) request.controller = controllerOf(message, session);
-  pending.add(request);
-  session.intake.began(request);
   if (!isThenable(result)) return answerWithStream(request, result);
+  request.enlist();
   request.promise = result;
   if (route.serial) session.intake.block();
   // Promise.resolve: a thenable of an application's own may answer twice, or throw in then().
@@ -174,68 +172,81 @@ function answerWith(request: PendingRequest, value: unknown): void {
 
 function answerWithStream(request: PendingRequest, result: Stream): void {
   request.promise = undefined;
+  if (result instanceof InterceptedReply) return intercepted(request, result);
   if (isObservable(result)) return stream(request, result);
-  if (result instanceof InterceptedReply) {
-    request.pulled = result.pulled;
-    return stream(request, result.values, result);
-  }
   request.pulled = new PulledStream(result, request.session, request.route.event);
   stream(request, request.pulled);
 }
 
 /** A streamed reply: each value under the request's `id`, then `done`. */
-function stream(request: PendingRequest, values: Observable<unknown>, intercepted?: InterceptedReply): void {
-  const { session, id } = request;
-  const { event } = request.route;
+function stream(request: PendingRequest, values: Observable<unknown>): void {
+  request.streams();
   if (request.settled) return request.pulled?.discard();
-  let single: unknown; // the answer, should it turn out to be no stream
-  const guarded = (step: () => unknown): void => {
-    try {
-      step();
-    } catch (error) {
-      // A stream that has ended may throw yet, when it is let go of within subscribe().
-      if (request.settled) session.onFault(error, event);
-      else request.fail(error);
-    }
-  };
-  if (intercepted === undefined || intercepted.isStream) {
-    guarded(() => begin(request));
-    if (request.settled) return request.pulled?.discard();
-  } else {
-    intercepted.onStream = () => {
-      request.pulled = intercepted.pulled;
-      guarded(() => begin(request));
-      session.intake.release();
-    };
+  try {
+    subscribe(request, values.pipe(takeWhile(() => request.isWanted)));
+  } catch (error) {
+    fault(request, error); // it may be an Observable of whatever make
   }
-  const wanted = takeWhile<unknown>(() => !request.settled && session.isLive);
-  const observer = {
-    next: (value: unknown) =>
-      guarded(() => {
-        if (!request.isStream) return void (single = value);
-        reply(session, event, id, value);
-      }),
-    error: (error: unknown) => request.fail(error),
-    complete: () =>
-      guarded(() => {
-        if (request.settled) return;
-        if (request.isStream) return request.finish();
-        reply(session, event, id, single);
-        request.settle();
-      }),
-  };
-  guarded(() => (request.stream = values.pipe(wanted).subscribe(observer))); // it may be an Observable of whatever make
-  if (request.settled) request.unsubscribe();
-  else session.intake.release();
 }
 
-/** It counts among the session's streams from now on, and has answered in time. */
-function begin(request: PendingRequest): void {
-  if (!request.session.isLive) return request.settle(); // nobody is left to read it
-  if (request.isCancelled) return request.finish();
-  if (!request.session.intake.streaming()) {
-    throw new GatewayError('RATE_LIMITED', { message: 'Too many streams', retryAfterMs: 1_000 });
+/** What interceptors have made of the answer: one value, the last, unless the handler has returned a stream. */
+function intercepted(request: PendingRequest, answer: InterceptedReply): void {
+  request.pulled = answer.pulled;
+  if (answer.isStream) request.streams();
+  if (request.settled) return request.pulled?.discard();
+  answer.request = request;
+  try {
+    subscribe(request, answer.values);
+  } catch (error) {
+    fault(request, error);
   }
-  request.isStream = true;
-  request.answers();
+}
+
+function subscribe(request: PendingRequest, values: Observable<unknown>): void {
+  request.stream = values.subscribe(new AnswerObserver(request));
+  if (request.settled) return request.unsubscribe();
+  request.enlist();
+  request.session.intake.release();
+}
+
+/** A stream that has ended may throw yet, when it is let go of within subscribe(). */
+function fault(request: PendingRequest, error: unknown): void {
+  if (request.settled) request.session.onFault(error, request.route.event);
+  else request.fail(error);
+}
+
+/** Takes what an Observable emits. What is thrown here would be thrown out of a timer by rxjs, so nothing is. */
+class AnswerObserver {
+  constructor(readonly request: PendingRequest) {}
+
+  next(value: unknown): void {
+    const { request } = this;
+    if (request.settled) return;
+    if (!request.isStream) {
+      if (request.session.isLive) request.value = value;
+      else request.settle();
+      return;
+    }
+    try {
+      reply(request.session, request.route.event, request.id, value);
+    } catch (error) {
+      fault(request, error);
+    }
+  }
+
+  error(error: unknown): void {
+    this.request.fail(error);
+  }
+
+  complete(): void {
+    const { request } = this;
+    if (request.settled) return;
+    try {
+      if (request.isStream) return request.finish();
+      reply(request.session, request.route.event, request.id, request.value);
+      request.settle();
+    } catch (error) {
+      fault(request, error);
+    }
+  }
 }

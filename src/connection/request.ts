@@ -13,7 +13,10 @@ import { isAbortError } from './signals.js';
 import type { MessageTrace } from './tracing.js';
 import { Traffic } from './traffic.js';
 
-/** A request whose handler has not answered at once. */
+/**
+ * A request whose handler answers later, or through an Observable. One that completes while it is subscribed to is never
+ * enlisted: no table holds it, so it dies young.
+ */
 export class PendingRequest implements OpenRequest {
   /** True when it has been answered, or nobody waits any more. */
   settled = false;
@@ -33,6 +36,11 @@ export class PendingRequest implements OpenRequest {
   isAbandoned = false;
   /** The answer, where it waits until the peer has read what was sent before it. */
   answer: string | undefined = undefined;
+  /** The last value of an Observable that is no stream: the answer, when it completes. */
+  value: unknown = undefined;
+  /** What its message holds on the heap, as far as it is charged for; 0 until it is enlisted, and once it is let go. */
+  bytes = 0;
+  #isEnlisted = false;
 
   constructor(
     readonly session: Session,
@@ -40,8 +48,8 @@ export class PendingRequest implements OpenRequest {
     readonly id: MessageId | undefined,
     /** True for a token without an envelope: there is no request to answer with an exception. */
     readonly bare: boolean,
-    /** What its message holds on the heap, as far as it is charged for; 0 once it is let go. */
-    public bytes: number,
+    /** What its message holds on the heap, in bytes. */
+    readonly cost: number,
     /** In monotonic milliseconds; moved by the time for which the process was stopped. */
     public startedAt: number,
     /** See {@link Traffic.startTiming}. */
@@ -49,6 +57,37 @@ export class PendingRequest implements OpenRequest {
     readonly trace: MessageTrace | undefined,
     private readonly table: PendingRequests,
   ) {}
+
+  /** It goes on after the call of its handler: it counts as one of its session, and the sweep looks at it. */
+  enlist(): void {
+    if (this.#isEnlisted || this.settled) return;
+    this.#isEnlisted = true;
+    this.bytes = this.cost;
+    this.route.traffic.waits = true;
+    this.table.add(this);
+    this.session.intake.began(this);
+  }
+
+  /** False when its stream is no longer to be read. */
+  get isWanted(): boolean {
+    return !this.settled && this.session.isLive;
+  }
+
+  /**
+   * Its answer is a stream, which counts among the session's from now on. Never throws: over their number the request fails.
+   */
+  streams(): void {
+    const { session } = this;
+    if (this.settled) return;
+    if (!session.isLive) return this.settle(); // no client is left to read it
+    if (this.isCancelled) return this.finish();
+    this.enlist();
+    if (!session.intake.streaming()) {
+      return this.fail(new GatewayError('RATE_LIMITED', { message: 'Too many streams', retryAfterMs: 1_000 }));
+    }
+    this.isStream = true;
+    this.answers();
+  }
 
   /** UTF-16 units of the answer that waits. */
   get size(): number {
@@ -63,7 +102,7 @@ export class PendingRequest implements OpenRequest {
 
   /** Its handler has answered in time, or begun to: the sweep looks at it no longer. */
   answers(): void {
-    this.table.delete(this);
+    if (this.#isEnlisted) this.table.delete(this);
   }
 
   /** Ends a stream with `done`, which a request without an `id` does not have. */
@@ -96,7 +135,7 @@ export class PendingRequest implements OpenRequest {
   fail(error: unknown): void {
     if (this.settled) return;
     if (this.controller?.signal.aborted && isAbortError(error)) return this.finish();
-    const { session, id, bytes: heapBytes, trace, route } = this;
+    const { session, id, cost: heapBytes, trace, route } = this;
     const durationMs = Math.round(session.clock.monotonic() - this.startedAt);
     const request = this.bare ? undefined : { id, event: route.event, durationMs, heapBytes, trace };
     this.settle(() => session.fail(error, request));
@@ -111,6 +150,7 @@ export class PendingRequest implements OpenRequest {
     trace?.end();
     this.answers();
     this.unsubscribe();
+    if (!this.#isEnlisted) return;
     this.#letGo();
     session.intake.ended(this);
   }

@@ -1,10 +1,18 @@
 import type { IncomingMessage } from 'node:http';
-import { EMPTY } from 'rxjs';
+import { EMPTY, from, takeWhile } from 'rxjs';
 import type { Observable } from 'rxjs';
 import type { InboundMessage } from '../protocol/message.js';
 import type { PulledStream } from './pulled-stream.js';
 import type { EventTraffic } from './traffic.js';
 import type { Session } from '../session/session.js';
+
+/** The request that an answer belongs to. */
+interface Answered {
+  readonly session: Session;
+  readonly isWanted: boolean;
+  pulled: PulledStream | undefined;
+  streams(): void;
+}
 
 /**
  * An answer that came through interceptors. Those hand on an Observable whatever the handler returned, and only a stream
@@ -13,15 +21,25 @@ import type { Session } from '../session/session.js';
 export class InterceptedReply {
   values: Observable<unknown> = EMPTY;
   isStream = false;
-  onStream: (() => void) | undefined;
+  request: Answered | undefined = undefined;
   /** The handler's own stream, where that is an AsyncIterable. */
   pulled: PulledStream | undefined;
 
-  /** The handler has returned a stream. @param pulled the stream, where it is an AsyncIterable */
-  streams(pulled: PulledStream | undefined): void {
+  /**
+   * The handler has returned a stream.
+   *
+   * @param pulled the stream, where it is an AsyncIterable
+   * @returns its values, as far as they are to be read
+   */
+  stream(values: Observable<unknown>, pulled: PulledStream | undefined): Observable<unknown> {
     this.isStream = true;
     this.pulled = pulled;
-    this.onStream?.();
+    if (this.request !== undefined) {
+      this.request.pulled = pulled;
+      this.request.streams();
+      this.request.session.intake.release();
+    }
+    return from(values).pipe(takeWhile(() => this.request?.isWanted ?? true));
   }
 }
 

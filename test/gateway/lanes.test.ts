@@ -566,3 +566,24 @@ describe('enhancers of the application', () => {
     expect(await first.ask({ event: 'order', data: {}, id: 3 })).toMatchObject({ data: { code: 'VALIDATION_FAILED' } });
   });
 });
+
+@WebSocketGateway()
+@UseInterceptors(NoopInterceptor)
+class EndlessGateway {
+  @SubscribeMessage('open') open(): Observable<number> {
+    return concat(of(0), NEVER);
+  }
+  @SubscribeMessage('all-at-once') allAtOnce(): Observable<number> {
+    return range(1, Number.MAX_SAFE_INTEGER);
+  }
+}
+
+describe('a stream that an interceptor hands on', () => {
+  it('is let go of when there are too many, also where it would never let the process go on', async () => {
+    const test = await startApp({ gateways: [EndlessGateway], options: { limits: { maxStreams: 1 } } });
+    const client = await Client.connect(`${test.url}/ws`, { token: token() });
+    expect(await client.ask({ event: 'open', id: 1 })).toMatchObject({ data: 0 });
+    expect(await client.ask({ event: 'all-at-once', id: 2 })).toMatchObject({ data: { code: 'RATE_LIMITED' } });
+    expect(await client.ask({ event: 'ping', id: 3 })).toMatchObject({ event: 'pong' });
+  });
+});
