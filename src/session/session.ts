@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { Principal } from '../authentication/principal.js';
 import type { WsClock } from '../base/clock.js';
+import { NO_PARAMS } from '../base/path-params.js';
+import type { PathParams } from '../base/path-params.js';
 import { LeakyCounter } from '../base/token-bucket.js';
 import { MessageBudget } from '../firewall/message-budget.js';
 import type { SubjectPeer } from '../firewall/usage.js';
@@ -87,6 +89,7 @@ export class Session<State extends object = object>
     readonly server: SessionHost<Session>,
     /** Who connected, as the firewall knows it. */
     readonly client: Client,
+    readonly params: PathParams = NO_PARAMS,
   ) {
     super();
     const { clock, options } = server.context;

@@ -1,5 +1,6 @@
 import type { WebSocket } from 'ws';
 import type { Principal } from '../authentication/principal.js';
+import type { PathParams } from '../base/path-params.js';
 import type { ErrorCode } from '../protocol/errors.js';
 import { SESSION } from '../socket/gateway-socket.js';
 import type { GatewaySocket } from '../socket/gateway-socket.js';
@@ -22,6 +23,8 @@ export abstract class WsSession<State extends object = object> {
   abstract readonly connectedAt: number;
   /** Address of the peer, through the proxies that `firewall.trustProxy` names. */
   abstract readonly clientAddress: string;
+  /** The parameters of the gateway's path: `/ocpp/:station` has `station`. */
+  abstract readonly params: PathParams;
   /** The native socket, as `@ConnectedSocket()` gives it. */
   abstract readonly socket: WebSocket;
   /** What the application keeps with the session: an empty object at first, so its members are best optional. */
