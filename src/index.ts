@@ -17,6 +17,7 @@ export {
   Authorize,
   CurrentPrincipal,
   CurrentSession,
+  PathParam,
   Public,
   RateLimit,
   Roles,
@@ -73,6 +74,7 @@ export type { Principal, PrincipalInit } from './authentication/principal.js';
 export { WsTickets } from './authentication/tickets.js';
 export type { Ticket, TicketBinding } from './authentication/tickets.js';
 export { WsClock } from './base/clock.js';
+export type { PathParams } from './base/path-params.js';
 
 export { WsMonitor } from './monitoring/ws-monitor.js';
 export type {

@@ -97,5 +97,17 @@ export const abortSignal = (_: unknown, context: ExecutionContext): AbortSignal 
  */
 export const Signal = createParamDecorator(abortSignal);
 
+/** @param name undefined for all of them */
+export const pathParam = (name: string | undefined, context: ExecutionContext): unknown => {
+  const { params } = currentSession(undefined, context);
+  return name === undefined ? params : params[name];
+};
+
+/**
+ * A parameter of the gateway's path, decoded: a text, or of a wildcard an array of texts. Pipes may follow its name; without a name it is
+ * an object of all. One that the path does not have stops the start.
+ */
+export const PathParam = createParamDecorator(pathParam);
+
 /** The {@link Principal} of the message's session; undefined while it is anonymous. */
 export const CurrentPrincipal = createParamDecorator(currentPrincipal);

@@ -13,6 +13,7 @@ import {
 } from '@nestjs/core/internal';
 import type { InstanceWrapper, Module } from '@nestjs/core/internal';
 import { GATEWAY_SERVER_METADATA, MESSAGE_MAPPING_METADATA, MESSAGE_METADATA } from '@nestjs/websockets/internal';
+import { PathPattern } from '../connection/paths.js';
 import type { ConnectionHooks, Route } from '../connection/router.js';
 import type { GatewayServer } from '../connection/server.js';
 import type { WsSession } from '../session/session.js';
@@ -26,7 +27,7 @@ import { instanceOf } from './resolve-instance.js';
 import { emptyArguments, givenOf, invoke } from './handler.js';
 import type { Gateway, Handler, Method } from './handler.js';
 import { callThroughNest, FiltersContext } from './nest-enhancers.js';
-import { hookArgumentsOf, parametersOf, takesSignal } from './parameters.js';
+import { hookArgumentsOf, parametersOf, pathParamsOf, takesSignal } from './parameters.js';
 import type { WsExceptionFilter } from './ws-exception.filter.js';
 import type { WsGuard } from './ws.guard.js';
 import type { WsValidationPipe } from './ws-validation.pipe.js';
@@ -112,6 +113,7 @@ export class Handlers {
     const rules = await Promise.all(
       access.rules.map((rule) => bindRule(rule, (type) => instanceOf(type, host.module))),
     );
+    demandPathParams(host, name, server);
     const asksForSignal = takesSignal(host.wrapper.instance as object, name);
     const call = this.#callOf(host, name, server, { access, rules, takesSignal: asksForSignal });
     return {
@@ -129,6 +131,7 @@ export class Handlers {
     const { wrapper } = host;
     const gateway = wrapper.instance as { handleConnection?: Method; handleDisconnect?: Method };
     if (gateway.handleConnection === undefined && gateway.handleDisconnect === undefined) return undefined;
+    for (const name of ['handleConnection', 'handleDisconnect']) demandPathParams(host, name, server);
     const argumentsOf = {
       handleConnection: hookArgumentsOf(wrapper.instance as object, 'handleConnection'),
       handleDisconnect: hookArgumentsOf(wrapper.instance as object, 'handleDisconnect'),
@@ -257,6 +260,14 @@ export class Handlers {
     }
     return { instance, contextId };
   }
+}
+
+/** @throws Error for a parameter that the gateway's path does not have */
+function demandPathParams({ wrapper }: GatewayHost, method: string, { pathname }: GatewayServer): void {
+  const { names } = new PathPattern(pathname);
+  const unknown = pathParamsOf(wrapper.instance as object, method).find((param) => !names.includes(param));
+  if (unknown === undefined) return;
+  throw new Error(`${wrapper.name}.${method}: the path ${pathname} has no parameter "${unknown}"`);
 }
 
 function isPlain({ guards, interceptors, filters, parameters }: Handler): boolean {

@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { endOf, originOf } from '../authentication/principal.js';
 import type { Principal } from '../authentication/principal.js';
+import { NO_PARAMS } from '../base/path-params.js';
+import type { PathParams } from '../base/path-params.js';
 import { LeakyCounter } from '../base/token-bucket.js';
 import { MessageBudget } from '../firewall/message-budget.js';
 import type { MessageLimits } from '../firewall/message-budget.js';
@@ -200,6 +202,8 @@ export class WsSession<State extends object = object> {
     readonly server: SessionHost,
     /** @internal Who connected, as the firewall knows it. */
     readonly client: Client,
+    /** The parameters of the gateway's path: `/ocpp/:station` has `station`. */
+    readonly params: PathParams = NO_PARAMS,
   ) {
     const { clock, options } = server.context;
     const now = clock.monotonic();
