@@ -58,7 +58,7 @@ export type { SessionFilter, SessionPage, SessionQuery } from './session/ws-sess
 export type { ConnectionAttempt, ConnectionGuard } from './authentication/connection-guard.js';
 
 export { WsFirewall } from './firewall/ws-firewall.js';
-export type { AddressLists, BanOptions } from './firewall/ws-firewall.js';
+export type { AddressLists, BanOptions } from './firewall/decisions.js';
 export type { Ban, BanTarget } from './firewall/bans.js';
 export type { FirewallOptions, FirewallRule } from './firewall/options.js';
 

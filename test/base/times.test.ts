@@ -20,7 +20,7 @@ const TIMES_OF_DAY: Record<string, [count: number, because: string]> = {
   'session/session.ts': [2, 'connectedAt, and the expiry of tokens'],
   'session/registry.ts': [1, 'iat of what is revoked'],
   'connection/sign-in.ts': [1, 'the expiry of a token'],
-  'firewall/ws-firewall.ts': [1, 'until of a ban, as it is shown'],
+  'firewall/ws-firewall.ts': [2, 'until of a ban, of an operator and an automatic one, as it is shown'],
   'gateway/access.ts': [1, 'the expiry of a token'],
   'monitoring/audit/audit-file.ts': [1, 'the time of a record'],
   'monitoring/audit/audit-log.ts': [4, 'the time of a record'],

@@ -88,7 +88,7 @@ describe.each(Object.entries(DOORS))('at the door "%s"', (door, come) => {
   it.skipIf(door === 'refresh')('a banned subject stays outside, and no guard is asked about it', async () => {
     let asked = 0;
     const test = await start(() => ++asked > 0);
-    test.app.get(WsFirewall).ban({ subject: 'ada' }, { forMs: 60_000 });
+    await test.app.get(WsFirewall).ban({ subject: 'ada' }, { forMs: 60_000 });
     expect(await come(test, token())).toBe('BANNED');
     expect(asked).toBe(0);
   });

@@ -246,7 +246,7 @@ const PRODUCED: Partial<Record<CatalogueCode, () => Promise<void>>> = {
   BANNED: async () => {
     const client = await connect();
     await client.ask({ event: 'ping' });
-    test.app.get(WsFirewall).ban({ address: '127.0.0.1' }, { forMs: 60_000 });
+    await test.app.get(WsFirewall).ban({ address: '127.0.0.1' }, { forMs: 60_000 });
     expectDisconnect(await endOf(client), 'BANNED', false);
     const { status, body, headers } = await refusal(`${test.url}/ws`);
     expect([status, body.code, headers['retry-after']]).toEqual([403, 'BANNED', '60']);
@@ -266,7 +266,7 @@ const PRODUCED: Partial<Record<CatalogueCode, () => Promise<void>>> = {
     expect(close).toEqual({ code: 4108, reason: 'STALLED' });
   },
   IP_FORBIDDEN: async () => {
-    test.app.get(WsFirewall).setLists({ deny: ['127.0.0.0/8'] });
+    await test.app.get(WsFirewall).setLists({ deny: ['127.0.0.0/8'] });
     expect(await refusal(`${test.url}/ws`)).toMatchObject({ status: 403, body: { code: 'IP_FORBIDDEN' } });
   },
   TOO_MANY_CONNECTIONS: async () => {
