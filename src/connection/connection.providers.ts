@@ -7,6 +7,9 @@ import { WsFirewall } from '../firewall/ws-firewall.js';
 import { Ledger } from '../session/ledger.js';
 import { Revalidation } from '../session/revalidation.js';
 import { SessionRegistry } from '../session/registry.js';
+import type { Session } from '../session/session.js';
+import { SESSION_ROOMS } from '../session/session-host.js';
+import type { SessionRooms } from '../session/session-host.js';
 import { endBanned } from './banned.js';
 import { Disconnects } from './disconnects.js';
 import { Doorkeeper } from './doorkeeper.js';
@@ -57,6 +60,7 @@ export const connectionProviders: Provider[] = [
       Disconnects,
       Traffic,
       TRACING,
+      SESSION_ROOMS,
     ],
     useFactory: (
       options: Options,
@@ -73,12 +77,13 @@ export const connectionProviders: Provider[] = [
       disconnects: Disconnects,
       traffic: Traffic,
       tracing: Tracing | undefined,
+      rooms: SessionRooms<Session>,
     ): ConnectionContext => {
       firewall.onBan((notice) => endBanned(sessions, notice));
       sessions.onLeave(({ subjectPeer }) => subjectPeer !== undefined && firewall.part(subjectPeer));
       sessions.onLeave((session) => serverOf(session).clients.delete(session.socket));
       const shared = { options, clock, monitor, sessions, authentication, deadlines, firewall };
-      return { ...shared, load, ledger, revalidation, pending, disconnects, traffic, tracing };
+      return { ...shared, load, ledger, revalidation, pending, disconnects, traffic, tracing, rooms };
     },
   },
 ];

@@ -11,7 +11,7 @@ import { GatewayError } from '../protocol/errors.js';
 import type { SessionEvent } from './events.js';
 import { Ledger } from './ledger.js';
 import { SharedFrame } from '../socket/shared-frame.js';
-import { frame } from '../socket/text-frames.js';
+import { flushFanOuts, frame } from '../socket/text-frames.js';
 import type { Session } from './session.js';
 import { concerns, decide } from './revoke.js';
 import type { RevocationEntry, RevocationFilter, Revoked } from './revoke.js';
@@ -38,6 +38,7 @@ export class SessionRegistry extends WsSessions {
   /** Since when their `handleConnection` runs, in monotonic milliseconds. */
   readonly #opening = new Map<Session, number>();
   readonly #onLeave: ((session: Session) => void)[] = [];
+  readonly #onRefresh: ((session: Session) => void)[] = [];
   #sequence = 0;
   #drain: (() => number) | undefined;
   #whenEmpty: (() => void) | undefined;
@@ -124,7 +125,8 @@ export class SessionRegistry extends WsSessions {
 
   override broadcast(event: string, data: unknown, filter: SessionFilter = {}): number {
     const text = encode(event, data);
-    const shared = new SharedFrame(frame(text, true), text, this.ledger);
+    const shared = new SharedFrame(frame(text, true), [text], this.ledger);
+    flushFanOuts(); // what was published first goes first
     let sent = 0;
     for (const session of this.#candidates(filter)) {
       if (!session.mayBeWrittenTo || !matches(session, filter)) continue;
@@ -201,6 +203,15 @@ export class SessionRegistry extends WsSessions {
   /** Each table that has an entry for a session takes it out here. @param listener must not throw */
   onLeave(listener: (session: Session) => void): void {
     this.#onLeave.push(listener);
+  }
+
+  /** What a session may do can have changed: its principal is another. @param listener must not throw */
+  onRefresh(listener: (session: Session) => void): void {
+    this.#onRefresh.push(listener);
+  }
+
+  refreshed(session: Session): void {
+    for (const listener of this.#onRefresh) listener(session);
   }
 
   /** The session's connection has closed. */
