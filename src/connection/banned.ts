@@ -1,4 +1,4 @@
-import type { BanNotice } from '../firewall/ws-firewall.js';
+import type { BanNotice } from '../firewall/bans.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { Session } from '../session/session.js';
 import type { SessionRegistry } from '../session/registry.js';
@@ -16,5 +16,5 @@ export function endBanned(sessions: SessionRegistry, { ban, forMs, spared, isMan
 
 function isMeant({ principal, client }: Session, ban: BanNotice['ban'], isManual: boolean): boolean {
   if ('subject' in ban) return principal?.subject === ban.subject;
-  return client.peer.key === ban.address && (isManual || principal === undefined);
+  return client.usage.key === ban.address && (isManual || principal === undefined);
 }

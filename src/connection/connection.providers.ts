@@ -3,7 +3,7 @@ import { Authentication } from '../authentication/authentication.js';
 import { Deadlines } from '../authentication/deadlines.js';
 import { WsClock } from '../base/clock.js';
 import { EMITTER } from '../base/emitter.js';
-import { WsFirewall } from '../firewall/ws-firewall.js';
+import { Firewall } from '../firewall/firewall.js';
 import { Ledger } from '../session/ledger.js';
 import { Revalidation } from '../session/revalidation.js';
 import { SessionRegistry } from '../session/registry.js';
@@ -49,7 +49,7 @@ export const connectionProviders: Provider[] = [
       SessionRegistry,
       Authentication,
       Deadlines,
-      WsFirewall,
+      Firewall,
       LoadGauge,
       Ledger,
       Revalidation,
@@ -65,7 +65,7 @@ export const connectionProviders: Provider[] = [
       sessions: SessionRegistry,
       authentication: Authentication,
       deadlines: Deadlines,
-      firewall: WsFirewall,
+      firewall: Firewall,
       load: LoadGauge,
       ledger: Ledger,
       revalidation: Revalidation,
@@ -75,7 +75,7 @@ export const connectionProviders: Provider[] = [
       tracing: Tracing | undefined,
     ): ConnectionContext => {
       firewall.onBan((notice) => endBanned(sessions, notice));
-      sessions.onLeave(({ subjectPeer }) => subjectPeer !== undefined && firewall.part(subjectPeer));
+      sessions.onLeave(({ subjectUsage }) => subjectUsage !== undefined && firewall.metering.part(subjectUsage));
       sessions.onLeave((session) => serverOf(session).clients.delete(session.socket));
       const shared = { options, clock, monitor, sessions, authentication, deadlines, firewall };
       return { ...shared, load, ledger, revalidation, pending, disconnects, traffic, tracing };

@@ -83,7 +83,7 @@ export function overBudget(session: Session, bytes: Buffer | undefined, retryAft
   const { firewall, options } = serverOf(session).context;
   const error = new GatewayError('RATE_LIMITED', { retryAfterMs });
   session.fail(error, { id: idIn(bytes, options.limits.maxJsonDepth), event: undefined });
-  if (firewall.refuse(session)) session.end(error);
+  if (firewall.metering.refuse(session)) session.end(error);
 }
 
 function idIn(bytes: Buffer | undefined, maxDepth: number): RequestInfo['id'] {

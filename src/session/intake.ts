@@ -34,7 +34,7 @@ export interface OpenRequest extends Waiting {
 /** The session whose messages these are. */
 export interface IntakeOwner {
   readonly socket: GatewaySocket;
-  readonly client: { readonly peer: Holder };
+  readonly client: { readonly usage: Holder };
   readonly server: {
     readonly context: { readonly options: SessionOptions; readonly clock: WsClock; readonly ledger: Ledger };
   };
@@ -100,12 +100,12 @@ export class Intake {
 
   #charge(bytes: number): void {
     this.#handling += bytes;
-    this.#ledger.charge(this.session.client.peer, bytes);
+    this.#ledger.charge(this.session.client.usage, bytes);
   }
 
   #discharge(bytes: number): void {
     this.#handling -= bytes;
-    this.#ledger.discharge(this.session.client.peer, bytes);
+    this.#ledger.discharge(this.session.client.usage, bytes);
   }
 
   /** No code refers to the request's message any more. */
@@ -115,7 +115,7 @@ export class Intake {
     request.bytes = 0;
     if (!request.isAbandoned) return this.#discharge(bytes);
     this.#ledger.reclaim(request);
-    this.#ledger.discharge(this.session.client.peer, bytes);
+    this.#ledger.discharge(this.session.client.usage, bytes);
   }
 
   /** It is answered, and its handler still has the message: that counts for the address until the promise is collected. */
@@ -123,12 +123,12 @@ export class Intake {
     request.isAbandoned = true;
     request.promise = undefined;
     this.#handling -= request.bytes;
-    this.#ledger.abandon(promise, this.session.client.peer, request.bytes, request);
+    this.#ledger.abandon(promise, this.session.client.usage, request.bytes, request);
   }
 
   /** True when no message may be handed to a handler that takes its time: handlers hold too much already. */
   get mayNotWait(): boolean {
-    return this.#ledger.isPressed && this.#ledger.refuses(this.session.client.peer, this.inFlight === this.#streams);
+    return this.#ledger.isPressed && this.#ledger.refuses(this.session.client.usage, this.inFlight === this.#streams);
   }
 
   /**
@@ -203,7 +203,7 @@ export class Intake {
     const inHandlers = this.inFlight - this.#streams;
     if (inHandlers >= options.limits.maxConcurrentMessages) return true;
     if (!this.#ledger.isPressed) return false;
-    return inHandlers > 0 ? this.#ledger.isStopped(this.session.client.peer) : this.#refusedUntil > clock.monotonic();
+    return inHandlers > 0 ? this.#ledger.isStopped(this.session.client.usage) : this.#refusedUntil > clock.monotonic();
   }
 
   /** Handles what was held, as far as there is room. A message that makes room meanwhile does not start it anew. */

@@ -1,7 +1,7 @@
 import type { Principal } from '../authentication/principal.js';
 import type { WsClock } from '../base/clock.js';
 import type { Emitter } from '../base/emitter.js';
-import type { WsFirewall } from '../firewall/ws-firewall.js';
+import type { Firewall } from '../firewall/firewall.js';
 import type { GatewaySocket } from '../socket/gateway-socket.js';
 import type { SessionEvent } from './events.js';
 import type { Ledger } from './ledger.js';
@@ -12,7 +12,7 @@ export interface SessionContext<S> {
   readonly options: SessionOptions;
   readonly clock: WsClock;
   readonly monitor: Emitter<SessionEvent>;
-  readonly firewall: WsFirewall;
+  readonly firewall: Firewall;
   readonly ledger: Ledger;
   readonly traffic: { sentMessages: number; sentBytes: number };
   readonly sessions: {

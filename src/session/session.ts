@@ -6,8 +6,9 @@ import { NO_PARAMS } from '../base/path-params.js';
 import type { PathParams } from '../base/path-params.js';
 import { LeakyCounter } from '../base/token-bucket.js';
 import { MessageBudget } from '../firewall/message-budget.js';
-import type { SubjectPeer } from '../firewall/usage.js';
-import type { Client, EventLimit, Metered } from '../firewall/ws-firewall.js';
+import type { SubjectUsage } from '../firewall/usage.js';
+import type { Client, Metered } from '../firewall/client.js';
+import type { EventLimit } from '../firewall/message-budget.js';
 import { encode } from '../protocol/codec.js';
 import { GatewayError, isErrorCode, specOf } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
@@ -64,7 +65,7 @@ export class Session<State extends object = object>
   readonly clientAddress: string;
   readonly budget: MessageBudget;
   /** Set while it has a principal. */
-  subjectPeer: SubjectPeer | undefined;
+  subjectUsage: SubjectUsage | undefined;
   readonly intake: Intake;
 
   #phase = OPENING;
@@ -235,7 +236,7 @@ export class Session<State extends object = object>
       if (!this.#takeBadFrame()) return this.end(new GatewayError('BAD_FRAME'), { event: request?.event });
     }
     if (failure.code === 'VALIDATION_FAILED') {
-      this.server.context.firewall.chargeRefused(this, request?.heapBytes ?? 0);
+      this.server.context.firewall.metering.chargeRefused(this, request?.heapBytes ?? 0);
     }
     // When the session has ended, a client's fault is no news any more; a fault of ours still is.
     if (!wasLive && levelOf(failure.code) !== 'error') return;
@@ -263,8 +264,8 @@ export class Session<State extends object = object>
   #countViolation({ code, refusedDigest }: Failure): void {
     const { firewall } = this.server.context;
     const { violation } = specOf(code);
-    if (violation === 'token') firewall.failedAuthentication(this.client, refusedDigest, this);
-    else if (violation !== undefined) firewall.violation(this.client, this, violation === 'budget');
+    if (violation === 'token') firewall.violations.failedAuthentication(this.client, refusedDigest, this);
+    else if (violation !== undefined) firewall.violations.count(this.client, this, violation === 'budget');
   }
 
   /** @returns false with the bad frame that is too many */
@@ -305,7 +306,7 @@ export class Session<State extends object = object>
    * @throws GatewayError RATE_LIMITED
    */
   chargeEvent(event: string, limit: EventLimit): void {
-    const wait = this.server.context.firewall.chargeEvent(this, event, limit);
+    const wait = this.server.context.firewall.metering.chargeEvent(this, event, limit);
     if (wait > 0) throw new GatewayError('RATE_LIMITED', { retryAfterMs: wait });
   }
 
