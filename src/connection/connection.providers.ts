@@ -7,7 +7,6 @@ import { WsFirewall } from '../firewall/ws-firewall.js';
 import { Ledger } from '../session/ledger.js';
 import { Revalidation } from '../session/revalidation.js';
 import { SessionRegistry } from '../session/registry.js';
-import { endBanned } from './banned.js';
 import { Disconnects } from './disconnects.js';
 import { Doorkeeper } from './doorkeeper.js';
 import { LoadGauge } from './load-gauge.js';
@@ -74,7 +73,7 @@ export const connectionProviders: Provider[] = [
       traffic: Traffic,
       tracing: Tracing | undefined,
     ): ConnectionContext => {
-      firewall.onBan((notice) => endBanned(sessions, notice));
+      firewall.onBan((notice) => sessions.endBanned(notice));
       sessions.onLeave(({ subjectPeer }) => subjectPeer !== undefined && firewall.part(subjectPeer));
       sessions.onLeave((session) => serverOf(session).clients.delete(session.socket));
       const shared = { options, clock, monitor, sessions, authentication, deadlines, firewall };

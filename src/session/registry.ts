@@ -1,3 +1,4 @@
+import type { BanNotice } from '../firewall/ws-firewall.js';
 import type { Principal } from '../authentication/principal.js';
 import { originOf, tokenIdOf } from '../authentication/principal.js';
 import { Revocations } from '../authentication/revocations.js';
@@ -211,6 +212,17 @@ export class SessionRegistry extends WsSessions {
     if (this.#sessions.size === 0) this.#whenEmpty?.();
   }
 
+  /**
+   * Ends the sessions that a ban is about. A ban of an address that the firewall made by itself spares those who have
+   * authenticated: many may share the address, and their own violations count against themselves. `spared` ends by itself.
+   */
+  endBanned({ ban, forMs, spared, isManual }: BanNotice): void {
+    for (const session of this.#sessions.values()) {
+      if (session === spared || session.client.isExempt || !isBanned(session, ban, isManual)) continue;
+      session.end(new GatewayError('BANNED', { retryAfterMs: forMs }));
+    }
+  }
+
   /** Its `handleConnection` runs: it has its time, even when the peer has gone. */
   watchOpening(session: Session): void {
     this.#opening.set(session, session.openedAt);
@@ -283,4 +295,9 @@ function matches(session: Session, filter: SessionFilter): boolean {
 
 function bySequence(one: Session, other: Session): number {
   return one.sequence - other.sequence;
+}
+
+function isBanned({ principal, client }: Session, ban: BanNotice['ban'], isManual: boolean): boolean {
+  if ('subject' in ban) return principal?.subject === ban.subject;
+  return client.peer.key === ban.address && (isManual || principal === undefined);
 }
