@@ -41,10 +41,11 @@ export class WsGatewayAdapter extends WsAdapter {
     private readonly beforeBinding: () => void,
   ) {
     super();
-    const { clock, sessions, pending, disconnects, deadlines, revalidation, firewall, load, ledger, options } = context;
+    const { clock, sessions, pending, disconnects, deadlines, revalidation, firewall, load, byteBudget, options } =
+      context;
     const cut = (error: unknown, address: string): void => reportCut(error, context.monitor, normalised(address) ?? '');
     this.#sockets = new SocketDeadlines(() => clock.monotonic(), firewall.sockets, cut);
-    const shedding = new Shedding(sessions, load, ledger, options.limits);
+    const shedding = new Shedding(sessions, load, byteBudget, options.limits);
     const own = [this.#sockets, shedding];
     const swept = [pending, deadlines, load, sessions, disconnects, revalidation, firewall, ...own, ...tables];
     this.#sweeper = new Sweeper(clock, swept);

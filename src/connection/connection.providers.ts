@@ -4,7 +4,7 @@ import { Deadlines } from '../authentication/deadlines.js';
 import { WsClock } from '../base/clock.js';
 import { EMITTER } from '../base/emitter.js';
 import { WsFirewall } from '../firewall/ws-firewall.js';
-import { Ledger } from '../session/ledger.js';
+import { ByteBudget } from '../session/byte-budget.js';
 import { Revalidation } from '../session/revalidation.js';
 import { SessionRegistry } from '../session/registry.js';
 import { Disconnects } from './disconnects.js';
@@ -50,7 +50,7 @@ export const connectionProviders: Provider[] = [
       Deadlines,
       WsFirewall,
       LoadGauge,
-      Ledger,
+      ByteBudget,
       Revalidation,
       PendingRequests,
       Disconnects,
@@ -66,7 +66,7 @@ export const connectionProviders: Provider[] = [
       deadlines: Deadlines,
       firewall: WsFirewall,
       load: LoadGauge,
-      ledger: Ledger,
+      byteBudget: ByteBudget,
       revalidation: Revalidation,
       pending: PendingRequests,
       disconnects: Disconnects,
@@ -77,7 +77,7 @@ export const connectionProviders: Provider[] = [
       sessions.onLeave(({ subjectPeer }) => subjectPeer !== undefined && firewall.part(subjectPeer));
       sessions.onLeave((session) => serverOf(session).clients.delete(session.socket));
       const shared = { options, clock, monitor, sessions, authentication, deadlines, firewall };
-      return { ...shared, load, ledger, revalidation, pending, disconnects, traffic, tracing };
+      return { ...shared, load, byteBudget, revalidation, pending, disconnects, traffic, tracing };
     },
   },
 ];

@@ -114,7 +114,7 @@ function acceptsBareToken(session: Session, text: string): boolean {
   );
 }
 
-/** The bare JWT is `auth` without an envelope: nobody asked by name, so a bad one gets no exception, only the end. */
+/** The bare JWT is `auth` without an envelope: there is no `id` to answer, so a bad one ends the session without an exception. */
 function authMessage(token: string): InboundMessage {
   return { event: 'auth', data: { token }, id: undefined };
 }

@@ -18,7 +18,7 @@ import { Traffic } from './traffic.js';
  * enlisted: no table holds it, so it dies young.
  */
 export class PendingRequest implements OpenRequest {
-  /** True when it has been answered, or nobody waits any more. */
+  /** True when it has been answered, or no client waits for the answer. */
   settled = false;
   /** True once the reply is a stream; it counts among the session's streams then. */
   isStream = false;

@@ -10,7 +10,7 @@ import type { Emitter } from '../base/emitter.js';
 import { encode } from '../protocol/codec.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { SessionEvent } from './events.js';
-import { Ledger } from './ledger.js';
+import { ByteBudget } from './byte-budget.js';
 import { SharedFrame } from '../socket/shared-frame.js';
 import { frame } from '../socket/text-frames.js';
 import type { Session } from './session.js';
@@ -21,7 +21,7 @@ import type { SessionPhase } from './ws-session.js';
 import { WsSessions } from './ws-sessions.js';
 import type { SessionFilter, SessionPage, SessionQuery } from './ws-sessions.js';
 
-/** What the registry is told of the options. */
+/** The options that the registry reads, each time anew. */
 export interface SessionLimits {
   /** `Infinity` is off. */
   readonly maxSessionsPerSubject: number;
@@ -51,7 +51,7 @@ export class SessionRegistry extends WsSessions {
     private readonly revocations: Revocations,
     private readonly clock: WsClock,
     @Inject(EMITTER) private readonly monitor: Emitter<SessionEvent>,
-    private readonly ledger: Ledger,
+    private readonly byteBudget: ByteBudget,
   ) {
     super();
   }
@@ -125,7 +125,7 @@ export class SessionRegistry extends WsSessions {
 
   override broadcast(event: string, data: unknown, filter: SessionFilter = {}): number {
     const text = encode(event, data);
-    const shared = new SharedFrame(frame(text, true), text, this.ledger);
+    const shared = new SharedFrame(frame(text, true), text, this.byteBudget);
     let sent = 0;
     for (const session of this.#candidates(filter)) {
       if (!session.mayBeWrittenTo || !matches(session, filter)) continue;
@@ -135,7 +135,7 @@ export class SessionRegistry extends WsSessions {
     return sent;
   }
 
-  /** Those that a filter can be about, as cheap as they are to be had. */
+  /** The sessions of the smallest index that holds every match. */
   #candidates(filter: SessionFilter): Iterable<Session> {
     const { sessionId, subject, clientAddress: _, ...unknown } = filter;
     const [name] = Object.keys(unknown);
