@@ -4,7 +4,7 @@ import type { Emitter } from '../base/emitter.js';
 import type { Firewall } from '../firewall/firewall.js';
 import type { GatewaySocket } from '../socket/gateway-socket.js';
 import type { SessionEvent } from './events.js';
-import type { Ledger } from './ledger.js';
+import type { ByteBudget } from './byte-budget.js';
 import type { SessionOptions } from './options.js';
 
 /** What all sessions share. @typeParam S the session */
@@ -13,7 +13,7 @@ export interface SessionContext<S> {
   readonly clock: WsClock;
   readonly monitor: Emitter<SessionEvent>;
   readonly firewall: Firewall;
-  readonly ledger: Ledger;
+  readonly byteBudget: ByteBudget;
   readonly traffic: { sentMessages: number; sentBytes: number };
   readonly sessions: {
     isRevoked(principal: Principal | undefined): boolean;
