@@ -39,6 +39,7 @@ import {
   FIREWALL_OPTIONS,
   firewallProviders,
 } from './firewall/firewall.providers.js';
+import { Firewall } from './firewall/firewall.js';
 import { WsFirewall } from './firewall/ws-firewall.js';
 import { AfterInits } from './gateway/after-init.js';
 import { GatewayBinder, gatewaysOf } from './gateway/bind-gateways.js';
@@ -57,7 +58,7 @@ import { CHANNEL_OPTIONS, ROOM_OPTIONS } from './rooms/options.js';
 import { roomProviders } from './rooms/rooms.providers.js';
 import { Rooms } from './rooms/rooms.js';
 import { WsRooms } from './rooms/ws-rooms.js';
-import { BYTE_LIMITS } from './session/ledger.js';
+import { BYTE_LIMITS } from './session/byte-budget.js';
 import { sessionProviders } from './session/session.providers.js';
 import { WsSessions } from './session/ws-sessions.js';
 import { resolveOptions } from './ws-gateway.options.js';
@@ -121,7 +122,7 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
     ...monitoringProviders,
     {
       provide: WsGatewayReload,
-      inject: [MODULE_OPTIONS_TOKEN, LiveOptions, ModulesContainer, JwtAuthenticator, WsSeal, Fingerprints, WsFirewall],
+      inject: [MODULE_OPTIONS_TOKEN, LiveOptions, ModulesContainer, JwtAuthenticator, WsSeal, Fingerprints, Firewall],
       useFactory: (
         options: WsGatewayOptions,
         live: LiveOptions,
@@ -129,7 +130,7 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
         jwt: JwtAuthenticator,
         seal: WsSeal,
         fingerprints: Fingerprints,
-        firewall: WsFirewall,
+        firewall: Firewall,
       ) => new WsGatewayReload(options, live, !provides(modules, Authenticator), { jwt, seal, fingerprints, firewall }),
     },
     {

@@ -8,7 +8,7 @@ import type { Body, BusMessage, Engine, GapReason, LocalNode, Position, Sent } f
 import { encode } from '../protocol/codec.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isEventName } from '../protocol/message.js';
-import { Ledger } from '../session/ledger.js';
+import { ByteBudget } from '../session/byte-budget.js';
 import { SessionRegistry } from '../session/registry.js';
 import type { Session } from '../session/session.js';
 import type { JoinOptions, WsSession } from '../session/ws-session.js';
@@ -76,7 +76,7 @@ export class Rooms extends WsRooms implements LocalNode {
     @Inject(CHANNEL_OPTIONS) private readonly channels: ResolvedChannels,
     @Inject(ENGINE) private readonly engine: Engine,
     private readonly registry: SessionRegistry,
-    private readonly ledger: Ledger,
+    private readonly byteBudget: ByteBudget,
     private readonly clock: WsClock,
     @Inject(EMITTER) private readonly monitor: Emitter<RoomsEvent>,
   ) {
@@ -196,7 +196,7 @@ export class Rooms extends WsRooms implements LocalNode {
   }
 
   #make(name: string): Room {
-    const room = new Room(name, this.ledger);
+    const room = new Room(name, this.byteBudget);
     room.rule = this.ruleOf(name);
     return room;
   }
@@ -328,7 +328,7 @@ export class Rooms extends WsRooms implements LocalNode {
 
   #sendTo(sessions: Iterable<Session>, head: string, volatile = false, authenticated = false): number {
     const text = `${head}}`;
-    const shared = new SharedFrame(frame(text, true), [text], this.ledger);
+    const shared = new SharedFrame(frame(text, true), [text], this.byteBudget);
     flushFanOuts(); // what was published first goes first
     let sent = 0;
     for (const session of sessions) {
