@@ -50,6 +50,7 @@ const HELD_ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     '@opentelemetry/api: PropagationAPI.extract @ connection/tracing.ts',
   ],
   'a try of its own, since its answer is needed at once': [
+    'ChannelAuthorizer.authorize @ rooms/channels.ts',
     'HealthCheck @ monitoring/health.ts',
     '@opentelemetry/api: ProxyTracerProvider.getDelegateTracer @ connection/tracing.ts',
     '@opentelemetry/api: TraceAPI.getTracerProvider @ connection/tracing.ts',

@@ -32,7 +32,12 @@ export interface AuthOptions {
   /** How clients' certificates are read, where `certificate` is a source: the HTTP server has to ask for them (`requestCert`). */
   certificate?: CertificateOptions;
   /** Where roles and scopes stand in a token. @default { roles: 'roles', scopes: ['scope', 'scopes', 'scp'] } */
-  claims?: { roles?: ClaimNames; scopes?: ClaimNames };
+  claims?: {
+    roles?: ClaimNames;
+    scopes?: ClaimNames;
+    /** The claim, or the path to it, with the channels that a token names: `{ subscribe: [...], publish: [...] }`. @default 'channels' */
+    channels?: string;
+  };
   /** Sessions that one subject may have, 1 to 1_000_000; `Infinity`, or `null`, is off. @default 100 */
   maxSessionsPerSubject?: number | null;
   /** Who goes when there is one too many: the oldest, with 4409, or the new one, with 4429. @default 'replace-oldest' */
@@ -65,7 +70,11 @@ export const AUTH_DEFAULTS = Object.freeze({
   timeoutMs: 10_000,
   refreshLeadMs: 30_000,
   certificate: CERTIFICATE_DEFAULTS,
-  claims: Object.freeze({ roles: 'roles', scopes: Object.freeze(['scope', 'scopes', 'scp'] as const) }),
+  claims: Object.freeze({
+    roles: 'roles',
+    scopes: Object.freeze(['scope', 'scopes', 'scp'] as const),
+    channels: 'channels',
+  }),
   maxSessionsPerSubject: 100,
   onSessionLimit: 'replace-oldest',
   tickets: Object.freeze({ ttlMs: 30_000 }),
@@ -83,7 +92,7 @@ export interface ResolvedAuth {
   readonly refreshLeadMs: number;
   readonly cookie: string | undefined;
   readonly certificate: Readonly<Required<CertificateOptions>>;
-  readonly claims: { readonly roles: ClaimNames; readonly scopes: ClaimNames };
+  readonly claims: { readonly roles: ClaimNames; readonly scopes: ClaimNames; readonly channels: string };
   readonly maxSessionsPerSubject: number;
   readonly onSessionLimit: 'replace-oldest' | 'refuse-new';
   readonly tickets: { readonly ttlMs: number };
@@ -119,6 +128,7 @@ export function resolveAuth(check: OptionCheck, value: unknown, needsKeys: boole
     claims: {
       roles: claimNames(check, claims.roles, `${at}.claims.roles`) ?? defaults.claims.roles,
       scopes: claimNames(check, claims.scopes, `${at}.claims.scopes`) ?? defaults.claims.scopes,
+      channels: check.text(claims.channels, `${at}.claims.channels`, 1, 256) ?? defaults.claims.channels,
     },
     maxSessionsPerSubject: check.count(
       auth.maxSessionsPerSubject,
