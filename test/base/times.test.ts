@@ -17,7 +17,7 @@ const TIMES_OF_DAY: Record<string, [count: number, because: string]> = {
   'authentication/tickets.ts': [2, 'the expiry of the principal, and what a client is shown'],
   'base/clock.ts': [1, 'it is the clock'],
   'base/sweeper.ts': [1, 'handed to what expires at a time of day'],
-  'session/session.ts': [2, 'connectedAt, and the expiry of tokens'],
+  'session/session.ts': [3, 'connectedAt, and the expiry of tokens'],
   'session/registry.ts': [1, 'iat of what is revoked'],
   'connection/sign-in.ts': [1, 'the expiry of a token'],
   'firewall/ws-firewall.ts': [2, 'until of a ban, of an operator and an automatic one, as it is shown'],
