@@ -16,6 +16,8 @@ export class EventTraffic {
   received = 0;
   /** True once a handler of it has not answered at once. */
   waits = false;
+  /** True once a handler of it has answered with a stream. */
+  streams = false;
   /** How many durations are in the buckets, and their sum in milliseconds. */
   timed = 0;
   timedMs = 0;

@@ -551,9 +551,14 @@ export class WsSession<State extends object = object> {
    * have a limit of their own. @returns false when that is reached
    */
   streaming(): boolean {
-    if (this.#streams >= this.server.context.options.limits.maxStreams) return false;
+    if (this.hasAllStreams) return false;
     this.#streams++;
     return true;
+  }
+
+  /** @internal */
+  get hasAllStreams(): boolean {
+    return this.#streams >= this.server.context.options.limits.maxStreams;
   }
 
   /** @internal Its answer is complete. */
