@@ -1,10 +1,10 @@
 import type { Principal } from '../authentication/principal.js';
 import type { WsClock } from '../base/clock.js';
 import type { Emitter } from '../base/emitter.js';
-import type { WsFirewall } from '../firewall/ws-firewall.js';
+import type { Firewall } from '../firewall/firewall.js';
 import type { GatewaySocket } from '../socket/gateway-socket.js';
 import type { SessionEvent } from './events.js';
-import type { Ledger } from './ledger.js';
+import type { ByteBudget } from './byte-budget.js';
 import type { SessionOptions } from './options.js';
 
 /** What all sessions share. @typeParam S the session */
@@ -12,8 +12,8 @@ export interface SessionContext<S> {
   readonly options: SessionOptions;
   readonly clock: WsClock;
   readonly monitor: Emitter<SessionEvent>;
-  readonly firewall: WsFirewall;
-  readonly ledger: Ledger;
+  readonly firewall: Firewall;
+  readonly byteBudget: ByteBudget;
   readonly traffic: { sentMessages: number; sentBytes: number };
   readonly sessions: {
     isRevoked(principal: Principal | undefined): boolean;

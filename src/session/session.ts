@@ -6,8 +6,9 @@ import { NO_PARAMS } from '../base/path-params.js';
 import type { PathParams } from '../base/path-params.js';
 import { LeakyCounter } from '../base/token-bucket.js';
 import { MessageBudget } from '../firewall/message-budget.js';
-import type { SubjectPeer } from '../firewall/usage.js';
-import type { Client, EventLimit, Metered } from '../firewall/ws-firewall.js';
+import type { SubjectUsage } from '../firewall/usage.js';
+import type { Client, Metered } from '../firewall/client.js';
+import type { EventLimit } from '../firewall/message-budget.js';
 import { encode } from '../protocol/codec.js';
 import { GatewayError, isErrorCode, specOf } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
@@ -64,7 +65,7 @@ export class Session<State extends object = object>
   readonly clientAddress: string;
   readonly budget: MessageBudget;
   /** Set while it has a principal. */
-  subjectPeer: SubjectPeer | undefined;
+  subjectUsage: SubjectUsage | undefined;
   readonly intake: Intake;
 
   #phase = OPENING;
@@ -76,9 +77,9 @@ export class Session<State extends object = object>
 
   /** The upgrade, where connection guards may be asked again. */
   request: IncomingMessage | undefined;
-  /** Its place in the order in which sessions came. */
+  /** Its number in the order of connecting, from 1. */
   sequence = 0;
-  /** How many of the path's gateways have been told of the connection. */
+  /** How many of the path's gateways `handleConnection` was called of. */
   hooksCalled = 0;
   /** Set while an async `handleConnection` runs and is waited for; never rejects. */
   opening: Promise<void> | undefined;
@@ -120,7 +121,7 @@ export class Session<State extends object = object>
     return this.#phase === OPEN || this.#phase === OPENING;
   }
 
-  /** Open, and not a stranger: broadcasts are for it. */
+  /** True when broadcasts may go to it: it is open, and has authenticated or need not. */
   get mayBeWrittenTo(): boolean {
     return this.#phase === OPEN && (this.principal !== undefined || this.server.context.options.auth.anonymous);
   }
@@ -169,12 +170,12 @@ export class Session<State extends object = object>
     return this.#identity?.forgottenTokensBefore(timeOfDay);
   }
 
-  /** From here on it is among the `clients` of its server. */
+  /** Puts it among the `clients` of its server. */
   #joinBroadcasts(): void {
     if (this.mayBeWrittenTo) this.server.admitToBroadcasts(this.socket);
   }
 
-  /** True when the token's time is over, whether or not the sweep has come by. */
+  /** True when the token has expired, also before the sweep ends the session. */
   isExpired(timeOfDay: number): boolean {
     return this.#identity?.isExpired(timeOfDay) === true;
   }
@@ -185,7 +186,7 @@ export class Session<State extends object = object>
     this.#joinBroadcasts();
   }
 
-  /** Resolves when `handleConnection` has had its time, whether or not the session is still there. */
+  /** Resolves when the time of `handleConnection` is over, also after the session has closed. */
   openingTimedOut(): Promise<void> {
     this.server.context.sessions.watchOpening(this);
     return new Promise((resolve) => (this.#giveUpOpening = resolve));
@@ -235,7 +236,7 @@ export class Session<State extends object = object>
       if (!this.#takeBadFrame()) return this.end(new GatewayError('BAD_FRAME'), { event: request?.event });
     }
     if (failure.code === 'VALIDATION_FAILED') {
-      this.server.context.firewall.chargeRefused(this, request?.heapBytes ?? 0);
+      this.server.context.firewall.metering.chargeRefused(this, request?.heapBytes ?? 0);
     }
     // When the session has ended, a client's fault is no news any more; a fault of ours still is.
     if (!wasLive && levelOf(failure.code) !== 'error') return;
@@ -259,12 +260,12 @@ export class Session<State extends object = object>
     });
   }
 
-  /** What counts towards a ban. */
+  /** Counts the failure towards a ban, where its code is a violation. */
   #countViolation({ code, refusedDigest }: Failure): void {
     const { firewall } = this.server.context;
     const { violation } = specOf(code);
-    if (violation === 'token') firewall.failedAuthentication(this.client, refusedDigest, this);
-    else if (violation !== undefined) firewall.violation(this.client, this, violation === 'budget');
+    if (violation === 'token') firewall.violations.failedAuthentication(this.client, refusedDigest, this);
+    else if (violation !== undefined) firewall.violations.count(this.client, this, violation === 'budget');
   }
 
   /** @returns false with the bad frame that is too many */
@@ -305,7 +306,7 @@ export class Session<State extends object = object>
    * @throws GatewayError RATE_LIMITED
    */
   chargeEvent(event: string, limit: EventLimit): void {
-    const wait = this.server.context.firewall.chargeEvent(this, event, limit);
+    const wait = this.server.context.firewall.metering.chargeEvent(this, event, limit);
     if (wait > 0) throw new GatewayError('RATE_LIMITED', { retryAfterMs: wait });
   }
 
@@ -344,7 +345,7 @@ export class Session<State extends object = object>
     this.server.onClosed(this, closeCode);
   }
 
-  /** The application threw where nothing waits for it: only the log is told. */
+  /** The application threw where no request waits for an answer: the failure goes into the log alone. */
   onFault(error: unknown, at: string): void {
     const failure = toFailure(error);
     this.#report('request', failure, { level: 'error', event: at });
@@ -353,7 +354,7 @@ export class Session<State extends object = object>
 
   onBehind(bytes: number): void {
     this.intake.stopReading();
-    this.server.context.ledger.grant(bytes);
+    this.server.context.byteBudget.grant(bytes);
   }
 
   onDrained(): void {
@@ -377,7 +378,7 @@ export class Session<State extends object = object>
     this.socket.postpone(ms);
   }
 
-  /** Does what is due; called by the one sweep for all sessions. */
+  /** Does what is due. The one sweep calls it for every session. */
   sweep(now: number, timeOfDay: number): void {
     if (!this.isLive) return;
     if (now >= this.#authenticateBy) return this.end(new GatewayError('AUTH_TIMEOUT'));
