@@ -1,10 +1,10 @@
-/** Counts the bytes of frames that several peers are sent, each frame once. */
+/** Counts the bytes of frames that go to several peers, each frame once. */
 export interface SharedBytes {
   /** @param bytes below 0 when the last peer has read a frame */
   share(bytes: number): void;
 }
 
-/** A frame that many peers are sent: its bytes count once, for as long as one of them has not read it. */
+/** A frame that goes to many peers: its bytes count once, until the last of them has read it. */
 export class SharedFrame {
   #readers = 0;
 
