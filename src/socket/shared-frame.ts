@@ -4,13 +4,14 @@ export interface SharedBytes {
   share(bytes: number): void;
 }
 
-/** A frame that goes to many peers: its bytes count once, until the last of them has read it. */
+/** Frames that go to many peers: their bytes count once, until the last of the peers has read them. */
 export class SharedFrame {
   #readers = 0;
 
   constructor(
     readonly bytes: Buffer,
-    readonly text: string,
+    /** What the frames say, for peers whose frames are compressed. */
+    readonly texts: readonly string[],
     private readonly counter: SharedBytes,
   ) {}
 
