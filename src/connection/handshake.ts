@@ -6,8 +6,9 @@ import type { UpgradeTrace } from './tracing.js';
 import { GatewayError, specOf } from '../protocol/errors.js';
 import { isThenable } from '../base/thenable.js';
 import type { SocketDeadlines, SocketHolder } from '../socket/socket-deadlines.js';
-import type { Client, WsFirewall } from '../firewall/ws-firewall.js';
-import { admit, checkHandshake, refuseWhileDraining } from './admission.js';
+import type { Client } from '../firewall/client.js';
+import type { Firewall } from '../firewall/firewall.js';
+import { admit, checkHandshake, refuseWhileDraining } from './upgrade-checks.js';
 import { isGatewayError } from '../session/failure.js';
 import { reportSetAside, refuseAfterUpgrade } from './refusal.js';
 import { open } from './lifecycle.js';
@@ -62,23 +63,23 @@ export function upgrade(handshake: Handshake): void | Promise<void> {
   );
 }
 
-/** It counts until its TCP connection has closed, whatever becomes of it. */
+/** An admitted connection: it counts until its TCP connection has closed. */
 class Connection implements SocketHolder {
   constructor(
     private readonly client: Client,
-    private readonly firewall: WsFirewall,
+    private readonly firewall: Firewall,
   ) {
-    firewall.enter(client);
+    firewall.connections.enter(client);
   }
 
   onClosed(): void {
-    this.firewall.leave(this.client);
+    this.firewall.connections.leave(this.client);
   }
 }
 
 /**
- * Who it is that connects. A credential that the browser sends by itself, and that is bad, locks nobody out of where one may be
- * anonymous: it counts as absent, and the log says so.
+ * The principal that connects. Where clients may be anonymous, a bad credential that the browser sends by itself locks none out: it
+ * counts as absent, and the log says so.
  *
  * @throws GatewayError UNAUTHENTICATED when a token is needed at the handshake and there is none
  */
@@ -102,7 +103,7 @@ function identify(
     return identify(handshake, client, sources.slice(sources.indexOf(source) + 1));
   };
   try {
-    const context = { source, request, isSuspect: firewall.hasFailed(client) };
+    const context = { source, request, isSuspect: firewall.violations.hasFailed(client) };
     const answer = authentication.authenticate(token, context, client.address);
     return isThenable(answer) ? Promise.resolve(answer).catch(withoutIt) : answer;
   } catch (error) {

@@ -61,7 +61,7 @@ export class WsGateway {
       throw error;
     };
     try {
-      const origin = { source: 'message', isSuspect: context.firewall.hasFailed(client) } as const;
+      const origin = { source: 'message', isSuspect: context.firewall.violations.hasFailed(client) } as const;
       const answer = this.authentication.authenticate(token, origin, client.address);
       return isThenable(answer) ? Promise.resolve(answer).catch(refused) : answer;
     } catch (error) {

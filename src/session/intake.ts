@@ -34,7 +34,7 @@ export interface OpenRequest extends Waiting {
 /** The session whose messages these are. */
 export interface IntakeOwner {
   readonly socket: GatewaySocket;
-  readonly client: { readonly peer: Holder };
+  readonly client: { readonly usage: Holder };
   readonly server: {
     readonly context: { readonly options: SessionOptions; readonly clock: WsClock; readonly byteBudget: ByteBudget };
   };
@@ -93,19 +93,24 @@ export class Intake {
    * their own. @returns false when that is reached
    */
   streaming(): boolean {
-    if (this.#streams >= this.session.server.context.options.limits.maxStreams) return false;
+    if (this.hasAllStreams) return false;
     this.#streams++;
     return true;
   }
 
+  /** True where another stream would be one too many. */
+  get hasAllStreams(): boolean {
+    return this.#streams >= this.session.server.context.options.limits.maxStreams;
+  }
+
   #charge(bytes: number): void {
     this.#handling += bytes;
-    this.#byteBudget.charge(this.session.client.peer, bytes);
+    this.#byteBudget.charge(this.session.client.usage, bytes);
   }
 
   #discharge(bytes: number): void {
     this.#handling -= bytes;
-    this.#byteBudget.discharge(this.session.client.peer, bytes);
+    this.#byteBudget.discharge(this.session.client.usage, bytes);
   }
 
   /** No code refers to the request's message any more. */
@@ -115,7 +120,7 @@ export class Intake {
     request.bytes = 0;
     if (!request.isAbandoned) return this.#discharge(bytes);
     this.#byteBudget.reclaim(request);
-    this.#byteBudget.discharge(this.session.client.peer, bytes);
+    this.#byteBudget.discharge(this.session.client.usage, bytes);
   }
 
   /** It is answered, and its handler still has the message: that counts for the address until the promise is collected. */
@@ -123,13 +128,13 @@ export class Intake {
     request.isAbandoned = true;
     request.promise = undefined;
     this.#handling -= request.bytes;
-    this.#byteBudget.abandon(promise, this.session.client.peer, request.bytes, request);
+    this.#byteBudget.abandon(promise, this.session.client.usage, request.bytes, request);
   }
 
   /** True when no message may be handed to a handler that takes its time: handlers hold too much already. */
   get mayNotWait(): boolean {
     return (
-      this.#byteBudget.isPressed && this.#byteBudget.refuses(this.session.client.peer, this.inFlight === this.#streams)
+      this.#byteBudget.isPressed && this.#byteBudget.refuses(this.session.client.usage, this.inFlight === this.#streams)
     );
   }
 
@@ -206,7 +211,7 @@ export class Intake {
     if (inHandlers >= options.limits.maxConcurrentMessages) return true;
     if (!this.#byteBudget.isPressed) return false;
     return inHandlers > 0
-      ? this.#byteBudget.isStopped(this.session.client.peer)
+      ? this.#byteBudget.isStopped(this.session.client.usage)
       : this.#refusedUntil > clock.monotonic();
   }
 

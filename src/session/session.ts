@@ -6,13 +6,15 @@ import { NO_PARAMS } from '../base/path-params.js';
 import type { PathParams } from '../base/path-params.js';
 import { LeakyCounter } from '../base/token-bucket.js';
 import { MessageBudget } from '../firewall/message-budget.js';
-import type { SubjectPeer } from '../firewall/usage.js';
-import type { Client, EventLimit, Metered } from '../firewall/ws-firewall.js';
+import type { SubjectUsage } from '../firewall/usage.js';
+import type { Client, Metered } from '../firewall/client.js';
+import type { EventLimit } from '../firewall/message-budget.js';
 import { encode } from '../protocol/codec.js';
 import { GatewayError, isErrorCode, specOf } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
 import { isClose, SESSION } from '../socket/gateway-socket.js';
 import type { GatewaySocket, SocketOwner } from '../socket/gateway-socket.js';
+import { flushFanOuts, waitingFanOuts } from '../socket/text-frames.js';
 import {
   closeByApplication,
   closeByPeer,
@@ -34,6 +36,7 @@ import { Intake } from './intake.js';
 import type { IntakeOwner } from './intake.js';
 import { Liveness } from './liveness.js';
 import type { SessionHost } from './session-host.js';
+import type { JoinOptions } from './ws-session.js';
 import { WsSession } from './ws-session.js';
 import type { SessionPhase } from './ws-session.js';
 
@@ -64,7 +67,7 @@ export class Session<State extends object = object>
   readonly clientAddress: string;
   readonly budget: MessageBudget;
   /** Set while it has a principal. */
-  subjectPeer: SubjectPeer | undefined;
+  subjectUsage: SubjectUsage | undefined;
   readonly intake: Intake;
 
   #phase = OPENING;
@@ -123,6 +126,23 @@ export class Session<State extends object = object>
   /** True when broadcasts may go to it: it is open, and has authenticated or need not. */
   get mayBeWrittenTo(): boolean {
     return this.#phase === OPEN && (this.principal !== undefined || this.server.context.options.auth.anonymous);
+  }
+
+  /** It has not ended, and is no stranger: what is published in its rooms is for it, also while `handleConnection` runs. */
+  get mayReceive(): boolean {
+    return this.isLive && (this.principal !== undefined || this.server.context.options.auth.anonymous);
+  }
+
+  join(room: string, options?: JoinOptions): boolean {
+    return this.server.context.rooms.join(this, room, options);
+  }
+
+  leave(room: string): boolean {
+    return this.server.context.rooms.leave(this, room);
+  }
+
+  get rooms(): readonly string[] {
+    return this.server.context.rooms.of(this);
   }
 
   send(event: string, data: unknown): boolean {
@@ -204,6 +224,7 @@ export class Session<State extends object = object>
    * Ends it on purpose: `disconnect` where a frame can still go out, then the close, and one event. Never throws.
    */
   end(thrown: unknown, details: EndDetails = {}): void {
+    if (waitingFanOuts > 0) flushFanOuts(); // what was published before is for it
     if (this.isLive) this.#end(toFailure(thrown), details);
   }
 
@@ -235,7 +256,7 @@ export class Session<State extends object = object>
       if (!this.#takeBadFrame()) return this.end(new GatewayError('BAD_FRAME'), { event: request?.event });
     }
     if (failure.code === 'VALIDATION_FAILED') {
-      this.server.context.firewall.chargeRefused(this, request?.heapBytes ?? 0);
+      this.server.context.firewall.metering.chargeRefused(this, request?.heapBytes ?? 0);
     }
     // When the session has ended, a client's fault is no news any more; a fault of ours still is.
     if (!wasLive && levelOf(failure.code) !== 'error') return;
@@ -263,8 +284,8 @@ export class Session<State extends object = object>
   #countViolation({ code, refusedDigest }: Failure): void {
     const { firewall } = this.server.context;
     const { violation } = specOf(code);
-    if (violation === 'token') firewall.failedAuthentication(this.client, refusedDigest, this);
-    else if (violation !== undefined) firewall.violation(this.client, this, violation === 'budget');
+    if (violation === 'token') firewall.violations.failedAuthentication(this.client, refusedDigest, this);
+    else if (violation !== undefined) firewall.violations.count(this.client, this, violation === 'budget');
   }
 
   /** @returns false with the bad frame that is too many */
@@ -311,7 +332,7 @@ export class Session<State extends object = object>
    * @throws GatewayError RATE_LIMITED
    */
   chargeEvent(event: string, limit: EventLimit): void {
-    const wait = this.server.context.firewall.chargeEvent(this, event, limit);
+    const wait = this.server.context.firewall.metering.chargeEvent(this, event, limit);
     if (wait > 0) throw new GatewayError('RATE_LIMITED', { retryAfterMs: wait });
   }
 
@@ -341,6 +362,7 @@ export class Session<State extends object = object>
   }
 
   onApplicationClose(closeCode: number, reason: string): void {
+    if (waitingFanOuts > 0) flushFanOuts();
     if (!this.isLive) return;
     const text = reason !== '' && { reason };
     this.#end(closeByApplication(reason), { closeCode, reconnect: comesBack(closeCode), level: 'debug', ...text });
