@@ -37,6 +37,7 @@ import {
   FIREWALL_OPTIONS,
   firewallProviders,
 } from './firewall/firewall.providers.js';
+import { Firewall } from './firewall/firewall.js';
 import { WsFirewall } from './firewall/ws-firewall.js';
 import { AfterInits } from './gateway/after-init.js';
 import { GatewayBinder, gatewaysOf } from './gateway/bind-gateways.js';
@@ -51,7 +52,7 @@ import { MONITORING_OPTIONS, PRIVACY_OPTIONS } from './monitoring/options.js';
 import { WsMonitor } from './monitoring/ws-monitor.js';
 import { LiveOptions } from './reload/live-options.js';
 import { WsGatewayReload } from './reload/ws-gateway-reload.js';
-import { BYTE_LIMITS } from './session/ledger.js';
+import { BYTE_LIMITS } from './session/byte-budget.js';
 import { sessionProviders } from './session/session.providers.js';
 import { WsSessions } from './session/ws-sessions.js';
 import { resolveOptions } from './ws-gateway.options.js';
@@ -112,7 +113,7 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
     ...monitoringProviders,
     {
       provide: WsGatewayReload,
-      inject: [MODULE_OPTIONS_TOKEN, LiveOptions, ModulesContainer, JwtAuthenticator, WsSeal, Fingerprints, WsFirewall],
+      inject: [MODULE_OPTIONS_TOKEN, LiveOptions, ModulesContainer, JwtAuthenticator, WsSeal, Fingerprints, Firewall],
       useFactory: (
         options: WsGatewayOptions,
         live: LiveOptions,
@@ -120,7 +121,7 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
         jwt: JwtAuthenticator,
         seal: WsSeal,
         fingerprints: Fingerprints,
-        firewall: WsFirewall,
+        firewall: Firewall,
       ) => new WsGatewayReload(options, live, !provides(modules, Authenticator), { jwt, seal, fingerprints, firewall }),
     },
     {

@@ -130,14 +130,43 @@ describe('the packed package', () => {
     expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 
-  it('has types that a strict application compiles against, without skipLibCheck', async () => {
+  it('has types that a strict application compiles against, without skipLibCheck', { timeout: 60_000 }, async () => {
     writeFileSync(
       join(folder, 'app.mts'),
-      `import { GatewayError, WsGatewayModule, WsSession, type ErrorCode, type WsGatewayOptions } from 'nestjs-ws-gateway';
+      `import { GatewayError, WsFirewall, WsGatewayModule, WsSession, WsSessions, type ErrorCode, type WsGatewayOptions } from 'nestjs-ws-gateway';
        const options: WsGatewayOptions = { auth: { jwt: { secret: 'x' }, sources: ['header'] } };
        const code: ErrorCode = new GatewayError('ORDER_CLOSED', { details: [1] }).code;
        export const send = (session: WsSession): boolean => session.send('event', { subject: session.principal?.subject, code });
        export const imported = WsGatewayModule.forRoot(options);
+       export class Baskets {
+         constructor(private readonly sessions: WsSessions) {}
+         sum(socket: object): number {
+           return WsSession.of<{ sum?: number }>(socket).state.sum ?? this.sessions.find({ subject: 'ada' }).length;
+         }
+       }
+       declare const session: WsSession;
+       declare const sessions: WsSessions;
+       declare const firewall: WsFirewall;
+       export const banned: Promise<number> = firewall.ban({ subject: 'ada' }, { forMs: 60_000 }).then(({ until }) => until);
+       export const lifted: Promise<boolean> = firewall.unban({ subject: 'ada' });
+       // @ts-expect-error the product's own
+       firewall.apply({ action: 'lists', lists: {} });
+       // @ts-expect-error
+       firewall.admission;
+       // @ts-expect-error
+       new WsFirewall();
+       // @ts-expect-error the product's own
+       session.intake;
+       // @ts-expect-error
+       session.end(1);
+       // @ts-expect-error
+       session.server;
+       // @ts-expect-error
+       session.socket.flush();
+       // @ts-expect-error
+       sessions.endAll();
+       // @ts-expect-error
+       new WsSession();
        // @ts-expect-error a source that does not exist
        WsGatewayModule.forRoot({ auth: { jwt: {}, sources: ['nowhere'] } });`,
     );

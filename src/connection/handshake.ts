@@ -6,23 +6,27 @@ import type { UpgradeTrace } from './tracing.js';
 import { GatewayError, specOf } from '../protocol/errors.js';
 import { isThenable } from '../base/thenable.js';
 import type { SocketDeadlines, SocketHolder } from '../socket/socket-deadlines.js';
-import type { Client, WsFirewall } from '../firewall/ws-firewall.js';
-import { admit, checkHandshake, refuseWhileDraining } from './admission.js';
+import type { Client } from '../firewall/client.js';
+import type { Firewall } from '../firewall/firewall.js';
+import { admit, checkHandshake, refuseWhileDraining } from './upgrade-checks.js';
 import { isGatewayError } from '../session/failure.js';
 import { reportSetAside, refuseAfterUpgrade } from './refusal.js';
 import { open } from './lifecycle.js';
+import type { PathParams } from '../base/path-params.js';
 import type { GatewayServer } from './server.js';
-import { WsSession } from '../session/session.js';
+import { Session } from '../session/session.js';
 import { countBadToken, vet } from './sign-in.js';
 
 /** An upgrade request at a gateway's path. */
 export interface Handshake {
   readonly server: GatewayServer;
+  /** What the parameters of its path are. */
+  readonly params: PathParams;
   readonly request: IncomingMessage;
   readonly socket: Duplex;
   readonly head: Buffer;
   readonly sockets: SocketDeadlines;
-  /** Its span, where somebody keeps those. */
+  /** Its span, where the application traces. */
   readonly trace?: UpgradeTrace | undefined;
 }
 
@@ -63,13 +67,13 @@ export function upgrade(handshake: Handshake): void | Promise<void> {
 class Connection implements SocketHolder {
   constructor(
     private readonly client: Client,
-    private readonly firewall: WsFirewall,
+    private readonly firewall: Firewall,
   ) {
-    firewall.enter(client);
+    firewall.connections.enter(client);
   }
 
   onClosed(): void {
-    this.firewall.leave(this.client);
+    this.firewall.connections.leave(this.client);
   }
 }
 
@@ -99,7 +103,7 @@ function identify(
     return identify(handshake, client, sources.slice(sources.indexOf(source) + 1));
   };
   try {
-    const context = { source, request, isSuspect: firewall.hasFailed(client) };
+    const context = { source, request, isSuspect: firewall.violations.hasFailed(client) };
     const answer = authentication.authenticate(token, context, client.address);
     return isThenable(answer) ? Promise.resolve(answer).catch(withoutIt) : answer;
   } catch (error) {
@@ -116,30 +120,30 @@ function isSetAside(source: TokenSource, error: unknown): error is GatewayError 
 
 /** The principal, when it has been vetted. */
 function vetted(
-  { server, request }: Pick<Handshake, 'server' | 'request'>,
+  { server, params, request }: Pick<Handshake, 'server' | 'params' | 'request'>,
   client: Client,
   identified: Principal | undefined | Promise<Principal | undefined>,
 ): Principal | undefined | Promise<Principal | undefined> {
   if (isThenable(identified)) {
-    return identified.then((principal) => vetted({ server, request }, client, principal));
+    return identified.then((principal) => vetted({ server, params, request }, client, principal));
   }
-  const waiting = vet({ server, client, request, principal: identified });
+  const waiting = vet({ server, params, client, request, principal: identified });
   return isThenable(waiting) ? waiting.then(() => identified) : identified;
 }
 
 function accept(handshake: Handshake, client: Client, principal: Principal | undefined): void {
-  const { server, request, socket, head } = handshake;
+  const { server, params, request, socket, head } = handshake;
   server.handleUpgrade(request, socket, head, (ws) => {
-    server.clients.delete(ws); // until it may be written to, see WsSession.open()
+    server.clients.delete(ws); // until it may be written to, see Session.open()
     ws.writeTo(socket);
-    const session = new WsSession(ws, server, client);
-    if (server.connectionGuards.length > 0) session.request = request; // a few kilobytes, so only where somebody may ask
+    const session = new Session(ws, server, client, params);
+    if (server.connectionGuards.length > 0) session.request = request; // a few kilobytes, so only where a connection guard may ask for it
     handshake.trace?.accepted(session.id);
     open(session, request, principal);
   });
 }
 
-/** A browser cannot read a refused handshake, so it is told after it, unless `auth.reject` says otherwise. */
+/** A browser's script cannot read a refused handshake, so the refusal comes after it as a `disconnect`, unless `auth.reject` says otherwise. */
 function reject(handshake: Handshake, client: Client, error: unknown): void {
   const { server, request, socket, head, sockets, trace } = handshake;
   const { monitor, options } = server.context;

@@ -1,8 +1,8 @@
 import type { LoadGauge } from './load-gauge.js';
 import { GatewayError } from '../protocol/errors.js';
-import type { ByteLimits, Ledger } from '../session/ledger.js';
-import type { WsSession } from '../session/session.js';
-import type { WsSessions } from '../session/ws-sessions.js';
+import type { ByteLimits, ByteBudget } from '../session/byte-budget.js';
+import type { Session } from '../session/session.js';
+import type { SessionRegistry } from '../session/registry.js';
 
 /** Time between two rounds, in milliseconds: what was ended in one has to have an effect before the next. */
 const ROUND_MS = 1_000;
@@ -21,19 +21,19 @@ export class Shedding {
   #sinceCollection: WeakRef<object> | undefined;
 
   constructor(
-    private readonly sessions: WsSessions,
+    private readonly sessions: SessionRegistry,
     private readonly load: LoadGauge,
-    private readonly ledger: Ledger,
+    private readonly byteBudget: ByteBudget,
     private readonly limits: ByteLimits,
   ) {
-    ledger.onFull(() => this.#shedOutbound());
+    byteBudget.onFull(() => this.#shedOutbound());
   }
 
   sweep(now: number): void {
     this.#shedOutbound();
     this.#shedReceiving();
     this.#shedHandling();
-    this.ledger.sweep();
+    this.byteBudget.sweep();
     if (now < this.#roundAt) return;
     this.#roundAt = now + ROUND_MS;
     if (this.load.isOverloaded) this.#shedAnonymous();
@@ -41,38 +41,38 @@ export class Shedding {
   }
 
   #shedOutbound(): void {
-    const { sessions, ledger } = this;
+    const { sessions, byteBudget } = this;
     const { maxOutboundBytesTotal } = this.limits;
     let own = 0;
     for (const { socket } of sessions.all()) own += socket.ownOutbound;
     // What is shared goes when the last of its readers does, so it is asked for anew each time.
-    if (own + ledger.shared > maxOutboundBytesTotal) {
+    if (own + byteBudget.shared > maxOutboundBytesTotal) {
       for (const session of this.#largest(({ socket }) => socket.bufferedAmount)) {
-        if (own + ledger.shared <= maxOutboundBytesTotal) break;
+        if (own + byteBudget.shared <= maxOutboundBytesTotal) break;
         own -= session.socket.ownOutbound;
         cut(session, 'SLOW_CONSUMER');
       }
     }
-    ledger.outbound = own + ledger.shared;
+    byteBudget.outbound = own + byteBudget.shared;
   }
 
   #shedReceiving(): void {
     let receiving = 0;
     for (const { socket } of this.sessions.all()) receiving += socket.receiving;
-    const size = ({ socket }: WsSession): number => socket.receiving;
+    const size = ({ socket }: Session): number => socket.receiving;
     this.#endLargest(size, receiving - this.limits.maxReceivingBytesTotal);
   }
 
   /** What handlers hold whose session has gone is nothing that ending another would bring back, so only sessions count here. */
   #shedHandling(): void {
     const { maxHandlingBytesTotal } = this.limits;
-    if (this.ledger.handling <= maxHandlingBytesTotal) return;
+    if (this.byteBudget.handling <= maxHandlingBytesTotal) return;
     let handling = 0;
-    for (const session of this.sessions.all()) handling += session.handling;
-    this.#endLargest((session) => session.handling, handling - maxHandlingBytesTotal);
+    for (const session of this.sessions.all()) handling += session.intake.handling;
+    this.#endLargest((session) => session.intake.handling, handling - maxHandlingBytesTotal);
   }
 
-  #endLargest(size: (session: WsSession) => number, excess: number): void {
+  #endLargest(size: (session: Session) => number, excess: number): void {
     let left = excess;
     if (left <= 0) return;
     for (const session of this.#largest(size)) {
@@ -82,7 +82,7 @@ export class Shedding {
     }
   }
 
-  #largest(size: (session: WsSession) => number): WsSession[] {
+  #largest(size: (session: Session) => number): Session[] {
     return [...this.sessions.all()].filter((session) => size(session) > 0).toSorted((a, b) => size(b) - size(a));
   }
 
@@ -109,11 +109,11 @@ export class Shedding {
   }
 }
 
-function held({ handling, socket }: WsSession): number {
+function held({ intake: { handling }, socket }: Session): number {
   return handling + socket.ownOutbound + socket.receiving;
 }
 
-function cut(session: WsSession, code: 'SLOW_CONSUMER' | 'OVERLOADED'): void {
+function cut(session: Session, code: 'SLOW_CONSUMER' | 'OVERLOADED'): void {
   session.end(new GatewayError(code, { retryAfterMs: 5_000, cause: 'the process holds too many bytes' }));
   session.socket.terminate(); // its bytes are needed now, and not when the peer likes to close
 }

@@ -5,13 +5,14 @@ import type { Principal } from '../authentication/principal.js';
 import { refusedDigestOf } from '../authentication/refused-token.js';
 import { UnknownKey } from '../authentication/token.js';
 import { isThenable } from '../base/thenable.js';
-import type { Client } from '../firewall/ws-firewall.js';
+import type { Client } from '../firewall/client.js';
 import { GatewayError } from '../protocol/errors.js';
 import { checkConnection } from '../authentication/connection-guard.js';
 import { isGatewayError, SessionEnd, toFailure } from '../session/failure.js';
 import type { ConnectionContext, ServedPath } from './context.js';
+import type { PathParams } from '../base/path-params.js';
 import { serverOf } from './context.js';
-import type { WsSession } from '../session/session.js';
+import type { Session } from '../session/session.js';
 
 /**
  * The one rule by which a principal comes into a session, at the handshake, by `auth` and at a refresh: revoked? expired?
@@ -22,6 +23,7 @@ import type { WsSession } from '../session/session.js';
 /** Who is to have a session, and from where. */
 export interface Applicant {
   readonly server: ServedPath;
+  readonly params: PathParams;
   readonly client: Client;
   /** The upgrade. It is kept with the session only where a connection guard may want it. */
   readonly request: IncomingMessage | undefined;
@@ -37,12 +39,12 @@ export interface Applicant {
  * @returns a promise where connection guards are asked
  * @throws GatewayError, also as a rejection: SESSION_REVOKED, TOKEN_EXPIRED, BANNED; FORBIDDEN, or what a guard throws
  */
-export function vet({ server, client, request, principal, current }: Applicant): void | Promise<void> {
+export function vet({ server, params, client, request, principal, current }: Applicant): void | Promise<void> {
   const { context, connectionGuards, pathname } = server;
   if (principal !== undefined) refuseUnfit(context, client, principal, true);
   if (connectionGuards.length === 0 || request === undefined) return;
   if (principal !== undefined && current !== undefined && saysTheSame(principal, current)) return;
-  const attempt = { request, path: pathname, clientAddress: client.address, principal };
+  const attempt = { request, path: pathname, params, clientAddress: client.address, principal };
   return context.deadlines.bound(checkConnection(connectionGuards, attempt), 'the connection guards');
 }
 
@@ -51,13 +53,13 @@ export function vet({ server, client, request, principal, current }: Applicant):
  *
  * @throws GatewayError SESSION_REVOKED, TOKEN_EXPIRED, BANNED, SESSION_LIMIT
  */
-export function adopt(session: WsSession, principal: Principal): void {
+export function adopt(session: Session, principal: Principal): void {
   const { context } = serverOf(session);
   const { sessions, firewall, revalidation } = context;
   refuseUnfit(context, session.client, principal, false);
   if (session.principal === undefined) {
     sessions.join(session, principal.subject);
-    session.subjectPeer = firewall.join(principal.subject);
+    session.subjectUsage = firewall.metering.join(principal.subject);
   }
   session.adopt(principal);
   revalidation.watch(session);
@@ -70,10 +72,10 @@ export function adopt(session: WsSession, principal: Principal): void {
  * @throws GatewayError, also as a rejection, as {@link vet} and {@link adopt} do; FORBIDDEN for another subject. What says no to
  * the principal ends the session; what cannot say now does not
  */
-export function signIn(session: WsSession, principal: Principal): void | Promise<void> {
-  const { client, request, principal: current } = session;
+export function signIn(session: Session, principal: Principal): void | Promise<void> {
+  const { client, params, request, principal: current } = session;
   refuseAnother(session, principal);
-  const vetted = vet({ server: serverOf(session), client, request, principal, current });
+  const vetted = vet({ server: serverOf(session), params, client, request, principal, current });
   if (!isThenable(vetted)) return take(session, principal);
   return Promise.resolve(vetted).then(
     () => take(session, principal),
@@ -86,17 +88,17 @@ export function signIn(session: WsSession, principal: Principal): void | Promise
 /** Counts a token that was bad, or that may have been, against the address that it came from. */
 export function countBadToken({ firewall }: Pick<ConnectionContext, 'firewall'>, client: Client, error: unknown): void {
   if (!isGatewayError(error)) return;
-  if (error.code === 'TOKEN_INVALID') firewall.failedAuthentication(client, refusedDigestOf(error));
-  else if (error instanceof UnknownKey) firewall.doubtfulAuthentication(client, refusedDigestOf(error));
+  if (error.code === 'TOKEN_INVALID') firewall.violations.failedAuthentication(client, refusedDigestOf(error));
+  else if (error instanceof UnknownKey) firewall.violations.doubtfulAuthentication(client, refusedDigestOf(error));
 }
 
 /** A session has one subject for all its life, and none once it has ended: both may come to pass while a token is verified. */
-function refuseAnother(session: WsSession, { subject }: Principal): void {
+function refuseAnother(session: Session, { subject }: Principal): void {
   if (!session.isLive) throw new GatewayError('UNAUTHENTICATED');
   if ((session.principal?.subject ?? subject) !== subject) throw new SessionEnd('FORBIDDEN');
 }
 
-function take(session: WsSession, principal: Principal): void {
+function take(session: Session, principal: Principal): void {
   refuseAnother(session, principal);
   const refreshed = session.principal !== undefined;
   adopt(session, principal);
@@ -112,7 +114,7 @@ function refuseUnfit(context: ConnectionContext, client: Client, principal: Prin
   context.sessions.refuseRevoked(principal);
   const timeOfDay = context.clock.now();
   if (timeOfDay >= endOf(principal, timeOfDay)) throw new GatewayError('TOKEN_EXPIRED');
-  context.firewall.checkSubject(client, principal.subject, isFirst);
+  context.firewall.admission.checkSubject(client, principal.subject, isFirst);
 }
 
 /** A connection guard's no ends the session, as it does at the handshake; a fault, or a guard that cannot say now, does not. */

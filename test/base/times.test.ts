@@ -18,9 +18,10 @@ const TIMES_OF_DAY: Record<string, [count: number, because: string]> = {
   'base/clock.ts': [1, 'it is the clock'],
   'base/sweeper.ts': [1, 'handed to what expires at a time of day'],
   'session/session.ts': [2, 'connectedAt, and the expiry of tokens'],
-  'session/ws-sessions.ts': [1, 'iat of what is revoked'],
+  'session/registry.ts': [1, 'iat of what is revoked'],
   'connection/sign-in.ts': [1, 'the expiry of a token'],
-  'firewall/ws-firewall.ts': [1, 'until of a ban, as it is shown'],
+  'firewall/firewall.ts': [1, 'until of a ban of an operator, as it is shown'],
+  'firewall/violations.ts': [1, 'until of an automatic ban, as it is shown'],
   'gateway/access.ts': [1, 'the expiry of a token'],
   'monitoring/audit/audit-file.ts': [1, 'the time of a record'],
   'monitoring/audit/audit-log.ts': [4, 'the time of a record'],
@@ -44,12 +45,14 @@ const OWN_TIMERS: Record<string, [count: number, because: string]> = {
 const NOT_POSTPONED: Record<string, string> = {
   'authentication/revocations.ts': 'tokens expire by themselves',
   'authentication/tickets.ts': 'a ticket is over by itself',
-  'session/ledger.ts': 'it counts bytes',
+  'session/byte-budget.ts': 'it counts bytes',
   'connection/shedding.ts': 'it counts bytes',
   'firewall/bad-tokens.ts': 'what was guessed is forgotten by itself',
   'firewall/bans.ts': 'a ban is over by itself',
   'connection/load-gauge.ts': 'it leaves out the sample of a stop by itself',
+  'firewall/connection-quota.ts': 'budgets refill by themselves',
   'firewall/usage.ts': 'budgets refill by themselves',
+  'firewall/violations.ts': 'what was guessed is forgotten by itself',
 };
 
 function sources(): [name: string, code: string][] {
