@@ -185,5 +185,5 @@ describe('the packed package', () => {
       stdout,
     }));
     expect((await compiling).stdout).toBe(''); // tsc says there what is wrong
-  }, 60_000);
+  });
 });
