@@ -7,6 +7,7 @@ import { FINGERPRINTS, SEALING } from './data-protection/options.js';
 import { EMAIL } from './email/options.js';
 import { checkOrigins, FIREWALL } from './firewall/options.js';
 import { checkPrivacy, MONITORING, PRIVACY } from './monitoring/options.js';
+import { CHANNELS, ROOMS } from './rooms/options.js';
 
 /** The options of `WsGatewayModule.forRoot()`: each is declared once, in the folder that reads it. */
 export const WS_GATEWAY = group(
@@ -26,6 +27,10 @@ export const WS_GATEWAY = group(
     monitoring: MONITORING,
     /** How the log and the audit show personal data. */
     privacy: PRIVACY,
+    /** Bounds of rooms. */
+    rooms: ROOMS,
+    /** Rooms that clients subscribe to by themselves, and their history. */
+    channels: CHANNELS,
   },
   (options, place) => {
     const { auth, fingerprints, firewall, privacy } = options;
