@@ -21,6 +21,7 @@ export {
   RateLimit,
   Roles,
   Scopes,
+  Signal,
   UseConnectionGuards,
 } from './gateway/decorators.js';
 export type { AuthorizationRule, Rule } from './gateway/rules.js';

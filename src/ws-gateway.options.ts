@@ -6,13 +6,13 @@ import { resolveKeyRing } from './data-protection/key-ring.js';
 import type { KeyRing } from './data-protection/key-ring.js';
 import { EMAIL_DEFAULTS, resolveEmailOptions } from './email/options.js';
 import type { EmailOptions, ResolvedEmailOptions } from './email/options.js';
-import { checkOrigins, FIREWALL_DEFAULTS, resolveFirewall } from './firewall/options.js';
+import { checkOrigins, FIREWALL } from './firewall/options.js';
 import type { FirewallOptions, ResolvedFirewall } from './firewall/options.js';
 import { MONITORING_DEFAULTS, resolveMonitoring, resolvePrivacy } from './monitoring/options.js';
 import type { MonitoringOptions, ResolvedMonitoring } from './monitoring/options.js';
 import { PRIVACY_DEFAULTS } from './monitoring/privacy.js';
 import type { PrivacyOptions } from './monitoring/privacy.js';
-import { OptionCheck } from './base/options.js';
+import { OptionCheck, Place } from './base/options.js';
 
 /** The options of `WsGatewayModule.forRoot()`. */
 export interface WsGatewayOptions extends ConnectionOptions {
@@ -34,10 +34,10 @@ export interface WsGatewayOptions extends ConnectionOptions {
 }
 
 /** The defaults, written once: documentation and README are tested against this object. */
-export const DEFAULTS = Object.freeze({
+export const DEFAULTS = deepFreeze({
   auth: AUTH_DEFAULTS,
   ...CONNECTION_DEFAULTS,
-  firewall: FIREWALL_DEFAULTS,
+  firewall: FIREWALL.fallback,
   email: EMAIL_DEFAULTS,
   monitoring: MONITORING_DEFAULTS,
   privacy: PRIVACY_DEFAULTS,
@@ -72,9 +72,10 @@ export class WsGatewayOptionsError extends Error {
 export function resolveOptions(options: unknown, needsKeys = true): ResolvedOptions {
   const check = new OptionCheck();
   const root = check.object(options, '', ['sealing', 'fingerprints', ...Object.keys(DEFAULTS)]);
-  const firewall = resolveFirewall(check, root.firewall);
+  const place = new Place(check.problems);
+  const firewall = FIREWALL.read(root.firewall, place.member('firewall'));
   const auth = resolveAuth(check, root.auth, needsKeys);
-  checkOrigins(check, firewall, auth.sources);
+  checkOrigins(place.member('firewall'), firewall, auth.sources);
   const sealing = check.object(root.sealing, 'sealing', ['keys']);
   const fingerprints = check.object(root.fingerprints, 'fingerprints', ['keys']);
   const fingerprintKeys = resolveKeyRing(check, fingerprints.keys, 'fingerprints.keys');

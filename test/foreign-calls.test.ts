@@ -68,6 +68,9 @@ const HELD_ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   ],
   'a stream of the handler: its errors are the answer, and its end has a try': [
     'rxjs: Observable.subscribe @ connection/receive.ts',
+    'rxjs: Observable.subscribe @ gateway/nest-enhancers.ts',
+    'typescript: AsyncIterable.[Symbol.asyncIterator] @ connection/pulled-stream.ts',
+    'typescript: AsyncIterator.next @ connection/pulled-stream.ts',
     'rxjs: Unsubscribable.unsubscribe @ connection/request.ts',
   ],
   'thrown on: the application emits by itself, or an upgrade is refused': [

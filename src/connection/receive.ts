@@ -7,10 +7,12 @@ import type { InboundMessage } from '../protocol/message.js';
 import type { MessageTrace } from './tracing.js';
 import type { RequestInfo } from '../session/session.js';
 import { heapCostOf } from '../session/heap-cost.js';
+import { isAsyncIterable, PulledStream } from './pulled-stream.js';
 import { PendingRequest } from './request.js';
 import { InterceptedReply } from './router.js';
 import type { Route } from './router.js';
-import { done, encodeReply, reply } from './send.js';
+import { encodeReply, reply } from './send.js';
+import { controllerOf } from './signals.js';
 import type { WsSession } from '../session/session.js';
 import { isThenable } from '../base/thenable.js';
 import { serverOf } from './context.js';
@@ -45,7 +47,7 @@ export function receive(session: WsSession, bytes: Buffer): void {
     measuredFrom = traffic.startTiming();
     trace = tracing?.message(message, session.id);
     const result = trace === undefined ? route.call(session, message) : traced(trace, route, session, message); // guard → pipe → handler
-    if (isThenable(result) || isObservable(result) || result instanceof InterceptedReply) {
+    if (isThenable(result) || isStream(result)) {
       return follow(session, route, message, bytes, bare, result, measuredFrom, trace);
     }
     reply(session, message.event, message.id, result);
@@ -59,6 +61,13 @@ export function receive(session: WsSession, bytes: Buffer): void {
     if (isRefused) session.refused(RETRY_MS);
   }
   trace?.end();
+}
+
+/** What is a stream, or may turn out to be one. */
+type Stream = Observable<unknown> | AsyncIterable<unknown> | InterceptedReply;
+
+function isStream(value: unknown): value is Stream {
+  return isObservable(value) || value instanceof InterceptedReply || isAsyncIterable(value);
 }
 
 function traced(trace: MessageTrace, route: Route, session: WsSession, message: InboundMessage): unknown {
@@ -118,7 +127,7 @@ function follow(
   message: InboundMessage,
   bytes: Buffer,
   bare: boolean,
-  result: PromiseLike<unknown> | Observable<unknown> | InterceptedReply,
+  result: PromiseLike<unknown> | Stream,
   measuredFrom: number,
   trace: MessageTrace | undefined,
 ): void {
@@ -126,20 +135,17 @@ function follow(
   const cost = REQUEST_BYTES + heapCostOf(bytes);
   const begun = session.clock.monotonic();
   const request = new PendingRequest(session, route, message.id, bare, cost, begun, measuredFrom, trace, pending);
-  route.traffic.waits = true;
-  pending.add(request);
-  session.began(request);
-  if (isObservable(result)) return stream(request, result);
-  if (result instanceof InterceptedReply) return stream(request, result.values, result);
+  if (route.takesSignal) request.controller = controllerOf(message, session);
+  if (!isThenable(result)) return answerWithStream(request, result);
+  request.enlist();
   request.promise = result;
   if (route.serial) session.block();
   // Promise.resolve: a thenable of an application's own may answer twice, or throw in then().
   Promise.resolve(result)
     .then((value) => {
+      if (isStream(value)) return answerWithStream(request, value);
       if (request.settled) return;
       request.promise = undefined;
-      if (isObservable(value)) return stream(request, value);
-      if (value instanceof InterceptedReply) return stream(request, value.values, value);
       answerWith(request, value);
     })
     .then(undefined, (error: unknown) => {
@@ -164,57 +170,83 @@ function answerWith(request: PendingRequest, value: unknown): void {
   request.settle();
 }
 
-/** A streamed reply: each value under the request's `id`, then `done`. */
-function stream(request: PendingRequest, values: Observable<unknown>, intercepted?: InterceptedReply): void {
-  const { session, id } = request;
-  const { event } = request.route;
-  if (request.settled) return;
-  if (!session.isLive && intercepted === undefined) return request.settle(); // nobody is left to read it
-  let single: unknown; // the answer, should it turn out to be no stream
-  const guarded = (step: () => unknown): void => {
-    try {
-      step();
-    } catch (error) {
-      // A stream that has ended may throw yet, when it is let go of within subscribe().
-      if (request.settled) session.onFault(error, event);
-      else request.fail(error);
-    }
-  };
-  if (intercepted === undefined || intercepted.isStream) guarded(() => begin(request));
-  else {
-    intercepted.onStream = () => {
-      guarded(() => begin(request));
-      session.release();
-    };
-  }
-  const wanted = takeWhile<unknown>(() => !request.settled && session.isLive);
-  const observer = {
-    next: (value: unknown) =>
-      guarded(() => {
-        if (!request.isStream) return void (single = value);
-        request.answers();
-        reply(session, event, id, value);
-      }),
-    error: (error: unknown) => request.fail(error),
-    complete: () =>
-      guarded(() => {
-        if (request.settled) return;
-        if (!request.isStream) reply(session, event, id, single);
-        else if (id !== undefined) done(session, event, id);
-        request.settle();
-      }),
-  };
-  guarded(() => (request.stream = values.pipe(wanted).subscribe(observer))); // it may be an Observable of whatever make
-  if (request.settled) request.unsubscribe();
-  else session.release();
+function answerWithStream(request: PendingRequest, result: Stream): void {
+  request.promise = undefined;
+  if (result instanceof InterceptedReply) return intercepted(request, result);
+  if (isObservable(result)) return stream(request, result);
+  request.pulled = new PulledStream(result, request.session, request.route.event);
+  stream(request, request.pulled);
 }
 
-/** It counts among the session's streams from now on. Without an `id` nobody waits for its first value. */
-function begin(request: PendingRequest): void {
-  if (!request.session.isLive) return request.settle();
-  if (!request.session.streaming()) {
-    throw new GatewayError('RATE_LIMITED', { message: 'Too many streams', retryAfterMs: 1_000 });
+/** A streamed reply: each value under the request's `id`, then `done`. */
+function stream(request: PendingRequest, values: Observable<unknown>): void {
+  request.streams();
+  if (request.settled) return request.pulled?.discard();
+  try {
+    subscribe(request, values.pipe(takeWhile(() => request.isWanted)));
+  } catch (error) {
+    fault(request, error); // it may be an Observable of whatever make
   }
-  request.isStream = true;
-  if (request.id === undefined) request.answers();
+}
+
+/** What interceptors have made of the answer: one value, the last, unless the handler has returned a stream. */
+function intercepted(request: PendingRequest, answer: InterceptedReply): void {
+  request.pulled = answer.pulled;
+  if (answer.isStream) request.streams();
+  if (request.settled) return request.pulled?.discard();
+  answer.request = request;
+  try {
+    subscribe(request, answer.values);
+  } catch (error) {
+    fault(request, error);
+  }
+}
+
+function subscribe(request: PendingRequest, values: Observable<unknown>): void {
+  request.stream = values.subscribe(new AnswerObserver(request));
+  if (request.settled) return request.unsubscribe();
+  request.enlist();
+  request.session.release();
+}
+
+/** A stream that has ended may throw yet, when it is let go of within subscribe(). */
+function fault(request: PendingRequest, error: unknown): void {
+  if (request.settled) request.session.onFault(error, request.route.event);
+  else request.fail(error);
+}
+
+/** Takes what an Observable emits. What is thrown here would be thrown out of a timer by rxjs, so nothing is. */
+class AnswerObserver {
+  constructor(readonly request: PendingRequest) {}
+
+  next(value: unknown): void {
+    const { request } = this;
+    if (request.settled) return;
+    if (!request.isStream) {
+      if (request.session.isLive) request.value = value;
+      else request.settle();
+      return;
+    }
+    try {
+      reply(request.session, request.route.event, request.id, value);
+    } catch (error) {
+      fault(request, error);
+    }
+  }
+
+  error(error: unknown): void {
+    this.request.fail(error);
+  }
+
+  complete(): void {
+    const { request } = this;
+    if (request.settled) return;
+    try {
+      if (request.isStream) return request.finish();
+      reply(request.session, request.route.event, request.id, request.value);
+      request.settle();
+    } catch (error) {
+      fault(request, error);
+    }
+  }
 }

@@ -5,11 +5,17 @@ import { GatewayError } from '../protocol/errors.js';
 import type { MessageId } from '../protocol/message.js';
 import type { OpenRequest, WsSession } from '../session/session.js';
 import { LIMIT_OPTIONS } from './options.js';
+import type { PulledStream } from './pulled-stream.js';
 import type { Route } from './router.js';
+import { done } from './send.js';
+import { isAbortError } from './signals.js';
 import type { MessageTrace } from './tracing.js';
 import { Traffic } from './traffic.js';
 
-/** A request whose handler has not answered at once. */
+/**
+ * A request whose handler answers later, or through an Observable. One that completes while it is subscribed to is never
+ * enlisted: no table holds it, so it dies young.
+ */
 export class PendingRequest implements OpenRequest {
   /** True when it has been answered, or nobody waits any more. */
   settled = false;
@@ -19,10 +25,21 @@ export class PendingRequest implements OpenRequest {
   stream: Unsubscribable | undefined = undefined;
   /** The handler's promise, until it settles or is no longer waited for. */
   promise: object | undefined = undefined;
+  /** Of an AsyncIterable that is streamed. */
+  pulled: PulledStream | undefined = undefined;
+  /** Of the handler's signal, where it asks for one. */
+  controller: AbortController | undefined = undefined;
+  /** True once the client has cancelled it. */
+  isCancelled = false;
   /** True where it is answered and its handler still runs: what it holds is no longer its session's. */
   isAbandoned = false;
   /** The answer, where it waits until the peer has read what was sent before it. */
   answer: string | undefined = undefined;
+  /** The last value of an Observable that is no stream: the answer, when it completes. */
+  value: unknown = undefined;
+  /** What its message holds on the heap, as far as it is charged for; 0 until it is enlisted, and once it is let go. */
+  bytes = 0;
+  #isEnlisted = false;
 
   constructor(
     readonly session: WsSession,
@@ -30,8 +47,8 @@ export class PendingRequest implements OpenRequest {
     readonly id: MessageId | undefined,
     /** True for a token without an envelope: there is no request to answer with an exception. */
     readonly bare: boolean,
-    /** What its message holds on the heap, as far as it is charged for; 0 once it is let go. */
-    public bytes: number,
+    /** What its message holds on the heap, in bytes. */
+    readonly cost: number,
     /** In monotonic milliseconds; moved by the time for which the process was stopped. */
     public startedAt: number,
     /** See {@link Traffic.startTiming}. */
@@ -40,15 +57,84 @@ export class PendingRequest implements OpenRequest {
     private readonly table: PendingRequests,
   ) {}
 
+  /** It goes on after the call of its handler: it counts as one of its session, and the sweep looks at it. */
+  enlist(): void {
+    if (this.#isEnlisted || this.settled) return;
+    this.#isEnlisted = true;
+    this.bytes = this.cost;
+    this.route.traffic.waits = true;
+    this.table.add(this);
+    this.session.began(this);
+  }
+
+  /** False when its stream is no longer to be read. */
+  get isWanted(): boolean {
+    return !this.settled && this.session.isLive;
+  }
+
+  /**
+   * Its answer is a stream, which counts among the session's from now on. Never throws: over their number the request fails.
+   */
+  streams(): void {
+    const { session } = this;
+    if (this.settled) return;
+    if (!session.isLive) return this.settle(); // no client is left to read it
+    if (this.isCancelled) return this.finish();
+    this.enlist();
+    if (!session.streaming()) {
+      return this.fail(new GatewayError('RATE_LIMITED', { message: 'Too many streams', retryAfterMs: 1_000 }));
+    }
+    this.isStream = true;
+    this.answers();
+  }
+
+  /** UTF-16 units of the answer that waits. */
+  get size(): number {
+    return this.answer?.length ?? 0;
+  }
+
+  /** The answer has room now. */
+  proceed(): void {
+    this.session.sendText(this.answer ?? '');
+    this.settle();
+  }
+
   /** Its handler has answered in time, or begun to: the sweep looks at it no longer. */
   answers(): void {
-    this.table.delete(this);
+    if (this.#isEnlisted) this.table.delete(this);
+  }
+
+  /** Ends a stream with `done`, which a request without an `id` does not have. */
+  finish(): void {
+    if (this.settled) return;
+    if (this.id !== undefined) done(this.session, this.route.event, this.id);
+    this.settle();
+  }
+
+  /** The client wants no more of it. A handler that has yet to return may still answer with one value, and with no stream. */
+  cancel(): void {
+    this.isCancelled = true;
+    this.abort();
+    if (this.isStream) this.finish();
+  }
+
+  /** Aborts the handler's signal, where it asks for one. */
+  abort(reason?: unknown): void {
+    this.controller?.abort(reason);
+  }
+
+  /** The time for its answer is over. */
+  expire(): void {
+    const error = new GatewayError('HANDLER_TIMEOUT');
+    this.fail(error);
+    this.abort(error);
   }
 
   /** Ends it with an error: what its handler threw, or HANDLER_TIMEOUT. */
   fail(error: unknown): void {
     if (this.settled) return;
-    const { session, id, bytes: heapBytes, trace, route } = this;
+    if (this.controller?.signal.aborted && isAbortError(error)) return this.finish();
+    const { session, id, cost: heapBytes, trace, route } = this;
     const durationMs = Math.round(session.clock.monotonic() - this.startedAt);
     const request = this.bare ? undefined : { id, event: route.event, durationMs, heapBytes, trace };
     this.settle(() => session.fail(error, request));
@@ -63,9 +149,19 @@ export class PendingRequest implements OpenRequest {
     trace?.end();
     this.answers();
     this.unsubscribe();
-    if (this.promise !== undefined) session.abandon(this, this.promise);
-    else session.letGo(this);
+    if (!this.#isEnlisted) return;
+    this.#letGo();
     session.ended(this);
+  }
+
+  /** What still runs of its handler holds the message, and is charged for it until it has come to its end. */
+  #letGo(): void {
+    const { session, pulled } = this;
+    if (this.promise !== undefined) return session.abandon(this, this.promise);
+    const running = pulled?.running;
+    if (running === undefined) return session.letGo(this);
+    session.abandon(this, running);
+    void running.then(() => session.letGo(this));
   }
 
   /** Ends its stream. What an application does when it is unsubscribed from may throw. */
@@ -116,7 +212,7 @@ export class PendingRequests implements Swept {
     for (const request of this.#requests) {
       if (request.startedAt > startedBy) return;
       this.#requests.delete(request);
-      request.fail(new GatewayError('HANDLER_TIMEOUT'));
+      request.expire();
     }
   }
 }

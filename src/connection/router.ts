@@ -1,9 +1,18 @@
 import type { IncomingMessage } from 'node:http';
-import { EMPTY } from 'rxjs';
+import { EMPTY, from, takeWhile } from 'rxjs';
 import type { Observable } from 'rxjs';
 import type { InboundMessage } from '../protocol/message.js';
+import type { PulledStream } from './pulled-stream.js';
 import type { EventTraffic } from './traffic.js';
 import type { WsSession } from '../session/session.js';
+
+/** The request that an answer belongs to. */
+interface Answered {
+  readonly session: WsSession;
+  readonly isWanted: boolean;
+  pulled: PulledStream | undefined;
+  streams(): void;
+}
 
 /**
  * An answer that came through interceptors. Those hand on an Observable whatever the handler returned, and only a stream
@@ -12,12 +21,25 @@ import type { WsSession } from '../session/session.js';
 export class InterceptedReply {
   values: Observable<unknown> = EMPTY;
   isStream = false;
-  onStream: (() => void) | undefined;
+  request: Answered | undefined = undefined;
+  /** The handler's own stream, where that is an AsyncIterable. */
+  pulled: PulledStream | undefined;
 
-  /** The handler has returned an Observable. */
-  streams(): void {
+  /**
+   * The handler has returned a stream.
+   *
+   * @param pulled the stream, where it is an AsyncIterable
+   * @returns its values, as far as they are to be read
+   */
+  stream(values: Observable<unknown>, pulled: PulledStream | undefined): Observable<unknown> {
     this.isStream = true;
-    this.onStream?.();
+    this.pulled = pulled;
+    if (this.request !== undefined) {
+      this.request.pulled = pulled;
+      this.request.streams();
+      this.request.session.release();
+    }
+    return from(values).pipe(takeWhile(() => this.request?.isWanted ?? true));
   }
 }
 
@@ -26,6 +48,10 @@ export interface Route {
   readonly event: string;
   /** True when later frames of the session wait until this one has settled (`auth`: what follows it relies on it). */
   readonly serial: boolean;
+  /** True for an event of this package that an application may handle itself. */
+  readonly isReplaceable: boolean;
+  /** True where the handler asks for a signal. */
+  readonly takesSignal: boolean;
   /** What has come in for it. */
   readonly traffic: EventTraffic;
   /** Guard, pipe and handler. The value, a promise or an Observable of it; throws what the client is to be told. */
@@ -46,7 +72,7 @@ export class Router {
 
   /** @returns false when another handler has the event already */
   add(route: Route): boolean {
-    if (this.#routes.has(route.event)) return false;
+    if (this.#routes.get(route.event)?.isReplaceable === false) return false;
     this.#routes.set(route.event, route);
     return true;
   }

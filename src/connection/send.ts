@@ -2,6 +2,9 @@ import { encode, encodeDone, isWsResponse } from '../protocol/codec.js';
 import type { MessageId } from '../protocol/message.js';
 import type { WsSession } from '../session/session.js';
 
+/** What a handler of this package returns where a request has no answer, whatever its `id`. */
+export const NO_ANSWER = Symbol('nestjs-ws-gateway.no-answer');
+
 /**
  * Answers a request with what its handler returned (PROTOCOL.md §1).
  *
@@ -18,6 +21,7 @@ export function reply(session: WsSession, event: string, id: MessageId | undefin
  * @throws TypeError when the value cannot be serialised
  */
 export function encodeReply(event: string, id: MessageId | undefined, result: unknown): string | undefined {
+  if (result === NO_ANSWER) return undefined;
   if (result === undefined || result === null) return id === undefined ? undefined : encode(event, null, id);
   return isWsResponse(result) ? encode(result.event, result.data, id) : encode(event, result, id);
 }

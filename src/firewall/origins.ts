@@ -19,7 +19,7 @@ export function isOriginAllowed(origin: string, host: string, allowed: readonly 
 }
 
 /** True for what `firewall.origins` can hold. */
-export function isOriginPattern(value: unknown): boolean {
+export function isOriginPattern(value: unknown): value is string {
   if (typeof value !== 'string') return false;
   if (value === ANY) return true;
   const url = parse(value.replace(/^(https?:\/\/)\*\./i, '$1'));

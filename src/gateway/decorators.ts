@@ -2,6 +2,8 @@ import { createParamDecorator, SetMetadata } from '@nestjs/common';
 import type { CustomDecorator, ExecutionContext, Type } from '@nestjs/common';
 import type { Principal } from '../authentication/principal.js';
 import type { ConnectionGuard } from '../authentication/connection-guard.js';
+import { controllerOf } from '../connection/signals.js';
+import type { InboundMessage } from '../protocol/message.js';
 import { WsSession } from '../session/session.js';
 import type { Rule } from './rules.js';
 
@@ -80,6 +82,20 @@ export const currentPrincipal = (_: unknown, context: ExecutionContext): Princip
 
 /** The {@link WsSession} of the message, or in `handleConnection` and `handleDisconnect` of the connection. */
 export const CurrentSession = createParamDecorator(currentSession);
+
+/** Where a handler that asks for its signal finds it: after socket, data and event. */
+export const abortSignal = (_: unknown, context: ExecutionContext): AbortSignal => {
+  const message = context.getArgs<[object, unknown, string, InboundMessage | undefined]>()[3];
+  if (message === undefined) throw new TypeError('@Signal() is for parameters of @SubscribeMessage() methods');
+  return controllerOf(message, currentSession(_, context)).signal;
+};
+
+/**
+ * An AbortSignal of the message: aborted when the client sends `cancel` with its `id`, when the session ends, and when
+ * `limits.handlerTimeoutMs` are over, with HANDLER_TIMEOUT as its reason then. A handler that throws the reason of a `cancel` or of
+ * an end, an AbortError, has not failed: nothing is logged, and the request is answered with `done`.
+ */
+export const Signal = createParamDecorator(abortSignal);
 
 /** The {@link Principal} of the message's session; undefined while it is anonymous. */
 export const CurrentPrincipal = createParamDecorator(currentPrincipal);

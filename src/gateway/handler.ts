@@ -19,6 +19,8 @@ export interface Handler {
   readonly rules: readonly BoundRule[];
   readonly parameters: readonly Parameter[];
   readonly argumentCount: number;
+  /** True where it asks for a signal. */
+  readonly takesSignal: boolean;
   readonly guards: readonly CanActivate[];
   readonly interceptors: readonly NestInterceptor[];
   readonly filters: FilterMetadata[];
@@ -34,6 +36,12 @@ export function invoke(
   const { tracing } = serverOf(session).context;
   if (tracing === undefined) return method.apply(instance, args);
   return tracing.handler(message, () => method.apply(instance, args));
+}
+
+/** What parameters are read from: as in Nest, and then the message, where a parameter is its signal. */
+export function givenOf({ takesSignal }: Handler, { socket }: WsSession, message: InboundMessage): unknown[] {
+  const { data, event } = message;
+  return takesSignal ? [socket, data, event, message] : [socket, data, event];
 }
 
 export function emptyArguments({ argumentCount }: Handler): unknown[] {

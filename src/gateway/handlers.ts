@@ -21,14 +21,12 @@ import { isThenable } from '../base/thenable.js';
 import { isEventName } from '../protocol/message.js';
 import type { InboundMessage } from '../protocol/message.js';
 import { accessOf } from './access.js';
-import type { Access } from './access.js';
 import { authorize, bindRule, demandSession } from './rules.js';
-import type { BoundRule } from './rules.js';
 import { instanceOf } from './resolve-instance.js';
-import { emptyArguments, invoke } from './handler.js';
+import { emptyArguments, givenOf, invoke } from './handler.js';
 import type { Gateway, Handler, Method } from './handler.js';
 import { callThroughNest, FiltersContext } from './nest-enhancers.js';
-import { hookArgumentsOf, parametersOf } from './parameters.js';
+import { hookArgumentsOf, parametersOf, takesSignal } from './parameters.js';
 import type { WsExceptionFilter } from './ws-exception.filter.js';
 import type { WsGuard } from './ws.guard.js';
 import type { WsValidationPipe } from './ws-validation.pipe.js';
@@ -41,6 +39,12 @@ export interface GatewayHost {
   /** True for gateways of this package: the application's global guards, pipes and interceptors are not for them. */
   readonly own: boolean;
 }
+
+/** What is known of a handler before its instance is. */
+type Around = Pick<Handler, 'access' | 'rules' | 'takesSignal'>;
+
+/** Events of this package that an application may handle itself; the session relies on the others. */
+const REPLACEABLE: ReadonlySet<string> = new Set(['ping', 'session']);
 
 /**
  * Makes the routes of gateways. What stands between frame and method is decided here, once: where that is this package's
@@ -108,8 +112,16 @@ export class Handlers {
     const rules = await Promise.all(
       access.rules.map((rule) => bindRule(rule, (type) => instanceOf(type, host.module))),
     );
-    const call = this.#callOf(host, name, server, access, rules);
-    return { event, serial: host.own && event === 'auth', traffic: server.context.traffic.of(event), call };
+    const asksForSignal = takesSignal(host.wrapper.instance as object, name);
+    const call = this.#callOf(host, name, server, { access, rules, takesSignal: asksForSignal });
+    return {
+      event,
+      serial: host.own && event === 'auth',
+      isReplaceable: host.own && REPLACEABLE.has(event),
+      takesSignal: asksForSignal,
+      traffic: server.context.traffic.of(event),
+      call,
+    };
   }
 
   /** A gateway's `handleConnection` and `handleDisconnect`; undefined when it has neither. */
@@ -133,15 +145,9 @@ export class Handlers {
     };
   }
 
-  #callOf(
-    host: GatewayHost,
-    name: string,
-    server: GatewayServer,
-    access: Access,
-    rules: readonly BoundRule[],
-  ): Route['call'] {
+  #callOf(host: GatewayHost, name: string, server: GatewayServer, around: Around): Route['call'] {
     const { wrapper } = host;
-    const around = { access, rules };
+    const { access } = around;
     if (!wrapper.isDependencyTreeStatic()) {
       return (session, message) => {
         this.guard.authorize(session, access, message.event);
@@ -158,13 +164,7 @@ export class Handlers {
     };
   }
 
-  #handlerOf(
-    host: GatewayHost,
-    instance: Gateway,
-    name: string,
-    contextId: ContextId,
-    around: Pick<Handler, 'access' | 'rules'>,
-  ): Handler {
+  #handlerOf(host: GatewayHost, instance: Gateway, name: string, contextId: ContextId, around: Around): Handler {
     const { moduleKey, own, wrapper } = host;
     const method = instance[name] as Method;
     const inquirer = contextId === STATIC_CONTEXT ? undefined : wrapper.id;
@@ -192,7 +192,7 @@ export class Handlers {
   #callDirectly(handler: Handler, session: WsSession, message: InboundMessage): unknown {
     this.guard.authorize(session, handler.access, message.event);
     const { parameters } = handler;
-    const given = [session.socket, message.data, message.event];
+    const given = givenOf(handler, session, message);
     const args = emptyArguments(handler);
     let waiting: PromiseLike<unknown>[] | undefined;
     try {

@@ -1,19 +1,20 @@
 import { AsyncResource } from 'node:async_hooks';
-import type { CallHandler, ExceptionFilter } from '@nestjs/common';
+import type { CallHandler, ExceptionFilter, NestInterceptor } from '@nestjs/common';
 import { EXCEPTION_FILTERS_METADATA, selectExceptionFilterMetadata } from '@nestjs/common/internal';
 import type { ContextId } from '@nestjs/core';
 import { BaseExceptionFilterContext, ExecutionContextHost } from '@nestjs/core/internal';
 import { BaseWsExceptionFilter } from '@nestjs/websockets';
-import { catchError, defer, from, isObservable, lastValueFrom, mergeAll, mergeMap, of } from 'rxjs';
-import type { Observable, ObservableInput } from 'rxjs';
+import { catchError, from, isObservable, lastValueFrom, mergeAll, mergeMap, Observable, of } from 'rxjs';
+import type { Subscriber, TeardownLogic } from 'rxjs';
 import { containResult } from '../base/contain.js';
 import { isThenable } from '../base/thenable.js';
+import { isAsyncIterable, PulledStream } from '../connection/pulled-stream.js';
 import { InterceptedReply } from '../connection/router.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { InboundMessage } from '../protocol/message.js';
 import { FilteredError } from '../session/failure.js';
 import type { WsSession } from '../session/session.js';
-import { emptyArguments, invoke } from './handler.js';
+import { emptyArguments, givenOf, invoke } from './handler.js';
 import type { FilterMetadata, Handler } from './handler.js';
 import type { Parameter } from './parameters.js';
 import { authorize, demandSession } from './rules.js';
@@ -37,8 +38,9 @@ export function callThroughNest(
   const filtered = (error: unknown): Promise<never> => call.filtered(error, ours);
   try {
     const outcome = call.run();
-    if (!isThenable(outcome)) return withFilters(outcome, filtered);
-    return Promise.resolve(outcome).then((settled) => withFilters(settled, filtered), filtered);
+    const answer = (settled: unknown): unknown => withFilters(call.streamed(settled), filtered);
+    if (!isThenable(outcome)) return answer(outcome);
+    return Promise.resolve(outcome).then(answer, filtered);
   } catch (error) {
     return filtered(error);
   }
@@ -57,17 +59,26 @@ class NestCall {
   #reply: InterceptedReply | undefined;
 
   constructor(
-    private readonly handler: Handler,
+    readonly handler: Handler,
     private readonly session: WsSession,
     private readonly message: InboundMessage,
   ) {
-    this.#given = [session.socket, message.data, message.event];
+    this.#given = givenOf(handler, session, message);
   }
 
   /** @returns what the handler returned, or an {@link InterceptedReply}; a promise of it where something has to be waited for */
   run(): unknown {
     const asked = this.handler.rules.length === 0 ? undefined : this.#authorize();
     return isThenable(asked) ? Promise.resolve(asked).then(() => this.#guard(0)) : this.#guard(0);
+  }
+
+  /** An AsyncIterable as a reply whose errors go through the filters; anything else as it is. */
+  streamed(outcome: unknown): unknown {
+    if (!isAsyncIterable(outcome)) return outcome;
+    const pulled = new PulledStream(outcome, this.session, this.message.event);
+    const reply = new InterceptedReply();
+    reply.values = reply.stream(pulled, pulled);
+    return reply;
   }
 
   /** Throws what the client is told: the error itself, or what a filter made of it. */
@@ -102,39 +113,28 @@ class NestCall {
   }
 
   #intercept(): unknown {
-    if (this.handler.interceptors.length === 0) return this.#handle();
-    this.#reply = new InterceptedReply();
-    this.#reply.values = defer(() => this.#next(0));
-    return this.#reply;
+    if (this.handler.interceptors.length === 0) return this.handle();
+    const reply = (this.#reply = new InterceptedReply());
+    reply.values = this.next(0);
+    return reply;
   }
 
-  /** The interceptor of that index, or the handler after the last one. */
-  #next(index: number): ObservableInput<unknown> {
-    const interceptor = this.handler.interceptors[index];
-    if (interceptor === undefined) return this.#values();
-    const handler: CallHandler = {
-      // As in Nest, what comes next runs in the asynchronous context that handle() was called in.
-      handle: () => {
-        const scope = new AsyncResource('CallHandler');
-        return defer(() => scope.runInAsyncScope(() => this.#next(index + 1)));
-      },
-    };
-    const values = interceptor.intercept(this.#executionContext(), handler);
-    return isThenable(values) ? from(Promise.resolve(values)).pipe(mergeAll()) : values;
+  /** What the interceptor of that index makes of all that comes after it. */
+  next(index: number): Observable<unknown> {
+    const interceptor = this.handler.interceptors[index] as NestInterceptor; // because #intercept and Next count them
+    const values = interceptor.intercept(this.#executionContext(), new Next(this, index + 1));
+    return isThenable(values) ? from(Promise.resolve(values)).pipe(mergeAll()) : from(values);
   }
 
-  /** What interceptors see of the handler: the values of its stream, or its one value. */
-  #values(): Observable<unknown> {
-    const flattened = (result: unknown): Observable<unknown> => {
-      if (!isObservable(result)) return of(result);
-      this.#reply?.streams();
-      return result;
-    };
-    const result = this.#handle();
-    return isThenable(result) ? from(Promise.resolve(result)).pipe(mergeMap(flattened)) : flattened(result);
+  /** What interceptors see of a result: the values of a stream, or the one value. */
+  valuesOf(result: unknown): Observable<unknown> {
+    const pulled = isAsyncIterable(result) ? new PulledStream(result, this.session, this.message.event) : undefined;
+    if (pulled === undefined && !isObservable(result)) return of(result);
+    const values = pulled ?? (result as Observable<unknown>); // because it is one where it is not the other
+    return this.#reply?.stream(values, pulled) ?? values;
   }
 
-  #handle(): unknown {
+  handle(): unknown {
     const args = emptyArguments(this.handler);
     const waiting = this.#fill(args);
     return waiting === undefined ? this.#invoke(args) : waiting.then(() => this.#invoke(args));
@@ -168,6 +168,33 @@ class NestCall {
     this.#context = new ExecutionContextHost(this.#given, instance.constructor as never, method as never);
     this.#context.setType('ws');
     return this.#context;
+  }
+}
+
+/** What an interceptor calls: the one after it, or the handler. */
+class Next implements CallHandler {
+  constructor(
+    private readonly call: NestCall,
+    private readonly index: number,
+  ) {}
+
+  /** As in Nest, what comes next runs in the asynchronous context that this is called in, each time it is subscribed to. */
+  handle(): Observable<unknown> {
+    const scope = new AsyncResource('CallHandler');
+    return new Observable((subscriber) => scope.runInAsyncScope(this.run, this, subscriber));
+  }
+
+  private run(subscriber: Subscriber<unknown>): TeardownLogic {
+    const { call, index } = this;
+    if (index < call.handler.interceptors.length) return call.next(index).subscribe(subscriber);
+    const result = call.handle();
+    if (isThenable(result))
+      return from(Promise.resolve(result))
+        .pipe(mergeMap((value) => call.valuesOf(value)))
+        .subscribe(subscriber);
+    if (isObservable(result) || isAsyncIterable(result)) return call.valuesOf(result).subscribe(subscriber);
+    subscriber.next(result);
+    subscriber.complete();
   }
 }
 

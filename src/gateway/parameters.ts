@@ -2,7 +2,7 @@ import type { ArgumentMetadata, PipeTransform } from '@nestjs/common';
 import { CUSTOM_ROUTE_ARGS_METADATA } from '@nestjs/common/internal';
 import { ContextUtils } from '@nestjs/core/internal';
 import { PARAM_ARGS_METADATA } from '@nestjs/websockets/internal';
-import { currentPrincipal, currentSession } from './decorators.js';
+import { abortSignal, currentPrincipal, currentSession } from './decorators.js';
 import type { PayloadCheck } from './ws-validation.pipe.js';
 
 /** One parameter of a handler. */
@@ -38,6 +38,18 @@ type Type = ArgumentMetadata['metatype'];
 
 const utils = new ContextUtils();
 
+/** Decorators of this package: no pipe is for what they give, and what they need of Nest's context they have without it. */
+const KNOWN: ReadonlySet<unknown> = new Set([abortSignal, currentPrincipal, currentSession]);
+
+function declaredOf(instance: object, name: string): Record<string, Declared> | undefined {
+  return utils.reflectCallbackMetadata<Record<string, Declared>>(instance as never, name, PARAM_ARGS_METADATA);
+}
+
+/** True where a parameter is `@Signal()`. */
+export function takesSignal(instance: object, name: string): boolean {
+  return Object.values(declaredOf(instance, name) ?? {}).some(({ factory }) => factory === abortSignal);
+}
+
 /**
  * The parameters of a handler, with how each is read and what stands between it and the handler.
  *
@@ -51,12 +63,8 @@ export function parametersOf(
   pipesWith: (own: unknown[]) => PipeTransform[],
 ): Parameter[] {
   const types = utils.reflectCallbackParamtypes(instance as never, name) as Type[] | undefined;
-  const declared = utils.reflectCallbackMetadata<Record<string, Declared>>(
-    instance as never,
-    name,
-    PARAM_ARGS_METADATA,
-  );
-  if (Object.keys(declared ?? {}).length === 0) return undecorated(types, checkOf);
+  const declared = declaredOf(instance, name);
+  if (declared === undefined || Object.keys(declared).length === 0) return undecorated(types, checkOf);
   const contextOf = utils.getContextFactory(
     'ws',
     instance as never,
@@ -64,7 +72,7 @@ export function parametersOf(
   );
   return Object.entries(declared).map(([key, { index, data, pipes: own = [], schema, factory }]) => {
     const kind = Number(utils.mapParamType(key));
-    const isKnown = factory === currentSession || factory === currentPrincipal;
+    const isKnown = KNOWN.has(factory);
     const metadata = {
       type: kind === PAYLOAD ? 'body' : 'custom',
       metatype: types?.[index],
@@ -102,8 +110,9 @@ function undecorated(
  * a parameter is decorated.
  */
 export function hookArgumentsOf(instance: object, name: string): (given: readonly unknown[]) => unknown[] {
-  const declared = utils.reflectCallbackMetadata<object>(instance as never, name, PARAM_ARGS_METADATA);
-  if (Object.keys(declared ?? {}).length === 0) return (given) => [...given];
+  if (Object.keys(declaredOf(instance, name) ?? {}).length === 0) return (given) => [...given];
+  if (takesSignal(instance, name))
+    throw new Error(`${instance.constructor.name}.${name}: @Signal() is for handlers of messages`);
   const parameters = parametersOf(
     instance,
     name,

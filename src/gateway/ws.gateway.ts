@@ -5,9 +5,11 @@ import type { Principal } from '../authentication/principal.js';
 import { UnknownKey } from '../authentication/token.js';
 import { WsSession } from '../session/session.js';
 import { serverOf } from '../connection/context.js';
+import { NO_ANSWER } from '../connection/send.js';
 import { countBadToken, signIn } from '../connection/sign-in.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isThenable } from '../base/thenable.js';
+import { isJsonObject } from '../protocol/message.js';
 import { CurrentSession, Public } from './decorators.js';
 import { AuthDto } from './dto/auth.dto.js';
 
@@ -69,6 +71,14 @@ export class WsGateway {
     const principal = session.principal as Principal; // because the guard has let it through
     const { roles, scopes } = principal;
     return { ...authReply(session, principal), roles, scopes, connectedAt: session.connectedAt };
+  }
+
+  /** Ends the session's stream of that `id`. It has no answer, and nothing is said of an `id` that no stream has. */
+  @Public()
+  @SubscribeMessage('cancel')
+  cancel(@MessageBody() data: unknown, @CurrentSession() session: WsSession): symbol {
+    if (isJsonObject(data)) session.cancel(data.id);
+    return NO_ANSWER;
   }
 
   /** For clients that cannot see WebSocket pings: a browser's script, for one. */

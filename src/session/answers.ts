@@ -17,6 +17,8 @@ export interface EndDetails {
   readonly closeCode?: number;
   readonly level?: FailureLevel;
   readonly reconnect?: boolean;
+  /** The text of the close frame. @default the code */
+  readonly reason?: string;
   /** The declared event of the request that ended it. */
   readonly event?: string | undefined;
 }

@@ -95,17 +95,29 @@ export interface SessionHost {
   admitToBroadcasts(socket: GatewaySocket): void;
 }
 
+/** What has something to send, and waits until the peer has read what it is behind with. */
+interface Waiting {
+  /** True when it has been sent, or no longer waits. */
+  readonly settled: boolean;
+  /** How much it is, in UTF-16 units; Infinity where it waits until the peer is behind no longer. */
+  readonly size: number;
+  proceed(): void;
+}
+
 /** A request that the session counts until its answer is complete. */
-export interface OpenRequest {
+export interface OpenRequest extends Waiting {
+  readonly id: MessageId | undefined;
   /** What its message holds on the heap, as far as it is charged for. */
   bytes: number;
   readonly isStream: boolean;
-  /** True when it has been answered, or no longer waits. */
-  readonly settled: boolean;
   promise: object | undefined;
   isAbandoned: boolean;
   answer: string | undefined;
   settle(): void;
+  /** The client wants no more of it. */
+  cancel(): void;
+  /** The session is over: its handler is told, where it has asked to be. */
+  abort(): void;
 }
 
 /** What the event of an end says beside the failure. */
@@ -165,7 +177,7 @@ export class WsSession<State extends object = object> {
   #inbox: Inbox | undefined;
   #handling = 0;
   #refusedUntil = 0;
-  #answers: OpenRequest[] | undefined;
+  #answers: Waiting[] | undefined;
   #releasing = false;
   #pending: Set<OpenRequest> | undefined;
   #streams = 0;
@@ -343,7 +355,7 @@ export class WsSession<State extends object = object> {
     this.#close();
     const disconnect = disconnectOf(failure, details);
     if (this.server.speaksEnvelopes) this.socket.send(encode('disconnect', disconnect));
-    this.socket.close(disconnect.closeCode, failure.code);
+    this.socket.close(disconnect.closeCode, details.reason ?? failure.code);
     this.#report('connection', failure, { ...details, closeCode: disconnect.closeCode });
     this.#countViolation(failure);
   }
@@ -426,7 +438,16 @@ export class WsSession<State extends object = object> {
   /** Nobody reads them any more, and no answer that waits for its turn. */
   #endStreams(): void {
     this.#answers = undefined;
-    for (const request of this.#pending ?? []) if (request.isStream || request.answer !== undefined) request.settle();
+    for (const request of this.#pending ?? []) {
+      request.abort();
+      if (request.isStream || request.answer !== undefined) request.settle();
+    }
+  }
+
+  /** @internal Ends the streams of the requests with that `id`, and tells the handlers of those that are not answered yet. */
+  cancel(id: unknown): void {
+    if (this.#pending === undefined || id === undefined) return;
+    for (const request of [...this.#pending].filter((pending) => pending.id === id)) request.cancel();
   }
 
   /** @internal True while messages are handled: also those that came before the peer's close, unless it is revoked since. */
@@ -500,17 +521,20 @@ export class WsSession<State extends object = object> {
     request.answer = text;
     request.bytes += text.length;
     this.#charge(text.length);
-    (this.#answers ??= []).push(request);
+    this.waitForRoom(request);
+  }
+
+  /** @internal It is called when the peer has read what it is behind with, unless the session ends before. */
+  waitForRoom(waiting: Waiting): void {
+    (this.#answers ??= []).push(waiting);
   }
 
   #sendAnswers(): void {
-    let next: OpenRequest | undefined;
+    let next: Waiting | undefined;
     while ((next = this.#answers?.[0]) !== undefined) {
-      if (!next.settled && !this.socket.hasRoomFor(next.answer?.length ?? 0)) return;
+      if (!next.settled && !this.socket.hasRoomFor(next.size)) return;
       this.#answers?.shift();
-      if (next.settled) continue;
-      this.sendText(next.answer ?? '');
-      next.settle();
+      if (!next.settled) next.proceed();
     }
     this.#answers = undefined;
   }
@@ -652,7 +676,8 @@ export class WsSession<State extends object = object> {
   /** @internal */
   onApplicationClose(closeCode: number, reason: string): void {
     if (!this.isLive) return;
-    this.#end(closeByApplication(reason), { closeCode, reconnect: comesBack(closeCode), level: 'debug' });
+    const text = reason !== '' && { reason };
+    this.#end(closeByApplication(reason), { closeCode, reconnect: comesBack(closeCode), level: 'debug', ...text });
   }
 
   /** @internal */

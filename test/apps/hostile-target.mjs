@@ -11,7 +11,7 @@ import { z } from 'zod';
 import { Public, RateLimit, WsGatewayModule, WsSessions } from '../../dist/index.js';
 
 const { PORT: port = '0', JWT_SECRET: secret, OPTIONS: options = '{}' } = process.env;
-const { auth, ...rest } = JSON.parse(options);
+const { auth, ...rest } = JSON.parse(options, (_, value) => value ?? Infinity); // JSON has no Infinity
 
 class Line {}
 IsString()(Line.prototype, 'sku');

@@ -117,7 +117,7 @@ async function gateway(jwt) {
     imports: [
       WsGatewayModule.forRoot({
         auth: { jwt },
-        firewall: { maxConnectionsPerAddress: null, handshakesPerSecondPerAddress: null },
+        firewall: { maxConnectionsPerAddress: Infinity, handshakesPerSecondPerAddress: Infinity },
       }),
     ],
   })(AppModule);

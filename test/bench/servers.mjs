@@ -74,7 +74,7 @@ async function secured({ dto = EchoDto, handlers = 1, guard = false, interceptor
   const most = 10_000_000;
   return nest(Gateway, [
     WsGatewayModule.forRoot({
-      auth: { jwt: { secret }, maxSessionsPerSubject: null },
+      auth: { jwt: { secret }, maxSessionsPerSubject: Infinity },
       firewall: { maxConnectionsPerAddress: most, handshakesPerSecondPerAddress: most, handshakeBurstPerAddress: most },
       limits: {
         maxConcurrentMessages: 64,

@@ -100,7 +100,7 @@ async function serve() {
     imports: [
       WsGatewayModule.forRoot({
         auth: { jwt: { secret: SECRET } },
-        firewall: { maxConnectionsPerAddress: null, handshakesPerSecondPerAddress: null },
+        firewall: { maxConnectionsPerAddress: Infinity, handshakesPerSecondPerAddress: Infinity },
       }),
     ],
   })(AppModule);

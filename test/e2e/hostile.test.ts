@@ -302,7 +302,7 @@ describe('what an application does to the socket', () => {
       event: 'disconnect',
       data: { code, message, closeCode, reconnect },
     });
-    expect(await client.closed).toEqual({ code: closeCode, reason: code });
+    expect(await client.closed).toEqual({ code: closeCode, reason: reason ?? code });
   });
 
   it.each([999, 1004, 1005, 1006, 5_000, 2_000])(

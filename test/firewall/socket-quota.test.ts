@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { rangesOf } from '../../src/firewall/client-address.js';
-import { FIREWALL_DEFAULTS } from '../../src/firewall/options.js';
+import { FIREWALL } from '../../src/firewall/options.js';
 import type { ResolvedFirewall } from '../../src/firewall/options.js';
 import { FirewallSockets } from '../../src/firewall/socket-quota.js';
 
-const defaults = { ...FIREWALL_DEFAULTS, origins: undefined, proxyHeader: undefined, dryRun: [] } as ResolvedFirewall;
+const defaults = { ...FIREWALL.fallback, origins: undefined, proxyHeader: undefined, dryRun: [] } as ResolvedFirewall;
 
 function quotaOf({ options = {}, connections = 0, descriptors = Infinity, proxy = '' } = {}): FirewallSockets {
   const rules = {

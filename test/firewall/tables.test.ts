@@ -5,9 +5,9 @@ import { BanTable } from '../../src/firewall/bans.js';
 import type { Ban } from '../../src/firewall/bans.js';
 import { LeakyCounter, TokenBucket } from '../../src/base/token-bucket.js';
 import { AddressPeer, PeerTable } from '../../src/firewall/usage.js';
-import { FIREWALL_DEFAULTS } from '../../src/firewall/options.js';
+import { FIREWALL } from '../../src/firewall/options.js';
 
-const options = { ...FIREWALL_DEFAULTS, origins: undefined, proxyHeader: undefined, dryRun: [] };
+const options = { ...FIREWALL.fallback, origins: undefined, proxyHeader: undefined, dryRun: [] };
 
 describe('a bucket', () => {
   it('says exactly when there is enough again', () => {

@@ -32,6 +32,30 @@ class UsurpingGateway {
   }
 }
 
+@WebSocketGateway()
+class CancellingGateway {
+  @SubscribeMessage('cancel') cancel(): string {
+    return 'later';
+  }
+}
+
+@WebSocketGateway({ path: '/other' })
+class OwnEvents {
+  @SubscribeMessage('ping') ping(): string {
+    return 'mine';
+  }
+  @SubscribeMessage('session') session(): string {
+    return 'mine';
+  }
+}
+
+@WebSocketGateway({ path: '/other' })
+class OwnEventsAgain {
+  @SubscribeMessage('ping') ping(): string {
+    return 'also mine';
+  }
+}
+
 const options: WsGatewayOptions = { auth: { jwt: { secret: SECRET } } };
 
 @Injectable()
@@ -85,6 +109,20 @@ describe('WsGatewayModule', () => {
       'ClashingGateway handles "hello"',
     );
     await expect(startApp({ gateways: [UsurpingGateway] })).rejects.toThrow('UsurpingGateway handles "auth"');
+    await expect(startApp({ gateways: [CancellingGateway] })).rejects.toThrow('CancellingGateway handles "cancel"');
+  });
+
+  it("lets an application's handler for ping or session take the place of the package's, on its path", async () => {
+    const { url } = await startApp({ gateways: [PlainGateway, OwnEvents] });
+    const client = await Client.connect(`${url}/ws`, { token: token() });
+    const other = await Client.connect(`${url}/other`, { token: token() });
+    expect(await other.ask({ event: 'ping', id: 1 })).toEqual({ event: 'ping', data: 'mine', id: 1 });
+    expect(await other.ask({ event: 'session', id: 2 })).toEqual({ event: 'session', data: 'mine', id: 2 });
+    expect(await client.ask({ event: 'ping', id: 1 })).toEqual({ event: 'pong', data: null, id: 1 });
+    expect(await client.ask({ event: 'session', id: 2 })).toMatchObject({ data: { subject: 'ada' } });
+    const stranger = await Client.connect(`${url}/other`);
+    expect(await stranger.ask({ event: 'ping', id: 1 })).toMatchObject({ data: { code: 'UNAUTHENTICATED' } });
+    await expect(startApp({ gateways: [OwnEvents, OwnEventsAgain] })).rejects.toThrow('OwnEventsAgain handles "ping"');
   });
 
   it('serves two applications of one process, each on its own', async () => {

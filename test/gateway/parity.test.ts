@@ -31,7 +31,6 @@ const NOT_YET: ReadonlySet<string> = new Set([
   'Set and Map: map',
   'defaults of the class: none',
   'defaults of the class: one',
-  'generator',
   'a DTO: {"count":1,"role":"admin"}',
   'forbidNonWhitelisted: {"count":1,"role":"admin"}',
   'no transform: {"count":1,"role":"admin"}',

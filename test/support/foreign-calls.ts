@@ -24,7 +24,7 @@ const FOREIGN_IN_PACKAGES: Readonly<Record<string, RegExp>> = {
   'class-validator': /^(Validator|ValidatorConstraintInterface|ValidationMetadata)\.|^validate/,
   rxjs: /^(Observable|Subscribable)\.subscribe$|^(Subscription|Unsubscribable)\.unsubscribe$/,
   '@types/node': /\.emit$/,
-  typescript: /^(Reflect\.apply|(Callable)?Function\.(call|apply))$/,
+  typescript: /^(Reflect\.apply|(Callable)?Function\.(call|apply)|Async.*)$/,
 };
 
 /** Types of `src` that are not exported to applications and stand for their code all the same. */

@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, fstatSync, openSync } from 'node:fs';
+import type { JsonSchema } from '../../base/options.js';
+import { FIREWALL } from '../../firewall/options.js';
 import { MIN_AUDIT_KEY_BYTES } from '../../monitoring/audit/audit-record.js';
 import { DISCLOSURES, PRIVACY_DEFAULTS } from '../../monitoring/privacy.js';
 import { isJsonObject } from '../../protocol/message.js';
@@ -226,13 +228,22 @@ function optionsFile(path: string | undefined, problems: string[]): Tree {
   if (text === undefined) return {};
   try {
     const value: unknown = JSON.parse(text);
-    if (isJsonObject(value)) return value;
+    if (isJsonObject(value)) return { ...value, firewall: withInfinity(value.firewall, FIREWALL.schema) };
     problems.push(`WS_GATEWAY_CONFIG: ${path} must hold a JSON object`);
   } catch {
     // The parser's message may quote the file, and the file may hold a secret.
     problems.push(`WS_GATEWAY_CONFIG: ${path} is not JSON`);
   }
   return {};
+}
+
+/** JSON has no Infinity: where a number may be off, a file has `null`. */
+function withInfinity(value: unknown, schema: JsonSchema | undefined): unknown {
+  const { type, properties } = schema ?? {};
+  if (value === null && Array.isArray(type) && type.includes('null')) return Infinity;
+  if (!isJsonObject(value) || !isJsonObject(properties)) return value;
+  const entries = Object.entries(value);
+  return Object.fromEntries(entries.map(([name, one]) => [name, withInfinity(one, properties[name] as JsonSchema)])); // because properties are schemas
 }
 
 function publicKeyOf(value: string | undefined, problems: string[]): string | undefined {
