@@ -17,6 +17,7 @@ export {
   Authorize,
   CurrentPrincipal,
   CurrentSession,
+  PathParam,
   Public,
   RateLimit,
   Roles,
@@ -49,15 +50,15 @@ export { secretsEqual } from './data-protection/secrets-equal.js';
 export { WsSeal } from './data-protection/ws-seal.js';
 export type { SealBinding } from './data-protection/ws-seal.js';
 
-export { WsSession } from './session/session.js';
-export type { SessionPhase } from './session/session.js';
+export { WsSession } from './session/ws-session.js';
+export type { SessionPhase } from './session/ws-session.js';
 export { WsSessions } from './session/ws-sessions.js';
 export type { RevocationFilter, Revoked } from './session/revoke.js';
 export type { SessionFilter, SessionPage, SessionQuery } from './session/ws-sessions.js';
 export type { ConnectionAttempt, ConnectionGuard } from './authentication/connection-guard.js';
 
 export { WsFirewall } from './firewall/ws-firewall.js';
-export type { AddressLists, BanOptions } from './firewall/ws-firewall.js';
+export type { AddressLists, BanOptions } from './firewall/decisions.js';
 export type { Ban, BanTarget } from './firewall/bans.js';
 export type { FirewallOptions, FirewallRule } from './firewall/options.js';
 
@@ -73,6 +74,7 @@ export type { Principal, PrincipalInit } from './authentication/principal.js';
 export { WsTickets } from './authentication/tickets.js';
 export type { Ticket, TicketBinding } from './authentication/tickets.js';
 export { WsClock } from './base/clock.js';
+export type { PathParams } from './base/path-params.js';
 
 export { WsMonitor } from './monitoring/ws-monitor.js';
 export type {

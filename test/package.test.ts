@@ -133,11 +133,31 @@ describe('the packed package', () => {
   it('has types that a strict application compiles against, without skipLibCheck', async () => {
     writeFileSync(
       join(folder, 'app.mts'),
-      `import { GatewayError, WsGatewayModule, WsSession, type ErrorCode, type WsGatewayOptions } from 'nestjs-ws-gateway';
+      `import { GatewayError, WsGatewayModule, WsSession, WsSessions, type ErrorCode, type WsGatewayOptions } from 'nestjs-ws-gateway';
        const options: WsGatewayOptions = { auth: { jwt: { secret: 'x' }, sources: ['header'] } };
        const code: ErrorCode = new GatewayError('ORDER_CLOSED', { details: [1] }).code;
        export const send = (session: WsSession): boolean => session.send('event', { subject: session.principal?.subject, code });
        export const imported = WsGatewayModule.forRoot(options);
+       export class Baskets {
+         constructor(private readonly sessions: WsSessions) {}
+         sum(socket: object): number {
+           return WsSession.of<{ sum?: number }>(socket).state.sum ?? this.sessions.find({ subject: 'ada' }).length;
+         }
+       }
+       declare const session: WsSession;
+       declare const sessions: WsSessions;
+       // @ts-expect-error the product's own
+       session.intake;
+       // @ts-expect-error
+       session.end(1);
+       // @ts-expect-error
+       session.server;
+       // @ts-expect-error
+       session.socket.flush();
+       // @ts-expect-error
+       sessions.endAll();
+       // @ts-expect-error
+       new WsSession();
        // @ts-expect-error a source that does not exist
        WsGatewayModule.forRoot({ auth: { jwt: {}, sources: ['nowhere'] } });`,
     );

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import type { PathParams } from '../base/path-params.js';
 import type { Principal } from './principal.js';
 import { GatewayError } from '../protocol/errors.js';
 
@@ -6,8 +7,10 @@ import { GatewayError } from '../protocol/errors.js';
 export interface ConnectionAttempt {
   /** The upgrade. */
   readonly request: IncomingMessage;
-  /** Path of the gateway. */
+  /** Path of the gateway, as it is declared. */
   readonly path: string;
+  /** The parameters of that path. */
+  readonly params: PathParams;
   readonly clientAddress: string;
   /** Undefined for a client without a token, which may still authenticate with a message: the guard is asked again then. */
   readonly principal: Principal | undefined;

@@ -6,7 +6,7 @@ import { EMITTER } from '../base/emitter.js';
 import { WsFirewall } from '../firewall/ws-firewall.js';
 import { Ledger } from '../session/ledger.js';
 import { Revalidation } from '../session/revalidation.js';
-import { WsSessions } from '../session/ws-sessions.js';
+import { SessionRegistry } from '../session/registry.js';
 import { endBanned } from './banned.js';
 import { Disconnects } from './disconnects.js';
 import { Doorkeeper } from './doorkeeper.js';
@@ -46,7 +46,7 @@ export const connectionProviders: Provider[] = [
       CONNECTION_OPTIONS,
       WsClock,
       EMITTER,
-      WsSessions,
+      SessionRegistry,
       Authentication,
       Deadlines,
       WsFirewall,
@@ -62,7 +62,7 @@ export const connectionProviders: Provider[] = [
       options: Options,
       clock: WsClock,
       monitor: ConnectionContext['monitor'],
-      sessions: WsSessions,
+      sessions: SessionRegistry,
       authentication: Authentication,
       deadlines: Deadlines,
       firewall: WsFirewall,

@@ -13,16 +13,16 @@ import type { Disconnects } from './disconnects.js';
 import type { PendingRequests } from './request.js';
 import type { Revalidation } from '../session/revalidation.js';
 import type { Router } from './router.js';
-import type { WsSessions } from '../session/ws-sessions.js';
-import type { SessionContext, SessionHost, WsSession } from '../session/session.js';
+import type { SessionRegistry } from '../session/registry.js';
+import type { Session } from '../session/session.js';
+import type { SessionContext, SessionHost } from '../session/session-host.js';
 import type { GatewaySocket } from '../socket/gateway-socket.js';
 
 /** What the sessions of all paths share. */
-// Omit: the published WsSessions lacks the members that a session asks, so there it would not extend.
-export interface ConnectionContext extends Omit<SessionContext, 'sessions'> {
+export interface ConnectionContext extends SessionContext<Session> {
   readonly options: PathOptions;
   readonly monitor: Emitter<ConnectionEvent | SessionEvent>;
-  readonly sessions: WsSessions;
+  readonly sessions: SessionRegistry;
   readonly authentication: Authentication;
   readonly deadlines: Deadlines;
   readonly load: LoadGauge;
@@ -35,7 +35,7 @@ export interface ConnectionContext extends Omit<SessionContext, 'sessions'> {
 }
 
 /** The server of one path, as the path of a message and of a session sees it. */
-export interface ServedPath extends Omit<SessionHost, 'context'>, Pick<EventEmitter, 'rawListeners'> {
+export interface ServedPath extends SessionHost<Session>, Pick<EventEmitter, 'rawListeners'> {
   readonly context: ConnectionContext;
   readonly router: Router;
   /** What the gateways of the path, and the options, ask of every upgrade. */
@@ -45,6 +45,6 @@ export interface ServedPath extends Omit<SessionHost, 'context'>, Pick<EventEmit
 }
 
 /** The server that has accepted the session. */
-export function serverOf(session: WsSession): ServedPath {
+export function serverOf(session: Session): ServedPath {
   return session.server as ServedPath; // because handshake.ts makes every session, for a GatewayServer
 }

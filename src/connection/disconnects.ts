@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { WsClock } from '../base/clock.js';
-import type { WsSession } from '../session/session.js';
+import type { Session } from '../session/session.js';
 import { LIMIT_OPTIONS } from './options.js';
 
 /** Sessions whose `handleDisconnect` is waited for at once; over it the oldest is no longer. */
@@ -10,7 +10,7 @@ const MAX_WAITING = 10_000;
 const NAME = 'handleDisconnect';
 
 interface Waiting {
-  readonly session: WsSession;
+  readonly session: Session;
   until: number;
 }
 
@@ -36,7 +36,7 @@ export class Disconnects {
   }
 
   /** @param settled never rejects */
-  add(session: WsSession, settled: Promise<unknown>): void {
+  add(session: Session, settled: Promise<unknown>): void {
     for (const oldest of this.#waiting) {
       if (this.#waiting.size < MAX_WAITING) break;
       this.#giveUp(oldest, `more than ${MAX_WAITING} had not settled`);

@@ -9,12 +9,13 @@ import type { SocketDeadlines } from '../socket/socket-deadlines.js';
 import { addressOf } from '../firewall/client-address.js';
 import { refuse, refuseRequest } from './refusal.js';
 import { upgrade } from './handshake.js';
+import { Paths } from './paths.js';
 import type { ConnectionContext } from './context.js';
 import type { GatewayServer } from './server.js';
 
 /** The gateways behind one HTTP server: which path belongs to whom, and what becomes of every upgrade request. */
 export class Endpoint {
-  readonly #servers = new Map<string, GatewayServer>();
+  readonly #servers = new Paths<GatewayServer>();
   readonly #unwatch: () => void;
   /** The target of a request that offers another protocol at a gateway's path and is served as plain HTTP. */
   readonly #offers = new WeakMap<Duplex, string | undefined>();
@@ -35,16 +36,18 @@ export class Endpoint {
     }
   }
 
+  /** @param path as it is declared */
   get(path: string): GatewayServer | undefined {
     return this.#servers.get(path);
   }
 
   get servers(): GatewayServer[] {
-    return [...this.#servers.values()];
+    return this.#servers.values;
   }
 
+  /** @throws Error for a path that cannot be read, and for one that another server's can be taken for */
   add(server: GatewayServer): void {
-    this.#servers.set(server.pathname, server);
+    this.#servers.add(server.pathname, server);
     server.on('wsClientError', (error: Error, socket: Duplex, request: IncomingMessage) => {
       const clientAddress = this.context.firewall.addressOf(request);
       this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: error.message }), clientAddress);
@@ -65,7 +68,7 @@ export class Endpoint {
 
   /** Plain HTTP that the application has no route for: 426 at a gateway's path. */
   request(request: IncomingMessage, response: ServerResponse, next: () => void): void {
-    if (!this.#servers.has(pathOf(request.url))) return next();
+    if (this.#servers.find(pathOf(request.url)) === undefined) return next();
     request.resume();
     const isOffer = this.#offers.get(request.socket) === request.url;
     const error = isOffer
@@ -78,7 +81,8 @@ export class Endpoint {
     // Node takes its own listener off with the upgrade, and an error without a listener ends the process.
     socket.on('error', destroyThis);
     this.sockets.asked(socket);
-    const server = this.#servers.get(pathOf(request.url));
+    const path = pathOf(request.url);
+    const server = this.#servers.find(path);
     if (server === undefined && this.http.listenerCount('upgrade') > 1) {
       // Another listener's, perhaps: none of them has to answer.
       const clientAddress = this.context.firewall.addressOf(request);
@@ -97,7 +101,8 @@ export class Endpoint {
     const refused = (error: unknown): void => this.#refuse(socket, error, clientAddress, trace);
     try {
       if (server === undefined) throw noGateway();
-      const waiting = upgrade({ server, request, socket, head, sockets: this.sockets, trace });
+      const params = this.#servers.paramsOf(path);
+      const waiting = upgrade({ server, params, request, socket, head, sockets: this.sockets, trace });
       if (isThenable(waiting)) waiting.then(undefined, refused);
     } catch (error) {
       refused(error);

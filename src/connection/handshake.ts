@@ -11,13 +11,16 @@ import { admit, checkHandshake, refuseWhileDraining } from './admission.js';
 import { isGatewayError } from '../session/failure.js';
 import { reportSetAside, refuseAfterUpgrade } from './refusal.js';
 import { open } from './lifecycle.js';
+import type { PathParams } from '../base/path-params.js';
 import type { GatewayServer } from './server.js';
-import { WsSession } from '../session/session.js';
+import { Session } from '../session/session.js';
 import { countBadToken, vet } from './sign-in.js';
 
 /** An upgrade request at a gateway's path. */
 export interface Handshake {
   readonly server: GatewayServer;
+  /** What the parameters of its path are. */
+  readonly params: PathParams;
   readonly request: IncomingMessage;
   readonly socket: Duplex;
   readonly head: Buffer;
@@ -116,23 +119,23 @@ function isSetAside(source: TokenSource, error: unknown): error is GatewayError 
 
 /** The principal, when it has been vetted. */
 function vetted(
-  { server, request }: Pick<Handshake, 'server' | 'request'>,
+  { server, params, request }: Pick<Handshake, 'server' | 'params' | 'request'>,
   client: Client,
   identified: Principal | undefined | Promise<Principal | undefined>,
 ): Principal | undefined | Promise<Principal | undefined> {
   if (isThenable(identified)) {
-    return identified.then((principal) => vetted({ server, request }, client, principal));
+    return identified.then((principal) => vetted({ server, params, request }, client, principal));
   }
-  const waiting = vet({ server, client, request, principal: identified });
+  const waiting = vet({ server, params, client, request, principal: identified });
   return isThenable(waiting) ? waiting.then(() => identified) : identified;
 }
 
 function accept(handshake: Handshake, client: Client, principal: Principal | undefined): void {
-  const { server, request, socket, head } = handshake;
+  const { server, params, request, socket, head } = handshake;
   server.handleUpgrade(request, socket, head, (ws) => {
-    server.clients.delete(ws); // until it may be written to, see WsSession.open()
+    server.clients.delete(ws); // until it may be written to, see Session.open()
     ws.writeTo(socket);
-    const session = new WsSession(ws, server, client);
+    const session = new Session(ws, server, client, params);
     if (server.connectionGuards.length > 0) session.request = request; // a few kilobytes, so only where somebody may ask
     handshake.trace?.accepted(session.id);
     open(session, request, principal);

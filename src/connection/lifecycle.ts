@@ -3,13 +3,13 @@ import type { Principal } from '../authentication/principal.js';
 import { contain } from '../base/contain.js';
 import { GatewayError } from '../protocol/errors.js';
 import { overBudget, receive } from './receive.js';
-import type { WsSession } from '../session/session.js';
+import type { Session } from '../session/session.js';
 import { adopt } from './sign-in.js';
 import { isThenable } from '../base/thenable.js';
 import { serverOf } from './context.js';
 
 /** A session begins, with the principal of its handshake. Its frames wait until every `handleConnection` has settled. */
-export function open(session: WsSession, request: IncomingMessage, principal: Principal | undefined): void {
+export function open(session: Session, request: IncomingMessage, principal: Principal | undefined): void {
   const { context, pathname } = serverOf(session);
   const { sessions, monitor } = context;
   sessions.add(session);
@@ -25,7 +25,7 @@ export function open(session: WsSession, request: IncomingMessage, principal: Pr
   }
   const waiting = connect(session, request);
   if (waiting.length === 0) return session.open();
-  session.block();
+  session.intake.block();
   // Whatever settles late has a place to go, and the session is no longer waited for when its time is over.
   const hooks = Promise.all(waiting).then(
     () => session.open(),
@@ -36,12 +36,12 @@ export function open(session: WsSession, request: IncomingMessage, principal: Pr
   );
   session.opening = Promise.race([hooks, session.openingTimedOut()]).then(() => {
     session.opening = undefined;
-    session.unblock();
+    session.intake.unblock();
   });
 }
 
 /** Tells the gateways of the path, in their order, until one of them ends the session. @returns what is not settled yet */
-function connect(session: WsSession, request: IncomingMessage): Promise<unknown>[] {
+function connect(session: Session, request: IncomingMessage): Promise<unknown>[] {
   const { socket } = session;
   const server = serverOf(session);
   const waiting: Promise<unknown>[] = [];
@@ -64,7 +64,7 @@ function connect(session: WsSession, request: IncomingMessage): Promise<unknown>
   return waiting;
 }
 
-export function onMessage(session: WsSession, data: Buffer, isBinary: boolean): void {
+export function onMessage(session: Session, data: Buffer, isBinary: boolean): void {
   // Charged when it comes, and before it is looked at: a bad frame is not free.
   const wait = session.server.context.firewall.charge(session, data.length);
   if (wait > 0) overBudget(session, data, wait);
@@ -73,12 +73,12 @@ export function onMessage(session: WsSession, data: Buffer, isBinary: boolean): 
 }
 
 /** A ping or a pong counts like a message. */
-export function onControl(session: WsSession, data: Buffer): void {
+export function onControl(session: Session, data: Buffer): void {
   const wait = session.server.context.firewall.charge(session, data.length);
   if (wait > 0) overBudget(session, undefined, wait);
 }
 
-export function onClosed(session: WsSession, closeCode: number): void {
+export function onClosed(session: Session, closeCode: number): void {
   session.closed(closeCode);
   const { context } = serverOf(session);
   context.sessions.delete(session);
@@ -91,7 +91,7 @@ export function onClosed(session: WsSession, closeCode: number): void {
   }
 }
 
-function disconnect(session: WsSession, closeCode: number): void {
+function disconnect(session: Session, closeCode: number): void {
   const { router, context } = serverOf(session);
   const failed = (error: unknown): void => session.onFault(error, 'handleDisconnect');
   const waiting = router.hooks

@@ -1,7 +1,7 @@
 import { Observable } from 'rxjs';
 import type { Subscriber } from 'rxjs';
 import { contain } from '../base/contain.js';
-import type { WsSession } from '../session/session.js';
+import type { Session } from '../session/session.js';
 import { isAbortError } from './signals.js';
 
 /** Values of one stream in a row that are pulled before other work of the process has its turn. */
@@ -25,7 +25,7 @@ export class PulledStream extends Observable<unknown> {
 
   constructor(
     private readonly iterable: AsyncIterable<unknown>,
-    private readonly session: WsSession,
+    private readonly session: Session,
     private readonly event: string,
   ) {
     super((subscriber) => {
@@ -61,7 +61,7 @@ class Pull {
   constructor(
     private readonly iterator: AsyncIterator<unknown>,
     private readonly subscriber: Subscriber<unknown>,
-    private readonly session: WsSession,
+    private readonly session: Session,
     private readonly failed: (error: unknown) => void,
   ) {
     this.#next();
@@ -73,7 +73,7 @@ class Pull {
     this.#held = undefined;
     if (held !== undefined) this.subscriber.next(held.value);
     if (this.settled) return;
-    if (this.session.socket.isBehind) this.session.waitForRoom(this);
+    if (this.session.socket.isBehind) this.session.intake.waitForRoom(this);
     else if (++this.#pulled % PULLS_IN_A_TURN !== 0) this.#next();
     else setImmediate(() => this.#next());
   }
@@ -118,7 +118,7 @@ class Pull {
     } catch (error) {
       return this.#fail(error);
     }
-    if (this.session.socket.isBehind) this.session.waitForRoom(this);
+    if (this.session.socket.isBehind) this.session.intake.waitForRoom(this);
     else this.proceed();
   }
 

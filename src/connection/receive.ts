@@ -5,7 +5,7 @@ import { GatewayError } from '../protocol/errors.js';
 import { isBareToken } from '../protocol/message.js';
 import type { InboundMessage } from '../protocol/message.js';
 import type { MessageTrace } from './tracing.js';
-import type { RequestInfo } from '../session/session.js';
+import type { RequestInfo } from '../session/answers.js';
 import { heapCostOf } from '../session/heap-cost.js';
 import { isAsyncIterable, PulledStream } from './pulled-stream.js';
 import { PendingRequest } from './request.js';
@@ -13,7 +13,7 @@ import { InterceptedReply } from './router.js';
 import type { Route } from './router.js';
 import { encodeReply, reply } from './send.js';
 import { controllerOf } from './signals.js';
-import type { WsSession } from '../session/session.js';
+import type { Session } from '../session/session.js';
 import { isThenable } from '../base/thenable.js';
 import { serverOf } from './context.js';
 
@@ -26,8 +26,8 @@ const HANDLERS_FULL = 'handlers hold more than limits.maxHandlingBytesTotal';
 const RETRY_MS = 1_000;
 
 /** One text message, from its bytes to its reply. */
-export function receive(session: WsSession, bytes: Buffer): void {
-  if (!session.handlesMessages || session.hold(bytes)) return;
+export function receive(session: Session, bytes: Buffer): void {
+  if (!session.handlesMessages || session.intake.hold(bytes)) return;
   let message: InboundMessage | undefined;
   let route: Route | undefined;
   let bare = false;
@@ -42,7 +42,7 @@ export function receive(session: WsSession, bytes: Buffer): void {
     message = bare ? authMessage(text) : decode(text, options.limits.maxJsonDepth);
     route = findRoute(session, message.event);
     route.traffic.received++;
-    isRefused = route.traffic.waits && !route.serial && session.mayNotWait;
+    isRefused = route.traffic.waits && !route.serial && session.intake.mayNotWait;
     if (isRefused) throw new GatewayError('RATE_LIMITED', { retryAfterMs: RETRY_MS, cause: HANDLERS_FULL });
     measuredFrom = traffic.startTiming();
     trace = tracing?.message(message, session.id);
@@ -58,7 +58,7 @@ export function receive(session: WsSession, bytes: Buffer): void {
     const heapBytes = heapCostOf(bytes);
     const request = bare ? undefined : { id: idOf(message, error), event: route?.event, heapBytes, trace };
     session.fail(error, request, isRefused);
-    if (isRefused) session.refused(RETRY_MS);
+    if (isRefused) session.intake.refused(RETRY_MS);
   }
   trace?.end();
 }
@@ -70,7 +70,7 @@ function isStream(value: unknown): value is Stream {
   return isObservable(value) || value instanceof InterceptedReply || isAsyncIterable(value);
 }
 
-function traced(trace: MessageTrace, route: Route, session: WsSession, message: InboundMessage): unknown {
+function traced(trace: MessageTrace, route: Route, session: Session, message: InboundMessage): unknown {
   return trace.run(() => route.call(session, message));
 }
 
@@ -78,7 +78,7 @@ function traced(trace: MessageTrace, route: Route, session: WsSession, message: 
  * A message that no budget is left for. It is looked at only for its `id`, so that no client waits for an answer, and that no
  * more than `messageBurst` times: with the last of them the session ends.
  */
-export function overBudget(session: WsSession, bytes: Buffer | undefined, retryAfterMs: number): void {
+export function overBudget(session: Session, bytes: Buffer | undefined, retryAfterMs: number): void {
   if (!session.isLive) return;
   const { firewall, options } = serverOf(session).context;
   const error = new GatewayError('RATE_LIMITED', { retryAfterMs });
@@ -95,7 +95,7 @@ function idIn(bytes: Buffer | undefined, maxDepth: number): RequestInfo['id'] {
 }
 
 /** What an anonymous session may not know: whether the event exists (PROTOCOL.md §2). */
-function findRoute(session: WsSession, event: string): Route {
+function findRoute(session: Session, event: string): Route {
   const route = serverOf(session).router.find(event);
   if (route === undefined)
     throw new GatewayError(session.principal === undefined ? 'UNAUTHENTICATED' : 'UNKNOWN_EVENT');
@@ -107,7 +107,7 @@ function idOf(message: InboundMessage | undefined, error: unknown): RequestInfo[
   return message === undefined && error instanceof BadFrame ? error.id : message?.id;
 }
 
-function acceptsBareToken(session: WsSession, text: string): boolean {
+function acceptsBareToken(session: Session, text: string): boolean {
   return (
     session.principal === undefined &&
     serverOf(session).context.options.auth.sources.includes('message') &&
@@ -122,7 +122,7 @@ function authMessage(token: string): InboundMessage {
 
 /** The answer comes later: as one value, or as a stream of them. */
 function follow(
-  session: WsSession,
+  session: Session,
   route: Route,
   message: InboundMessage,
   bytes: Buffer,
@@ -139,7 +139,7 @@ function follow(
   if (!isThenable(result)) return answerWithStream(request, result);
   request.enlist();
   request.promise = result;
-  if (route.serial) session.block();
+  if (route.serial) session.intake.block();
   // Promise.resolve: a thenable of an application's own may answer twice, or throw in then().
   Promise.resolve(result)
     .then((value) => {
@@ -153,8 +153,8 @@ function follow(
       request.fail(error);
     })
     .then(() => {
-      if (request.isAbandoned) session.letGo(request);
-      if (route.serial) session.unblock();
+      if (request.isAbandoned) session.intake.letGo(request);
+      if (route.serial) session.intake.unblock();
     });
 }
 
@@ -164,7 +164,7 @@ function answerWith(request: PendingRequest, value: unknown): void {
   const text = encodeReply(request.route.event, request.id, value);
   if (text !== undefined && session.isLive && !session.socket.hasRoomFor(text.length)) {
     request.answers();
-    return session.answerLater(request, text);
+    return session.intake.answerLater(request, text);
   }
   if (text !== undefined) session.sendText(text);
   request.settle();
@@ -206,7 +206,7 @@ function subscribe(request: PendingRequest, values: Observable<unknown>): void {
   request.stream = values.subscribe(new AnswerObserver(request));
   if (request.settled) return request.unsubscribe();
   request.enlist();
-  request.session.release();
+  request.session.intake.release();
 }
 
 /** A stream that has ended may throw yet, when it is let go of within subscribe(). */

@@ -3,7 +3,8 @@ import type { Unsubscribable } from 'rxjs';
 import type { Swept } from '../base/sweeper.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { MessageId } from '../protocol/message.js';
-import type { OpenRequest, WsSession } from '../session/session.js';
+import type { OpenRequest } from '../session/intake.js';
+import type { Session } from '../session/session.js';
 import { LIMIT_OPTIONS } from './options.js';
 import type { PulledStream } from './pulled-stream.js';
 import type { Route } from './router.js';
@@ -42,7 +43,7 @@ export class PendingRequest implements OpenRequest {
   #isEnlisted = false;
 
   constructor(
-    readonly session: WsSession,
+    readonly session: Session,
     readonly route: Route,
     readonly id: MessageId | undefined,
     /** True for a token without an envelope: there is no request to answer with an exception. */
@@ -64,7 +65,7 @@ export class PendingRequest implements OpenRequest {
     this.bytes = this.cost;
     this.route.traffic.waits = true;
     this.table.add(this);
-    this.session.began(this);
+    this.session.intake.began(this);
   }
 
   /** False when its stream is no longer to be read. */
@@ -81,7 +82,7 @@ export class PendingRequest implements OpenRequest {
     if (!session.isLive) return this.settle(); // no client is left to read it
     if (this.isCancelled) return this.finish();
     this.enlist();
-    if (!session.streaming()) {
+    if (!session.intake.streaming()) {
       return this.fail(new GatewayError('RATE_LIMITED', { message: 'Too many streams', retryAfterMs: 1_000 }));
     }
     this.isStream = true;
@@ -151,17 +152,17 @@ export class PendingRequest implements OpenRequest {
     this.unsubscribe();
     if (!this.#isEnlisted) return;
     this.#letGo();
-    session.ended(this);
+    session.intake.ended(this);
   }
 
   /** What still runs of its handler holds the message, and is charged for it until it has come to its end. */
   #letGo(): void {
     const { session, pulled } = this;
-    if (this.promise !== undefined) return session.abandon(this, this.promise);
+    if (this.promise !== undefined) return session.intake.abandon(this, this.promise);
     const running = pulled?.running;
-    if (running === undefined) return session.letGo(this);
-    session.abandon(this, running);
-    void running.then(() => session.letGo(this));
+    if (running === undefined) return session.intake.letGo(this);
+    session.intake.abandon(this, running);
+    void running.then(() => session.intake.letGo(this));
   }
 
   /** Ends its stream. What an application does when it is unsubscribed from may throw. */

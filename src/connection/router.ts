@@ -4,11 +4,11 @@ import type { Observable } from 'rxjs';
 import type { InboundMessage } from '../protocol/message.js';
 import type { PulledStream } from './pulled-stream.js';
 import type { EventTraffic } from './traffic.js';
-import type { WsSession } from '../session/session.js';
+import type { Session } from '../session/session.js';
 
 /** The request that an answer belongs to. */
 interface Answered {
-  readonly session: WsSession;
+  readonly session: Session;
   readonly isWanted: boolean;
   pulled: PulledStream | undefined;
   streams(): void;
@@ -37,7 +37,7 @@ export class InterceptedReply {
     if (this.request !== undefined) {
       this.request.pulled = pulled;
       this.request.streams();
-      this.request.session.release();
+      this.request.session.intake.release();
     }
     return from(values).pipe(takeWhile(() => this.request?.isWanted ?? true));
   }
@@ -55,13 +55,13 @@ export interface Route {
   /** What has come in for it. */
   readonly traffic: EventTraffic;
   /** Guard, pipe and handler. The value, a promise or an Observable of it; throws what the client is to be told. */
-  call(session: WsSession, message: InboundMessage): unknown;
+  call(session: Session, message: InboundMessage): unknown;
 }
 
 /** `handleConnection` and `handleDisconnect` of one gateway. */
 export interface ConnectionHooks {
-  connected(session: WsSession, request: IncomingMessage): unknown;
-  disconnected(session: WsSession, closeCode: number): unknown;
+  connected(session: Session, request: IncomingMessage): unknown;
+  disconnected(session: Session, closeCode: number): unknown;
 }
 
 /** All events of all gateways on one path. */

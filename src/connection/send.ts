@@ -1,6 +1,6 @@
 import { encode, encodeDone, isWsResponse } from '../protocol/codec.js';
 import type { MessageId } from '../protocol/message.js';
-import type { WsSession } from '../session/session.js';
+import type { Session } from '../session/session.js';
 
 /** What a handler of this package returns where a request has no answer, whatever its `id`. */
 export const NO_ANSWER = Symbol('nestjs-ws-gateway.no-answer');
@@ -10,7 +10,7 @@ export const NO_ANSWER = Symbol('nestjs-ws-gateway.no-answer');
  *
  * @throws TypeError when the value cannot be serialised; nothing has been sent then
  */
-export function reply(session: WsSession, event: string, id: MessageId | undefined, result: unknown): void {
+export function reply(session: Session, event: string, id: MessageId | undefined, result: unknown): void {
   const text = encodeReply(event, id, result);
   if (text !== undefined) session.sendText(text);
 }
@@ -27,6 +27,6 @@ export function encodeReply(event: string, id: MessageId | undefined, result: un
 }
 
 /** Ends a streamed reply. */
-export function done(session: WsSession, event: string, id: MessageId): void {
+export function done(session: Session, event: string, id: MessageId): void {
   session.sendText(encodeDone(event, id));
 }

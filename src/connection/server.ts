@@ -6,7 +6,7 @@ import { SUBPROTOCOL } from '../protocol/message.js';
 import type { ConnectionGuard } from '../authentication/connection-guard.js';
 import { onClosed, onControl, onMessage } from './lifecycle.js';
 import { Router } from './router.js';
-import type { WsSession } from '../session/session.js';
+import type { Session } from '../session/session.js';
 import { GatewaySocket } from '../socket/gateway-socket.js';
 import type { ConnectionContext, ServedPath } from './context.js';
 import { receive } from './receive.js';
@@ -88,15 +88,15 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> impleme
     return listeners.length > 0;
   }
 
-  onMessage(session: WsSession, data: Buffer, isBinary: boolean): void {
+  onMessage(session: Session, data: Buffer, isBinary: boolean): void {
     onMessage(session, data, isBinary);
   }
 
-  onControl(session: WsSession, data: Buffer): void {
+  onControl(session: Session, data: Buffer): void {
     onControl(session, data);
   }
 
-  handle(session: WsSession, bytes: Buffer): void {
+  handle(session: Session, bytes: Buffer): void {
     receive(session, bytes);
   }
 
@@ -104,7 +104,7 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> impleme
     this.clients.add(socket);
   }
 
-  onClosed(session: WsSession, closeCode: number): void {
+  onClosed(session: Session, closeCode: number): void {
     onClosed(session, closeCode);
   }
 

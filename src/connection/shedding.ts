@@ -1,8 +1,8 @@
 import type { LoadGauge } from './load-gauge.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { ByteLimits, Ledger } from '../session/ledger.js';
-import type { WsSession } from '../session/session.js';
-import type { WsSessions } from '../session/ws-sessions.js';
+import type { Session } from '../session/session.js';
+import type { SessionRegistry } from '../session/registry.js';
 
 /** Time between two rounds, in milliseconds: what was ended in one has to have an effect before the next. */
 const ROUND_MS = 1_000;
@@ -21,7 +21,7 @@ export class Shedding {
   #sinceCollection: WeakRef<object> | undefined;
 
   constructor(
-    private readonly sessions: WsSessions,
+    private readonly sessions: SessionRegistry,
     private readonly load: LoadGauge,
     private readonly ledger: Ledger,
     private readonly limits: ByteLimits,
@@ -59,7 +59,7 @@ export class Shedding {
   #shedReceiving(): void {
     let receiving = 0;
     for (const { socket } of this.sessions.all()) receiving += socket.receiving;
-    const size = ({ socket }: WsSession): number => socket.receiving;
+    const size = ({ socket }: Session): number => socket.receiving;
     this.#endLargest(size, receiving - this.limits.maxReceivingBytesTotal);
   }
 
@@ -68,11 +68,11 @@ export class Shedding {
     const { maxHandlingBytesTotal } = this.limits;
     if (this.ledger.handling <= maxHandlingBytesTotal) return;
     let handling = 0;
-    for (const session of this.sessions.all()) handling += session.handling;
-    this.#endLargest((session) => session.handling, handling - maxHandlingBytesTotal);
+    for (const session of this.sessions.all()) handling += session.intake.handling;
+    this.#endLargest((session) => session.intake.handling, handling - maxHandlingBytesTotal);
   }
 
-  #endLargest(size: (session: WsSession) => number, excess: number): void {
+  #endLargest(size: (session: Session) => number, excess: number): void {
     let left = excess;
     if (left <= 0) return;
     for (const session of this.#largest(size)) {
@@ -82,7 +82,7 @@ export class Shedding {
     }
   }
 
-  #largest(size: (session: WsSession) => number): WsSession[] {
+  #largest(size: (session: Session) => number): Session[] {
     return [...this.sessions.all()].filter((session) => size(session) > 0).toSorted((a, b) => size(b) - size(a));
   }
 
@@ -109,11 +109,11 @@ export class Shedding {
   }
 }
 
-function held({ handling, socket }: WsSession): number {
+function held({ intake: { handling }, socket }: Session): number {
   return handling + socket.ownOutbound + socket.receiving;
 }
 
-function cut(session: WsSession, code: 'SLOW_CONSUMER' | 'OVERLOADED'): void {
+function cut(session: Session, code: 'SLOW_CONSUMER' | 'OVERLOADED'): void {
   session.end(new GatewayError(code, { retryAfterMs: 5_000, cause: 'the process holds too many bytes' }));
   session.socket.terminate(); // its bytes are needed now, and not when the peer likes to close
 }

@@ -10,8 +10,9 @@ import { GatewayError } from '../protocol/errors.js';
 import { checkConnection } from '../authentication/connection-guard.js';
 import { isGatewayError, SessionEnd, toFailure } from '../session/failure.js';
 import type { ConnectionContext, ServedPath } from './context.js';
+import type { PathParams } from '../base/path-params.js';
 import { serverOf } from './context.js';
-import type { WsSession } from '../session/session.js';
+import type { Session } from '../session/session.js';
 
 /**
  * The one rule by which a principal comes into a session, at the handshake, by `auth` and at a refresh: revoked? expired?
@@ -22,6 +23,7 @@ import type { WsSession } from '../session/session.js';
 /** Who is to have a session, and from where. */
 export interface Applicant {
   readonly server: ServedPath;
+  readonly params: PathParams;
   readonly client: Client;
   /** The upgrade. It is kept with the session only where a connection guard may want it. */
   readonly request: IncomingMessage | undefined;
@@ -37,12 +39,12 @@ export interface Applicant {
  * @returns a promise where connection guards are asked
  * @throws GatewayError, also as a rejection: SESSION_REVOKED, TOKEN_EXPIRED, BANNED; FORBIDDEN, or what a guard throws
  */
-export function vet({ server, client, request, principal, current }: Applicant): void | Promise<void> {
+export function vet({ server, params, client, request, principal, current }: Applicant): void | Promise<void> {
   const { context, connectionGuards, pathname } = server;
   if (principal !== undefined) refuseUnfit(context, client, principal, true);
   if (connectionGuards.length === 0 || request === undefined) return;
   if (principal !== undefined && current !== undefined && saysTheSame(principal, current)) return;
-  const attempt = { request, path: pathname, clientAddress: client.address, principal };
+  const attempt = { request, path: pathname, params, clientAddress: client.address, principal };
   return context.deadlines.bound(checkConnection(connectionGuards, attempt), 'the connection guards');
 }
 
@@ -51,7 +53,7 @@ export function vet({ server, client, request, principal, current }: Applicant):
  *
  * @throws GatewayError SESSION_REVOKED, TOKEN_EXPIRED, BANNED, SESSION_LIMIT
  */
-export function adopt(session: WsSession, principal: Principal): void {
+export function adopt(session: Session, principal: Principal): void {
   const { context } = serverOf(session);
   const { sessions, firewall, revalidation } = context;
   refuseUnfit(context, session.client, principal, false);
@@ -70,10 +72,10 @@ export function adopt(session: WsSession, principal: Principal): void {
  * @throws GatewayError, also as a rejection, as {@link vet} and {@link adopt} do; FORBIDDEN for another subject. What says no to
  * the principal ends the session; what cannot say now does not
  */
-export function signIn(session: WsSession, principal: Principal): void | Promise<void> {
-  const { client, request, principal: current } = session;
+export function signIn(session: Session, principal: Principal): void | Promise<void> {
+  const { client, params, request, principal: current } = session;
   refuseAnother(session, principal);
-  const vetted = vet({ server: serverOf(session), client, request, principal, current });
+  const vetted = vet({ server: serverOf(session), params, client, request, principal, current });
   if (!isThenable(vetted)) return take(session, principal);
   return Promise.resolve(vetted).then(
     () => take(session, principal),
@@ -91,12 +93,12 @@ export function countBadToken({ firewall }: Pick<ConnectionContext, 'firewall'>,
 }
 
 /** A session has one subject for all its life, and none once it has ended: both may come to pass while a token is verified. */
-function refuseAnother(session: WsSession, { subject }: Principal): void {
+function refuseAnother(session: Session, { subject }: Principal): void {
   if (!session.isLive) throw new GatewayError('UNAUTHENTICATED');
   if ((session.principal?.subject ?? subject) !== subject) throw new SessionEnd('FORBIDDEN');
 }
 
-function take(session: WsSession, principal: Principal): void {
+function take(session: Session, principal: Principal): void {
   refuseAnother(session, principal);
   const refreshed = session.principal !== undefined;
   adopt(session, principal);

@@ -1,12 +1,12 @@
 import { contain } from '../base/contain.js';
 import type { InboundMessage } from '../protocol/message.js';
-import type { WsSession } from '../session/session.js';
+import type { Session } from '../session/session.js';
 
 /** By message, since the handler asks for its signal before or after its request is known to be pending. */
 const controllers = new WeakMap<InboundMessage, AbortController>();
 
 /** The controller of a message whose handler asks for a signal; made when it is first asked for. */
-export function controllerOf(message: InboundMessage, session: WsSession): AbortController {
+export function controllerOf(message: InboundMessage, session: Session): AbortController {
   let controller = controllers.get(message);
   if (controller === undefined) {
     controller = new AbortController();

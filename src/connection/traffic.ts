@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import type { Emitter } from '../base/emitter.js';
-import type { WsSession } from '../session/session.js';
+import type { Session } from '../session/session.js';
 import type { WsMessageEvent } from './events.js';
 
 /** Upper bounds of the buckets of handler durations, in milliseconds; one more is for all that took longer. */
@@ -62,7 +62,7 @@ export class Traffic {
    * @param startedAt as {@link startTiming} has returned it
    * @param ok true when it was answered without an exception
    */
-  handled(session: WsSession, event: EventTraffic, startedAt: number, ok: boolean, isStream = false): void {
+  handled(session: Session, event: EventTraffic, startedAt: number, ok: boolean, isStream = false): void {
     if (startedAt === 0) return;
     const durationMs = performance.now() - startedAt;
     // A stream may go on for hours: that is no latency.

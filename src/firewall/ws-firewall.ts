@@ -5,15 +5,25 @@ import { LATE_MS } from '../base/clock.js';
 import type { WsClock } from '../base/clock.js';
 import type { Emitter } from '../base/emitter.js';
 import { GatewayError } from '../protocol/errors.js';
-import { AddressList, isRange } from './address-list.js';
+import { AddressList } from './address-list.js';
 import { BadTokens } from './bad-tokens.js';
 import { BanTable } from './bans.js';
 import type { Ban, BanTarget } from './bans.js';
 import { worth } from './message-budget.js';
 import type { MessageBudget, MessageLimits } from './message-budget.js';
-import { addressOf, ClientAddresses, countedAs, normalised, rangesOf } from './client-address.js';
+import { addressOf, ClientAddresses, countedAs, rangesOf } from './client-address.js';
+import {
+  addressKey,
+  addressTarget,
+  banEntry,
+  decideBan,
+  decideLift,
+  decideLists,
+  subjectKey,
+  subjectTarget,
+} from './decisions.js';
+import type { AddressLists, BanOptions, FirewallEntry } from './decisions.js';
 import type { FirewallEvent } from './events.js';
-import { MAX_BAN_MS } from './options.js';
 import type { FirewallRule, ResolvedFirewall } from './options.js';
 import { isOriginAllowed } from './origins.js';
 import { AddressPeer, PeerTable, SubjectPeer } from './usage.js';
@@ -63,19 +73,6 @@ export interface BanNotice {
   readonly spared: Metered | undefined;
   /** True where an operator made it. */
   readonly isManual: boolean;
-}
-
-export interface BanOptions {
-  readonly forMs: number;
-  readonly reason?: string;
-  readonly actor?: string;
-}
-
-/** Which addresses may connect. */
-export interface AddressLists {
-  readonly allow: readonly string[];
-  readonly deny: readonly string[];
-  readonly exempt: readonly string[];
 }
 
 const SWEEP_MS = 10_000;
@@ -138,28 +135,24 @@ export class WsFirewall {
   /**
    * Bans an address (IPv6: its /64) or a subject. Its sessions end with BANNED, and its handshakes are refused.
    *
-   * @param options `forMs`: how long, in milliseconds, 1 to a year; `reason`: for the list; `actor`: who does it, for the audit
-   * @throws TypeError for a target that is neither, or a time that cannot be; GatewayError CONFLICT when there are 10,000 bans of
-   * operators in force, since none of them is ever dropped to make room
+   * @throws as rejections: TypeError for a target that is neither, or a time that cannot be; GatewayError CONFLICT when there are
+   * 10,000 bans of operators in force, since none of them is ever dropped to make room
    */
-  ban(target: BanTarget, { forMs, reason = 'banned by an operator', actor }: BanOptions): Ban {
-    if (!Number.isInteger(forMs) || forMs < 1 || forMs > MAX_BAN_MS) throw new TypeError('forMs is 1 to 31536000000');
-    return this.#add(canonical(target), forMs, reason, undefined, true, actor);
+  async ban(target: BanTarget, options: BanOptions): Promise<Ban> {
+    const entry = decideBan(target, options, this.clock.now(), this.#isDry('bans'));
+    this.#enact(entry);
+    return entry.ban;
   }
 
   /**
    * Lifts a ban, and forgets that there was one.
    *
-   * @param options `actor`: who does it, for the audit
+   * @param options `actor`: who lifts it, for the audit
    * @returns false when there was none
-   * @throws TypeError for a target that is neither an address nor a subject
+   * @throws TypeError, as a rejection, for a target that is neither an address nor a subject
    */
-  unban(target: BanTarget, { actor }: { actor?: string } = {}): boolean {
-    const { key, target: lifted } = canonical(target);
-    const wasBanned = this.#bans.delete(key, this.clock.monotonic());
-    const by = actor !== undefined && { actor };
-    if (wasBanned) this.emitter.emit({ kind: 'ban', action: 'lifted', target: lifted, enforced: true, ...by });
-    return wasBanned;
+  async unban(target: BanTarget, { actor }: { actor?: string } = {}): Promise<boolean> {
+    return this.#enact(decideLift(target, actor));
   }
 
   /** The bans in force, the oldest first. */
@@ -176,15 +169,62 @@ export class WsFirewall {
   }
 
   /**
-   * Changes lists from now on; one that is left out stays. Who is connected stays so: `ban()` ends sessions.
+   * Changes lists from now on; one that is left out stays. Connected sessions stay: `ban()` ends them.
    *
-   * @throws TypeError naming what is no address and no CIDR range; nothing has been changed then
+   * @throws TypeError, as a rejection, naming what is no address and no CIDR range; nothing has been changed then
    */
-  setLists(lists: Partial<AddressLists>): void {
-    for (const range of Object.values(lists).flat()) {
-      if (!isRange(range)) throw new TypeError(`Not an address and not a CIDR range: ${JSON.stringify(range)}`);
+  async setLists(lists: Partial<AddressLists>): Promise<void> {
+    this.#enact(decideLists(lists));
+  }
+
+  /**
+   * @internal Applies an entry to this node alone, whichever node decided it. It can be applied twice.
+   *
+   * @param spared the session that ends by itself for what brought the ban about
+   * @returns true when it has changed something; always for lists and for an operator's ban
+   * @throws GatewayError CONFLICT for one ban too many of operators
+   */
+  apply(entry: FirewallEntry, spared?: Metered): boolean {
+    switch (entry.action) {
+      case 'ban': {
+        const { key, ban, forMs, isManual } = entry;
+        // An operator's ban that lasts longer stays as it is.
+        if (this.#bans.add(key, ban, forMs, this.clock.monotonic(), isManual) !== ban) return false;
+        if (ban.dryRun !== true) this.#onBan({ ban, forMs, spared, isManual });
+        return true;
+      }
+      case 'lift':
+        return this.#bans.delete(entry.key, this.clock.monotonic());
+      case 'lists':
+        this.#lists = listsOf({ ...this.lists, ...entry.lists });
+        return true;
+      default:
+        return entry satisfies never;
     }
-    this.#lists = listsOf({ ...this.lists, ...lists });
+  }
+
+  /** What has been decided here is applied here, then told. @returns true when it has changed something */
+  #enact(entry: FirewallEntry, spared?: Metered): boolean {
+    const hasChanged = this.apply(entry, spared);
+    if (hasChanged) this.#tell(entry);
+    return hasChanged;
+  }
+
+  /** The one place where an entry that this node decided is told. */
+  #tell(entry: FirewallEntry): void {
+    if (entry.action === 'lists') return; // lists have no event
+    const { target, actor } = entry;
+    const by = actor !== undefined && { actor };
+    if (entry.action === 'lift') {
+      return this.emitter.emit({ kind: 'ban', action: 'lifted', target, enforced: true, ...by });
+    }
+    const { ban, forMs } = entry;
+    const enforced = ban.dryRun !== true;
+    this.emitter.emit({ kind: 'ban', action: 'added', target, forMs, reason: ban.reason, enforced, ...by });
+  }
+
+  #isDry(rule: FirewallRule): boolean {
+    return this.options.dryRun.includes(rule);
   }
 
   /** @internal Other proxies are trusted from now on. */
@@ -465,7 +505,8 @@ export class WsFirewall {
     const target = subject === undefined ? addressTarget(client.peer.key) : subjectTarget(subject.key);
     const level = this.#bans.levelOf(target.key, now);
     const duration = forMs[Math.min(level, forMs.length - 1)] as number; // because the options refuse an empty list
-    this.#add(target, duration, 'repeated violations', isSpared ? session : undefined, false);
+    const entry = banEntry(target, duration, 'repeated violations', this.clock.now(), this.#isDry('bans'));
+    this.#enact(entry, isSpared ? session : undefined);
   }
 
   /** @internal */
@@ -490,24 +531,6 @@ export class WsFirewall {
     this.#subjects.sweep(now);
     this.#bans.sweep(now);
     this.#badTokens.sweep(this.#sameTokenMs, now);
-  }
-
-  #add(
-    { key, target }: Target,
-    forMs: number,
-    reason: string,
-    spared: Metered | undefined,
-    isManual: boolean,
-    actor?: string,
-  ): Ban {
-    const enforced = !this.options.dryRun.includes('bans');
-    const ban: Ban = { ...target, until: this.clock.now() + forMs, reason, ...(!enforced && { dryRun: true }) };
-    const inForce = this.#bans.add(key, ban, forMs, this.clock.monotonic(), isManual);
-    if (inForce !== ban) return inForce; // an operator has said so, and for longer
-    const by = actor !== undefined && { actor };
-    this.emitter.emit({ kind: 'ban', action: 'added', target, forMs, reason, enforced, ...by });
-    if (enforced) this.#onBan({ ban, forMs, spared, isManual });
-    return ban;
   }
 
   #ended(action: 'expired' | 'dropped', ban: Ban): void {
@@ -549,25 +572,6 @@ export class WsFirewall {
     this.emitter.emit({ kind: 'budget', budget, enforced, clientAddress: client.address, ...subject });
     return enforced;
   }
-}
-
-interface Target {
-  readonly key: string;
-  readonly target: BanTarget;
-}
-
-const addressKey = (counted: string): string => `address ${counted}`;
-const subjectKey = (subject: string): string => `subject ${subject}`;
-const addressTarget = (counted: string): Target => ({ key: addressKey(counted), target: { address: counted } });
-const subjectTarget = (subject: string): Target => ({ key: subjectKey(subject), target: { subject } });
-
-/** Also an address as it is listed, with its /64. */
-function canonical(target: BanTarget): Target {
-  const { address, subject } = target as { address?: unknown; subject?: unknown };
-  if (typeof subject === 'string' && subject !== '' && address === undefined) return subjectTarget(subject);
-  const normal = typeof address === 'string' ? normalised(address.replace(/\/64$/, '')) : undefined;
-  if (normal !== undefined && subject === undefined) return addressTarget(countedAs(normal));
-  throw new TypeError('A target is { address } or { subject }');
 }
 
 /** Longest header that is quoted in the log, in characters. */

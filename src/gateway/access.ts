@@ -1,6 +1,6 @@
 import type { EventLimit } from '../firewall/ws-firewall.js';
 import { SessionEnd } from '../session/failure.js';
-import type { WsSession } from '../session/session.js';
+import type { Session } from '../session/session.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { Rule } from './rules.js';
 import { PUBLIC_METADATA, RATE_LIMIT_METADATA, ROLES_METADATA, RULES_METADATA, SCOPES_METADATA } from './decorators.js';
@@ -47,7 +47,7 @@ export function accessOf(gateway: object, handler: object): Access {
  *
  * @throws GatewayError UNAUTHENTICATED, FORBIDDEN; SessionEnd TOKEN_EXPIRED
  */
-export function demandAccess(session: WsSession, access: Access): void {
+export function demandAccess(session: Session, access: Access): void {
   const { principal } = session;
   if (principal === undefined) throw new GatewayError('UNAUTHENTICATED');
   if (session.isExpired(session.clock.now())) throw new SessionEnd('TOKEN_EXPIRED');

@@ -4,7 +4,8 @@ import type { Principal } from '../authentication/principal.js';
 import type { ConnectionGuard } from '../authentication/connection-guard.js';
 import { controllerOf } from '../connection/signals.js';
 import type { InboundMessage } from '../protocol/message.js';
-import { WsSession } from '../session/session.js';
+import { sessionOf } from '../session/session.js';
+import { WsSession } from '../session/ws-session.js';
 import type { Rule } from './rules.js';
 
 export const PUBLIC_METADATA = 'nestjs-ws-gateway:public';
@@ -87,7 +88,7 @@ export const CurrentSession = createParamDecorator(currentSession);
 export const abortSignal = (_: unknown, context: ExecutionContext): AbortSignal => {
   const message = context.getArgs<[object, unknown, string, InboundMessage | undefined]>()[3];
   if (message === undefined) throw new TypeError('@Signal() is for parameters of @SubscribeMessage() methods');
-  return controllerOf(message, currentSession(_, context)).signal;
+  return controllerOf(message, sessionOf(context.switchToWs().getClient<object>())).signal;
 };
 
 /**
@@ -96,6 +97,18 @@ export const abortSignal = (_: unknown, context: ExecutionContext): AbortSignal 
  * an end, an AbortError, has not failed: nothing is logged, and the request is answered with `done`.
  */
 export const Signal = createParamDecorator(abortSignal);
+
+/** @param name undefined for all of them */
+export const pathParam = (name: string | undefined, context: ExecutionContext): unknown => {
+  const { params } = currentSession(undefined, context);
+  return name === undefined ? params : params[name];
+};
+
+/**
+ * A parameter of the gateway's path, decoded: a text, or of a wildcard an array of texts. Pipes may follow its name; without a name it is
+ * an object of all. One that the path does not have stops the start.
+ */
+export const PathParam = createParamDecorator(pathParam);
 
 /** The {@link Principal} of the message's session; undefined while it is anonymous. */
 export const CurrentPrincipal = createParamDecorator(currentPrincipal);

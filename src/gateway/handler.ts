@@ -1,7 +1,7 @@
 import type { CanActivate, NestInterceptor } from '@nestjs/common';
 import type { selectExceptionFilterMetadata } from '@nestjs/common/internal';
 import { serverOf } from '../connection/context.js';
-import type { WsSession } from '../session/session.js';
+import type { Session } from '../session/session.js';
 import type { InboundMessage } from '../protocol/message.js';
 import type { Access } from './access.js';
 import type { Parameter } from './parameters.js';
@@ -30,7 +30,7 @@ export interface Handler {
 export function invoke(
   { instance, method }: Handler,
   args: unknown[],
-  session: WsSession,
+  session: Session,
   message: InboundMessage,
 ): unknown {
   const { tracing } = serverOf(session).context;
@@ -39,7 +39,7 @@ export function invoke(
 }
 
 /** What parameters are read from: as in Nest, and then the message, where a parameter is its signal. */
-export function givenOf({ takesSignal }: Handler, { socket }: WsSession, message: InboundMessage): unknown[] {
+export function givenOf({ takesSignal }: Handler, { socket }: Session, message: InboundMessage): unknown[] {
   const { data, event } = message;
   return takesSignal ? [socket, data, event, message] : [socket, data, event];
 }

@@ -13,9 +13,10 @@ import {
 } from '@nestjs/core/internal';
 import type { InstanceWrapper, Module } from '@nestjs/core/internal';
 import { GATEWAY_SERVER_METADATA, MESSAGE_MAPPING_METADATA, MESSAGE_METADATA } from '@nestjs/websockets/internal';
+import { PathPattern } from '../connection/paths.js';
 import type { ConnectionHooks, Route } from '../connection/router.js';
 import type { GatewayServer } from '../connection/server.js';
-import type { WsSession } from '../session/session.js';
+import type { Session } from '../session/session.js';
 import { containResult } from '../base/contain.js';
 import { isThenable } from '../base/thenable.js';
 import { isEventName } from '../protocol/message.js';
@@ -26,7 +27,7 @@ import { instanceOf } from './resolve-instance.js';
 import { emptyArguments, givenOf, invoke } from './handler.js';
 import type { Gateway, Handler, Method } from './handler.js';
 import { callThroughNest, FiltersContext } from './nest-enhancers.js';
-import { hookArgumentsOf, parametersOf, takesSignal } from './parameters.js';
+import { hookArgumentsOf, parametersOf, pathParamsOf, takesSignal } from './parameters.js';
 import type { WsExceptionFilter } from './ws-exception.filter.js';
 import type { WsGuard } from './ws.guard.js';
 import type { WsValidationPipe } from './ws-validation.pipe.js';
@@ -112,6 +113,7 @@ export class Handlers {
     const rules = await Promise.all(
       access.rules.map((rule) => bindRule(rule, (type) => instanceOf(type, host.module))),
     );
+    demandPathParams(host, name, server);
     const asksForSignal = takesSignal(host.wrapper.instance as object, name);
     const call = this.#callOf(host, name, server, { access, rules, takesSignal: asksForSignal });
     return {
@@ -129,19 +131,20 @@ export class Handlers {
     const { wrapper } = host;
     const gateway = wrapper.instance as { handleConnection?: Method; handleDisconnect?: Method };
     if (gateway.handleConnection === undefined && gateway.handleDisconnect === undefined) return undefined;
+    for (const name of ['handleConnection', 'handleDisconnect']) demandPathParams(host, name, server);
     const argumentsOf = {
       handleConnection: hookArgumentsOf(wrapper.instance as object, 'handleConnection'),
       handleDisconnect: hookArgumentsOf(wrapper.instance as object, 'handleDisconnect'),
     };
-    const call = (session: WsSession, name: 'handleConnection' | 'handleDisconnect', argument: unknown): unknown => {
+    const call = (session: Session, name: 'handleConnection' | 'handleDisconnect', argument: unknown): unknown => {
       if (gateway[name] === undefined) return undefined;
       const args = argumentsOf[name]([session.socket, argument]);
       if (wrapper.isDependencyTreeStatic()) return gateway[name](...args);
       return this.#inContext(host, server, session).then(({ instance }) => (instance[name] as Method)(...args));
     };
     return {
-      connected: (session: WsSession, request: IncomingMessage) => call(session, 'handleConnection', request),
-      disconnected: (session: WsSession, closeCode: number) => call(session, 'handleDisconnect', closeCode),
+      connected: (session: Session, request: IncomingMessage) => call(session, 'handleConnection', request),
+      disconnected: (session: Session, closeCode: number) => call(session, 'handleDisconnect', closeCode),
     };
   }
 
@@ -189,7 +192,7 @@ export class Handlers {
     };
   }
 
-  #callDirectly(handler: Handler, session: WsSession, message: InboundMessage): unknown {
+  #callDirectly(handler: Handler, session: Session, message: InboundMessage): unknown {
     this.guard.authorize(session, handler.access, message.event);
     const { parameters } = handler;
     const given = givenOf(handler, session, message);
@@ -213,7 +216,7 @@ export class Handlers {
 
   #callWithRules(
     handler: Handler,
-    session: WsSession,
+    session: Session,
     message: InboundMessage,
     args: unknown[],
     waiting: PromiseLike<unknown>[] | undefined,
@@ -235,7 +238,7 @@ export class Handlers {
   async #inContext(
     { wrapper, module }: GatewayHost,
     server: GatewayServer,
-    { socket }: WsSession,
+    { socket }: Session,
   ): Promise<{ instance: Gateway; contextId: ContextId }> {
     const contextId = ContextIdFactory.getByRequest(socket as never);
     if (!Object.hasOwn(socket, REQUEST_CONTEXT_ID)) {
@@ -257,6 +260,14 @@ export class Handlers {
     }
     return { instance, contextId };
   }
+}
+
+/** @throws Error for a parameter that the gateway's path does not have */
+function demandPathParams({ wrapper }: GatewayHost, method: string, { pathname }: GatewayServer): void {
+  const { names } = new PathPattern(pathname);
+  const unknown = pathParamsOf(wrapper.instance as object, method).find((param) => !names.includes(param));
+  if (unknown === undefined) return;
+  throw new Error(`${wrapper.name}.${method}: the path ${pathname} has no parameter "${unknown}"`);
 }
 
 function isPlain({ guards, interceptors, filters, parameters }: Handler): boolean {

@@ -13,7 +13,7 @@ import { InterceptedReply } from '../connection/router.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { InboundMessage } from '../protocol/message.js';
 import { FilteredError } from '../session/failure.js';
-import type { WsSession } from '../session/session.js';
+import type { Session } from '../session/session.js';
 import { emptyArguments, givenOf, invoke } from './handler.js';
 import type { FilterMetadata, Handler } from './handler.js';
 import type { Parameter } from './parameters.js';
@@ -29,7 +29,7 @@ import type { WsExceptionFilter } from './ws-exception.filter.js';
  */
 export function callThroughNest(
   handler: Handler,
-  session: WsSession,
+  session: Session,
   message: InboundMessage,
   ours: WsExceptionFilter,
 ): unknown {
@@ -60,7 +60,7 @@ class NestCall {
 
   constructor(
     readonly handler: Handler,
-    private readonly session: WsSession,
+    private readonly session: Session,
     private readonly message: InboundMessage,
   ) {
     this.#given = givenOf(handler, session, message);

@@ -2,7 +2,7 @@ import type { ArgumentMetadata, PipeTransform } from '@nestjs/common';
 import { CUSTOM_ROUTE_ARGS_METADATA } from '@nestjs/common/internal';
 import { ContextUtils } from '@nestjs/core/internal';
 import { PARAM_ARGS_METADATA } from '@nestjs/websockets/internal';
-import { abortSignal, currentPrincipal, currentSession } from './decorators.js';
+import { abortSignal, currentPrincipal, currentSession, pathParam } from './decorators.js';
 import type { PayloadCheck } from './ws-validation.pipe.js';
 
 /** One parameter of a handler. */
@@ -39,10 +39,16 @@ type Type = ArgumentMetadata['metatype'];
 const utils = new ContextUtils();
 
 /** Decorators of this package: no pipe is for what they give, and what they need of Nest's context they have without it. */
-const KNOWN: ReadonlySet<unknown> = new Set([abortSignal, currentPrincipal, currentSession]);
+const KNOWN: ReadonlySet<unknown> = new Set([abortSignal, currentPrincipal, currentSession, pathParam]);
 
 function declaredOf(instance: object, name: string): Record<string, Declared> | undefined {
   return utils.reflectCallbackMetadata<Record<string, Declared>>(instance as never, name, PARAM_ARGS_METADATA);
+}
+
+/** The names that `@PathParam()` asks for. */
+export function pathParamsOf(instance: object, name: string): string[] {
+  const asked = Object.values(declaredOf(instance, name) ?? {}).filter(({ factory }) => factory === pathParam);
+  return asked.map(({ data }) => data).filter((param) => param !== undefined);
 }
 
 /** True where a parameter is `@Signal()`. */
@@ -80,7 +86,7 @@ export function parametersOf(
       schema,
     } as ArgumentMetadata;
     // Nest pipes every parameter; the application's pipes skip what is none of theirs by its type.
-    const pipes = isKnown || kind === SOCKET ? [] : pipesWith(own);
+    const pipes = (isKnown && own.length === 0) || kind === SOCKET ? [] : pipesWith(own);
     return {
       index,
       metadata,

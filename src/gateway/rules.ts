@@ -1,5 +1,6 @@
 import type { Type } from '@nestjs/common';
-import type { WsSession } from '../session/session.js';
+import type { Session } from '../session/session.js';
+import type { WsSession } from '../session/ws-session.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isThenable } from '../base/thenable.js';
 
@@ -45,7 +46,7 @@ function isRuleClass(rule: Rule): rule is Type<AuthorizationRule> {
  * @returns a promise when one of them has to be waited for
  * @throws GatewayError FORBIDDEN, also as a rejection, which names the rule to the log only; or what a rule throws
  */
-export function authorize(rules: readonly BoundRule[], session: WsSession, data: unknown): void | Promise<void> {
+export function authorize(rules: readonly BoundRule[], session: Session, data: unknown): void | Promise<void> {
   for (const [index, rule] of rules.entries()) {
     const answer = rule.ask(session, data);
     if (isThenable(answer)) {
@@ -68,6 +69,6 @@ function demand({ name }: BoundRule, answer: unknown): void {
  *
  * @throws GatewayError UNAUTHENTICATED
  */
-export function demandSession(session: WsSession): void {
+export function demandSession(session: Session): void {
   if (!session.handlesMessages) throw new GatewayError('UNAUTHENTICATED');
 }

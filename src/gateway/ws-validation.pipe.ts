@@ -1,6 +1,6 @@
 import { Injectable, Optional } from '@nestjs/common';
 import type { ArgumentMetadata, PipeTransform } from '@nestjs/common';
-import { WsSession } from '../session/session.js';
+import { WsSession } from '../session/ws-session.js';
 import { WsSeal } from '../data-protection/ws-seal.js';
 import { isDeliveryAsked } from '../email/context.js';
 import { WsEmail } from '../email/ws-email.js';

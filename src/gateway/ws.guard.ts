@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import type { CanActivate, ExecutionContext } from '@nestjs/common';
-import { WsSession } from '../session/session.js';
+import { sessionOf } from '../session/session.js';
+import { WsSession } from '../session/ws-session.js';
 import { accessOf, demandAccess } from './access.js';
 import type { Access } from './access.js';
 
@@ -32,7 +33,9 @@ export class WsGuard implements CanActivate {
    * @throws GatewayError UNAUTHENTICATED, FORBIDDEN, TOKEN_EXPIRED, RATE_LIMITED
    */
   authorize(session: WsSession, access: Access, event?: string): void {
-    if (!access.isPublic) demandAccess(session, access);
-    if (event !== undefined && access.rateLimit !== undefined) session.chargeEvent(event, access.rateLimit);
+    if (!access.isPublic) demandAccess(sessionOf(session.socket), access);
+    if (event !== undefined && access.rateLimit !== undefined) {
+      sessionOf(session.socket).chargeEvent(event, access.rateLimit);
+    }
   }
 }

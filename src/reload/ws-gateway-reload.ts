@@ -87,7 +87,7 @@ export class WsGatewayReload {
     parts.firewall.applyProxies();
     // Lists that the application has set stay as it has set them, unless the options have others than before.
     const lists = LISTS.filter((list) => isChanged(`firewall.${list}`));
-    parts.firewall.setLists(Object.fromEntries(lists.map((list) => [list, firewall[list]])));
+    await parts.firewall.setLists(Object.fromEntries(lists.map((list) => [list, firewall[list]])));
     this.#inForce = flatten(effective);
     return { changed: atRuntime, needRestart: withRestart };
   }

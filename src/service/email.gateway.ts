@@ -1,5 +1,5 @@
 import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
-import type { WsSession } from '../session/session.js';
+import type { WsSession } from '../session/ws-session.js';
 import { IsDeliverableEmail } from '../email/is-deliverable-email.js';
 import { WsEmail } from '../email/ws-email.js';
 import type { EmailVerdict } from '../email/verdict.js';

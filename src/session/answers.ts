@@ -23,6 +23,18 @@ export interface EndDetails {
   readonly event?: string | undefined;
 }
 
+/** A request that can be answered. */
+export interface RequestInfo {
+  readonly id: MessageId | undefined;
+  /** The declared event, for the log; undefined while it is only what a client wrote. */
+  readonly event: string | undefined;
+  readonly durationMs?: number;
+  /** What its message is on the heap, in bytes. */
+  readonly heapBytes?: number;
+  /** The spans of the request, where there are any. */
+  readonly trace?: { failed(code: ErrorCode, incidentId: string | undefined): void } | undefined;
+}
+
 /** The `disconnect` of a session that ends by this failure. */
 export function disconnectOf(
   { code, message, retryable, retryAfterMs }: Failure,

@@ -6,8 +6,8 @@ import { principalOf, originOf } from '../authentication/principal.js';
 import type { Principal } from '../authentication/principal.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isGatewayError } from './failure.js';
-import type { WsSession } from './session.js';
-import { WsSessions } from './ws-sessions.js';
+import type { Session } from './session.js';
+import { SessionRegistry } from './registry.js';
 
 /** Questions asked of the application at once; its database is to serve others, too. */
 const MAX_ASKED = 32;
@@ -34,13 +34,13 @@ export interface RevalidationOptions {
 @Injectable()
 export class Revalidation {
   // In the order in which they are due, since all have the same interval.
-  readonly #due = new Map<WsSession, number>();
-  readonly #asked = new Map<WsSession, Question>();
+  readonly #due = new Map<Session, number>();
+  readonly #asked = new Map<Session, Question>();
 
   constructor(
     @Inject(AUTH_OPTIONS) private readonly options: RevalidationOptions,
     private readonly clock: WsClock,
-    sessions: WsSessions,
+    sessions: SessionRegistry,
   ) {
     sessions.onLeave((session) => this.#forget(session));
   }
@@ -51,12 +51,12 @@ export class Revalidation {
   }
 
   /** The session has a principal. A refresh puts nothing off: else who refreshes often enough would never be asked about. */
-  watch(session: WsSession): void {
+  watch(session: Session): void {
     if (this.options.revalidate === undefined || this.#due.has(session) || this.#asked.has(session)) return;
     this.#due.set(session, this.clock.monotonic() + this.options.revalidateEveryMs);
   }
 
-  #forget(session: WsSession): void {
+  #forget(session: Session): void {
     this.#due.delete(session);
     this.#asked.delete(session);
   }
@@ -78,7 +78,7 @@ export class Revalidation {
     }
   }
 
-  #ask(session: WsSession, principal: Principal, now: number): void {
+  #ask(session: Session, principal: Principal, now: number): void {
     const question = { principal, until: now + ANSWER_MS };
     this.#asked.set(session, question);
     // async: what it throws at once is a rejection like any other.
@@ -90,11 +90,11 @@ export class Revalidation {
     );
   }
 
-  #take(session: WsSession, question: Question): boolean {
+  #take(session: Session, question: Question): boolean {
     return this.#asked.get(session) === question && this.#asked.delete(session) && session.isLive;
   }
 
-  #answered(session: WsSession, question: Question, answer: unknown): void {
+  #answered(session: Session, question: Question, answer: unknown): void {
     if (!this.#take(session, question)) return;
     if (answer === false) return session.end(new GatewayError('SESSION_REVOKED', { cause: NAME }));
     this.watch(session);
@@ -109,7 +109,7 @@ export class Revalidation {
     }
   }
 
-  #failed(session: WsSession, question: Question, error: unknown): void {
+  #failed(session: Session, question: Question, error: unknown): void {
     if (!this.#take(session, question)) return;
     if (isGatewayError(error) && error.code !== 'INTERNAL') return session.end(error);
     session.onFault(error, NAME);

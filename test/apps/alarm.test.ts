@@ -13,7 +13,7 @@ it('the alarm of the README rings for a ban, and the audit has who was let in an
   process.env.AUDIT_PATH = path;
   const { app, url } = await startApp({ providers: [Alarm], imports: [AuditModule] });
   const client = await Client.connect(`${url}/ws`, { token: token() });
-  app.get(WsFirewall).ban({ subject: 'ada' }, { forMs: 1_000 });
+  await app.get(WsFirewall).ban({ subject: 'ada' }, { forMs: 1_000 });
   await client.closed;
   expect(app.get(Alarm).rung).toEqual(['{"subject":"ada"}']);
   const records = await recordsAfterStop(path);

@@ -7,6 +7,7 @@ import type { TestApp } from '../support/app.js';
 import { Client } from '../support/client.js';
 import type { Frame } from '../support/client.js';
 import { token } from '../support/tokens.js';
+import { SessionRegistry } from '../../src/session/registry.js';
 
 afterEach(stopApps);
 
@@ -87,7 +88,7 @@ describe.each(Object.entries(DOORS))('at the door "%s"', (door, come) => {
   it.skipIf(door === 'refresh')('a banned subject stays outside, and no guard is asked about it', async () => {
     let asked = 0;
     const test = await start(() => ++asked > 0);
-    test.app.get(WsFirewall).ban({ subject: 'ada' }, { forMs: 60_000 });
+    await test.app.get(WsFirewall).ban({ subject: 'ada' }, { forMs: 60_000 });
     expect(await come(test, token())).toBe('BANNED');
     expect(asked).toBe(0);
   });
@@ -178,7 +179,7 @@ describe('a connection guard at an auth', () => {
     answer?.(true);
     await new Promise(setImmediate);
     expect(test.app.get(WsSessions).count({ subject: 'ada' })).toBe(0);
-    expect(test.app.get(WsSessions).size).toBe(0);
+    expect(test.app.get(SessionRegistry).size).toBe(0);
   });
 
   it('is what the upgrade is kept for: without one it is not', async () => {
@@ -186,7 +187,7 @@ describe('a connection guard at an auth', () => {
       const test = await start(guard);
       const client = await Client.connect(`${test.url}/ws`, { token: token() });
       await client.ask({ event: 'ping', id: 1 });
-      const [session] = test.app.get(WsSessions).find();
+      const [session] = test.app.get(SessionRegistry).find();
       expect(session?.request === undefined).toBe(guard === undefined);
     }
   });

@@ -4,12 +4,14 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Ledger } from '../../src/session/ledger.js';
-import { GatewayError, Public, WsFirewall, WsSession, WsSessions } from '../../src/index.js';
+import { GatewayError, Public, WsFirewall } from '../../src/index.js';
 import type { WsGatewayOptions } from '../../src/index.js';
 import { startApp, stopApps, until } from '../support/app.js';
 import type { TestApp } from '../support/app.js';
 import { Client } from '../support/client.js';
 import { token } from '../support/tokens.js';
+import { SessionRegistry } from '../../src/session/registry.js';
+import type { Session } from '../../src/session/session.js';
 
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void; // because it is there only with the flag
@@ -56,7 +58,7 @@ class ByteGateway {
 }
 
 let test: TestApp;
-let sessions: WsSessions;
+let sessions: SessionRegistry;
 let ledger: Ledger;
 
 // Where time is moved at once, nobody has a chance to answer a ping.
@@ -64,14 +66,14 @@ const heartbeat = { intervalMs: 3_600_000 };
 
 async function start(limits: WsGatewayOptions['limits'], options: Omit<WsGatewayOptions, 'auth'> = {}): Promise<void> {
   test = await startApp({ gateways: [ByteGateway], options: { heartbeat, ...options, limits } });
-  sessions = test.app.get(WsSessions);
+  sessions = test.app.get(SessionRegistry);
   ledger = test.app.get(Ledger, { strict: false });
 }
 
 const connect = (subject: string, localAddress = '127.0.0.1'): Promise<Client> =>
   Client.connect(`${test.url}/ws`, { token: token({ sub: subject }), localAddress });
 
-const sessionOf = (subject: string): WsSession => sessions.find({ subject })[0] as WsSession; // because the test connected it
+const sessionOf = (subject: string): Session => sessions.find({ subject })[0] as Session; // because the test connected it
 
 const codes = (client: Client): unknown[] =>
   client.frames.filter(({ event }) => event === 'exception').map(({ data }) => (data as { code: string }).code);
@@ -128,7 +130,7 @@ describe('what handlers hold', () => {
     await until(() => answers.length === 1);
     test.clock.advance(1_250);
     expect(await ada.next()).toMatchObject({ data: { code: 'HANDLER_TIMEOUT' } });
-    expect([sessionOf('ada').handling, ledger.handling > MIB]).toEqual([0, true]);
+    expect([sessionOf('ada').intake.handling, ledger.handling > MIB]).toEqual([0, true]);
     answerAll();
     await until(() => ledger.handling === 0);
     ada.send({ event: 'lost', data: HEAVY, id: 2 });
@@ -154,7 +156,8 @@ describe('what handlers hold', () => {
     const waiting = answers.length;
     await until(() => answers.length === waiting + 1);
     // Who was refused is not read before it is to come again; then what is answered at once is answered.
-    const isIdle = (attacker: Client): boolean => sessionOf(`mallory${attackers.indexOf(attacker)}`).inFlight === 0;
+    const isIdle = (attacker: Client): boolean =>
+      sessionOf(`mallory${attackers.indexOf(attacker)}`).intake.inFlight === 0;
     const idle = refused().find(isIdle) as Client; // because an address has a quarter more than its bound at most
     idle.send({ event: 'sync', id: 'sync' });
     await ada.ask({ event: 'ping', id: 2 });

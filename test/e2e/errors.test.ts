@@ -19,6 +19,7 @@ import { Client, fetchFrom, refusal } from '../support/client.js';
 import type { Frame } from '../support/client.js';
 import { exchange, frame, freePort, handshake, parseAnswer, sendRaw } from '../support/tcp.js';
 import { keyPair, signed, token } from '../support/tokens.js';
+import { SessionRegistry } from '../../src/session/registry.js';
 
 @WebSocketGateway()
 class FailingGateway {
@@ -245,7 +246,7 @@ const PRODUCED: Partial<Record<CatalogueCode, () => Promise<void>>> = {
   BANNED: async () => {
     const client = await connect();
     await client.ask({ event: 'ping' });
-    test.app.get(WsFirewall).ban({ address: '127.0.0.1' }, { forMs: 60_000 });
+    await test.app.get(WsFirewall).ban({ address: '127.0.0.1' }, { forMs: 60_000 });
     expectDisconnect(await endOf(client), 'BANNED', false);
     const { status, body, headers } = await refusal(`${test.url}/ws`);
     expect([status, body.code, headers['retry-after']]).toEqual([403, 'BANNED', '60']);
@@ -255,7 +256,7 @@ const PRODUCED: Partial<Record<CatalogueCode, () => Promise<void>>> = {
     const stalled = sendRaw(test.port, half, [`Authorization: Bearer ${token()}`]);
     await until(() =>
       test.app
-        .get(WsSessions)
+        .get(SessionRegistry)
         .find()
         .some(({ socket }) => socket.receiving > 0),
     );
@@ -265,7 +266,7 @@ const PRODUCED: Partial<Record<CatalogueCode, () => Promise<void>>> = {
     expect(close).toEqual({ code: 4108, reason: 'STALLED' });
   },
   IP_FORBIDDEN: async () => {
-    test.app.get(WsFirewall).setLists({ deny: ['127.0.0.0/8'] });
+    await test.app.get(WsFirewall).setLists({ deny: ['127.0.0.0/8'] });
     expect(await refusal(`${test.url}/ws`)).toMatchObject({ status: 403, body: { code: 'IP_FORBIDDEN' } });
   },
   TOO_MANY_CONNECTIONS: async () => {

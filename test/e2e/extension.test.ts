@@ -25,6 +25,7 @@ import { resolveOptions } from '../../src/ws-gateway.options.js';
 import { startApp, stopApps, until } from '../support/app.js';
 import { Client, refusal } from '../support/client.js';
 import { token } from '../support/tokens.js';
+import { SessionRegistry } from '../../src/session/registry.js';
 
 afterEach(stopApps);
 
@@ -173,7 +174,7 @@ describe('an Authenticator of the application', () => {
     const { url, clock, app } = await start();
     const connecting = refusal(`${url}/ws`, { headers: { authorization: 'Bearer slow' } });
     await until(() => waiting.length === 1);
-    app.get(WsSessions).refusesNew = true;
+    app.get(SessionRegistry).refusesNew = true;
     waiting[0]?.({ subject: 'late', expiresAt: clock.now() + 60_000 });
     expect(await connecting).toMatchObject({ status: 503, body: { code: 'SHUTTING_DOWN' } });
   });

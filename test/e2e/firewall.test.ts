@@ -71,11 +71,11 @@ describe('lists', () => {
       expect(await refused(test, from)).toMatchObject({ status: 403, body: { code: 'IP_FORBIDDEN' } });
     }
     const firewall = test.app.get(WsFirewall);
-    firewall.setLists({ deny: ['127.0.0.1'] });
+    await firewall.setLists({ deny: ['127.0.0.1'] });
     expect(firewall.lists).toEqual({ deny: ['127.0.0.1'], allow: ['127.0.0.0/16', '127.1.0.1'], exempt: [] });
     expect((await refused(test)).body.code).toBe('IP_FORBIDDEN');
     await connect(test, { from: '127.0.0.2' });
-    expect(() => firewall.setLists({ allow: ['nonsense'] })).toThrow('nonsense');
+    await expect(firewall.setLists({ allow: ['nonsense'] })).rejects.toThrow('nonsense');
     expect(firewall.lists.allow).toHaveLength(2);
   });
 
@@ -111,8 +111,8 @@ describe('behind a trusted proxy', () => {
     [
       'BANNED',
       {},
-      (test) => {
-        test.app.get(WsFirewall).ban({ address: CLIENT }, { forMs: 60_000 });
+      async (test) => {
+        await test.app.get(WsFirewall).ban({ address: CLIENT }, { forMs: 60_000 });
         return refused(test, '127.0.0.1', behind);
       },
     ],
@@ -524,7 +524,7 @@ describe('bans', () => {
 
   it('are refused at the handshake where bad tokens are', async () => {
     const test = await start({}, {}, { reject: 'handshake' });
-    test.app.get(WsFirewall).ban({ subject: 'ada' }, { forMs: 5_000 });
+    await test.app.get(WsFirewall).ban({ subject: 'ada' }, { forMs: 5_000 });
     const { status, body, headers } = await refused(test, '127.0.0.1', { authorization: `Bearer ${token()}` });
     expect([status, body.code, headers['retry-after']]).toEqual([403, 'BANNED', '5']);
   });
@@ -533,20 +533,20 @@ describe('bans', () => {
     const test = await start();
     const firewall = test.app.get(WsFirewall);
     const [ada, eve] = [await connect(test), await connect(test, { sub: 'eve', from: '127.0.0.2' })];
-    firewall.ban({ address: '127.0.0.1' }, { forMs: 5_000, reason: 'because' });
+    await firewall.ban({ address: '127.0.0.1' }, { forMs: 5_000, reason: 'because' });
     expect((await ada.closed).reason).toBe('BANNED');
     expect((await refused(test)).body.code).toBe('BANNED');
     expect(await ask(eve)).toBe('free');
-    expect(firewall.unban({ address: '127.0.0.1' })).toBe(true);
-    expect(firewall.unban({ address: '127.0.0.1' })).toBe(false);
+    expect(await firewall.unban({ address: '127.0.0.1' })).toBe(true);
+    expect(await firewall.unban({ address: '127.0.0.1' })).toBe(false);
     await connect(test);
-    firewall.ban({ address: '2001:db8::1' }, { forMs: 5_000 });
-    expect(firewall.unban({ address: '2001:db8::2' })).toBe(true);
+    await firewall.ban({ address: '2001:db8::1' }, { forMs: 5_000 });
+    expect(await firewall.unban({ address: '2001:db8::2' })).toBe(true);
     for (const target of [{}, { address: 'x' }, { subject: '' }, { address: '::1', subject: 'a' }]) {
-      expect(() => firewall.ban(target as never, { forMs: 1 })).toThrow(TypeError);
+      await expect(firewall.ban(target as never, { forMs: 1 })).rejects.toThrow(TypeError);
     }
     for (const forMs of [0, NaN, Infinity, 1.5])
-      expect(() => firewall.ban({ subject: 'a' }, { forMs })).toThrow(TypeError);
+      await expect(firewall.ban({ subject: 'a' }, { forMs })).rejects.toThrow(TypeError);
   });
 
   it('of operators are not pushed out by strangers, and are told when there are too many', async () => {
@@ -554,7 +554,7 @@ describe('bans', () => {
     const firewall = test.app.get(WsFirewall);
     const told: BanEvent[] = [];
     test.app.get(WsMonitor).on('ban', (event) => told.push(event));
-    firewall.ban({ subject: 'eve' }, { forMs: 31_536_000_000 });
+    await firewall.ban({ subject: 'eve' }, { forMs: 31_536_000_000 });
     const stranger = (i: number): Parameters<WsFirewall['violation']>[0] =>
       firewall.clientOf(
         { headers: {} } as never,
@@ -565,22 +565,22 @@ describe('bans', () => {
     expect((await (await connect(test, { sub: 'eve' })).closed).reason).toBe('BANNED');
     expect(told.filter(({ action }) => action === 'dropped')).toHaveLength(50);
     expect(told.find(({ action }) => action === 'dropped')).toMatchObject({ target: { address: '2001:db8:0:0::/64' } });
-    for (let i = 1; i < 10_000; i++) firewall.ban({ subject: `s${i}` }, { forMs: 60_000 });
-    expect(() => firewall.ban({ subject: 'one more' }, { forMs: 60_000 })).toThrow('no more');
-    firewall.ban({ subject: 'eve' }, { forMs: 60_000 });
+    for (let i = 1; i < 10_000; i++) await firewall.ban({ subject: `s${i}` }, { forMs: 60_000 });
+    await expect(firewall.ban({ subject: 'one more' }, { forMs: 60_000 })).rejects.toThrow('no more');
+    await firewall.ban({ subject: 'eve' }, { forMs: 60_000 });
     test.clock.advance(70_000);
     expect(told.filter(({ action }) => action === 'expired').length).toBeGreaterThan(10_000);
-    firewall.ban({ subject: 'one more' }, { forMs: 60_000 });
+    await firewall.ban({ subject: 'one more' }, { forMs: 60_000 });
     expect(test.log.notices.filter(({ message }) => message === 'Ban dropped').length).toBeGreaterThan(0);
   });
 
   it('that were made in a dry run are not enforced later', async () => {
     const test = await start({ dryRun: ['bans'] });
     const firewall = test.app.get(WsFirewall);
-    firewall.ban({ subject: 'ada' }, { forMs: 60_000 });
+    await firewall.ban({ subject: 'ada' }, { forMs: 60_000 });
     await test.app.get(WsGatewayReload).replace({ auth: { jwt: { secret: SECRET } }, firewall: {} });
     expect(await ask(await connect(test))).toBe('free');
-    firewall.ban({ subject: 'ada' }, { forMs: 60_000 });
+    await firewall.ban({ subject: 'ada' }, { forMs: 60_000 });
     expect((await (await connect(test)).closed).reason).toBe('BANNED');
     await test.app.get(WsGatewayReload).replace({ auth: { jwt: { secret: SECRET } }, firewall: { dryRun: ['bans'] } });
     expect(firewall.bans()).toMatchObject([{ subject: 'ada', dryRun: true }]);
@@ -590,7 +590,7 @@ describe('bans', () => {
   it('never meet who is exempt', async () => {
     const test = await start({ ban, exempt: ['127.0.0.0/30'] });
     for (let i = 0; i < 10; i++) await (await connect(test, { bearer: `bad.${i}` })).closed;
-    test.app.get(WsFirewall).ban({ address: '127.0.0.1' }, { forMs: 5_000 });
+    await test.app.get(WsFirewall).ban({ address: '127.0.0.1' }, { forMs: 5_000 });
     expect(await ask(await connect(test))).toBe('free');
   });
 });
@@ -717,8 +717,8 @@ describe('a dry run', () => {
     const test = await start({ dryRun: ['bans'] });
     const told: unknown[] = [];
     test.app.get(WsMonitor).on('admission', (event) => told.push(event));
-    test.app.get(WsFirewall).ban({ address: '127.0.0.1' }, { forMs: 60_000 });
-    test.app.get(WsFirewall).ban({ subject: 'ada' }, { forMs: 60_000 });
+    await test.app.get(WsFirewall).ban({ address: '127.0.0.1' }, { forMs: 60_000 });
+    await test.app.get(WsFirewall).ban({ subject: 'ada' }, { forMs: 60_000 });
     expect(test.app.get(WsFirewall).bans()).toMatchObject([{ dryRun: true }, { dryRun: true }]);
     expect(await ask(await connect(test))).toBe('free');
     const would = { kind: 'admission', rule: 'bans', code: 'BANNED', enforced: false, clientAddress: '127.0.0.1' };

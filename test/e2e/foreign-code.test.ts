@@ -43,6 +43,7 @@ import type { Frame } from '../support/client.js';
 import { FAULT_NAMES, FAULTS } from '../support/foreign.js';
 import type { Fault } from '../support/foreign.js';
 import { token } from '../support/tokens.js';
+import { SessionRegistry } from '../../src/session/registry.js';
 
 /** The call of foreign code that is at fault, and how. */
 let faulty: { readonly call: string; readonly fault: Fault } | undefined;
@@ -364,7 +365,7 @@ describe('foreign code at a connection', () => {
     faulty = { call: String(call), fault };
     const opening = connect();
     if (fault === 'hangs') {
-      await until(() => shared.app.get(Deadlines).size + shared.app.get(WsSessions).size > 0);
+      await until(() => shared.app.get(Deadlines).size + shared.app.get(SessionRegistry).size > 0);
       await settle();
       shared.clock.advance(Number(ms));
     }
@@ -384,7 +385,7 @@ describe('foreign code at a connection', () => {
     await client.ask({ event: 'handler', id: 1 });
     faulty = { call: 'handleDisconnect', fault };
     await client.close();
-    await until(() => shared.app.get(WsSessions).size === 0);
+    await until(() => shared.app.get(SessionRegistry).size === 0);
     await settle();
     shared.clock.advance(30_000);
     expect(told()).toEqual(fault === 'answers twice' ? [] : ['INTERNAL handleDisconnect']);
@@ -433,7 +434,7 @@ describe('foreign code at a connection', () => {
         client.socket.close();
       }
       await client.closed;
-      await until(() => shared.app.get(WsSessions).size === 0);
+      await until(() => shared.app.get(SessionRegistry).size === 0);
       await settle();
       const event =
         { 'socket.addEventListener': 'close', 'socket.onmessage': 'message' }[call] ?? call.split(/[. ]/)[1];
@@ -491,7 +492,7 @@ describe('foreign code that watches', () => {
     expect(refused).toMatchObject({ status: 403, body: { code: 'ORIGIN_FORBIDDEN' } });
     const closing = shared.app.close();
     expect((await client.rest()).map(codeOf)).toEqual(['SHUTTING_DOWN']);
-    await until(() => shared.app.get(WsSessions).size === 0);
+    await until(() => shared.app.get(SessionRegistry).size === 0);
     await settle();
     shared.clock.advance(5_000);
     await closing;

@@ -3,10 +3,11 @@ import { connect } from 'node:net';
 import { afterEach, expect, it } from 'vitest';
 import { Deadlines } from '../../src/authentication/deadlines.js';
 import { Revocations } from '../../src/authentication/revocations.js';
-import { JwtAuthenticator, WsSessions, WsTickets } from '../../src/index.js';
+import { JwtAuthenticator, WsTickets } from '../../src/index.js';
 import { startApp, stopApps, until } from '../support/app.js';
 import { frame, handshake } from '../support/tcp.js';
 import { SECRET } from '../support/tokens.js';
+import { SessionRegistry } from '../../src/session/registry.js';
 
 afterEach(stopApps);
 
@@ -42,7 +43,7 @@ it(`${SESSIONS} sessions opened and closed leave no table any larger`, { timeout
     },
   });
   const tables = {
-    sessions: app.get(WsSessions),
+    sessions: app.get(SessionRegistry),
     tickets: app.get(WsTickets),
     revocations: app.get(Revocations, { strict: false }),
     deadlines: app.get(Deadlines, { strict: false }),

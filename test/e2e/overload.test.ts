@@ -9,6 +9,7 @@ import type { TestApp } from '../support/app.js';
 import { Client, refusal } from '../support/client.js';
 import { exchange, frame, handshake, openTcp } from '../support/tcp.js';
 import { token } from '../support/tokens.js';
+import { SessionRegistry } from '../../src/session/registry.js';
 
 @WebSocketGateway()
 class BusyGateway {
@@ -104,7 +105,7 @@ describe('the bytes of all sessions together', () => {
       attacker.resume();
       for (let i = 0; i < 10; i++) attacker.write(frame(i === 0 ? 0x01 : 0x00, 'x'.repeat(60_000)));
     }
-    const sessions = test.app.get(WsSessions);
+    const sessions = test.app.get(SessionRegistry);
     const coming = (): number => sessions.find().reduce((sum, { socket }) => sum + socket.receiving, 0);
     await until(() => coming() === 1_800_000);
     test.clock.advance(250);
@@ -145,7 +146,7 @@ describe('a peer that takes its time', () => {
     const [steady, stalled] = [await open(), await open()];
     let told = '';
     stalled.on('data', (chunk: Buffer) => (told += chunk.toString('latin1')));
-    const sessions = test.app.get(WsSessions).find();
+    const sessions = test.app.get(SessionRegistry).find();
     const first = (peer: typeof steady): boolean => peer.write(frame(0x01, '{"event":"ping",'));
     const last = (peer: typeof steady): boolean => peer.write(frame(0x80, '"id":1}'));
     first(stalled);

@@ -2,12 +2,12 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
-import { WsSessions } from '../../src/index.js';
 import { startApp, stopApps, until } from '../support/app.js';
 import { Client } from '../support/client.js';
 import { startTarget, stopTargets } from '../support/target.js';
 import type { Target } from '../support/target.js';
 import { SECRET, token } from '../support/tokens.js';
+import { SessionRegistry } from '../../src/session/registry.js';
 
 let answer: (value: string) => void = () => undefined;
 let opened: () => void = () => undefined;
@@ -98,7 +98,7 @@ describe('a stop of the process by the clock', () => {
     const { app, clock, url } = await startApp({ gateways: [SlowGateway] });
     const client = await Client.connect(`${url}/ws`, { token: token() });
     client.socket.send('{"event":"echo",', { fin: false });
-    await until(() => (app.get(WsSessions).find()[0]?.socket.receiving ?? 0) > 0);
+    await until(() => (app.get(SessionRegistry).find()[0]?.socket.receiving ?? 0) > 0);
     clock.advance(5_000);
     clock.jump(STOP_MS);
     clock.advance(250);

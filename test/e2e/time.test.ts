@@ -112,8 +112,8 @@ describe.each([-1_500, -5_000, -60_000, 60_000])('a time of day that is set by %
 
   it('neither lifts a ban nor prolongs it, of an address or of a subject', async () => {
     const firewall = test.app.get(WsFirewall);
-    firewall.ban({ address: '127.0.0.1' }, { forMs: 30_000 });
-    firewall.ban({ subject: 'eve' }, { forMs: 40_000 });
+    await firewall.ban({ address: '127.0.0.1' }, { forMs: 30_000 });
+    await firewall.ban({ subject: 'eve' }, { forMs: 40_000 });
     test.clock.set(ms);
     test.clock.advance(29_000);
     expect(firewall.bans()).toHaveLength(2);
@@ -184,10 +184,10 @@ it('revives no revoked token when the time of day is set forward and back again'
 it('tells of each ban that has run its time, once, and of none that was lifted', async () => {
   const [firewall, told] = [test.app.get(WsFirewall), [] as BanEvent[]];
   test.app.get(WsMonitor).on('ban', (event) => void told.push(event));
-  firewall.ban({ address: '192.0.2.1' }, { forMs: 5_000 });
-  firewall.ban({ subject: 'eve' }, { forMs: 5_000 });
-  firewall.ban({ subject: 'mallory' }, { forMs: 5_000 });
-  firewall.unban({ subject: 'mallory' });
+  await firewall.ban({ address: '192.0.2.1' }, { forMs: 5_000 });
+  await firewall.ban({ subject: 'eve' }, { forMs: 5_000 });
+  await firewall.ban({ subject: 'mallory' }, { forMs: 5_000 });
+  await firewall.unban({ subject: 'mallory' });
   test.clock.advance(60_000);
   expect(told.filter(({ action }) => action === 'expired')).toEqual([
     { kind: 'ban', action: 'expired', target: { address: '192.0.2.1' }, enforced: true },

@@ -5,6 +5,7 @@ import type { PrincipalInit } from '../../src/index.js';
 import { startApp, stopApps, until } from '../support/app.js';
 import { Client } from '../support/client.js';
 import { token } from '../support/tokens.js';
+import { SessionRegistry } from '../../src/session/registry.js';
 
 afterEach(stopApps);
 
@@ -33,7 +34,7 @@ it('an auth that is answered when its anonymous session has ended makes nobody o
     providers: [{ provide: Authenticator, useClass: Slow }],
     options: { auth: { timeoutMs: 60_000 } },
   });
-  const sessions = app.get(WsSessions);
+  const sessions = app.get(SessionRegistry);
   const client = await Client.connect(`${url}/ws`);
   client.send({ event: 'auth', data: { token: 'key' }, id: 1 });
   await until(() => answer !== undefined);

@@ -257,7 +257,7 @@ describe('the firewall', () => {
     expect(await client.ask({ event: 'echo', data: 1, id: 1 })).toMatchObject({ data: 1 });
     await test.reload.replace(base);
     await connect(test);
-    firewall.setLists({ deny: ['192.0.2.1'] });
+    await firewall.setLists({ deny: ['192.0.2.1'] });
     await test.reload.replace({ ...base, firewall: { exempt: ['192.0.2.2'] } });
     expect(firewall.lists).toEqual({ allow: [], deny: ['192.0.2.1'], exempt: ['192.0.2.2'] });
   });

@@ -8,6 +8,7 @@ import type { TestApp } from '../support/app.js';
 import { Client } from '../support/client.js';
 import { handshake, openTcp } from '../support/tcp.js';
 import { token } from '../support/tokens.js';
+import { SessionRegistry } from '../../src/session/registry.js';
 
 afterEach(stopApps);
 
@@ -74,12 +75,12 @@ it('a session remembers no more than 32 tokens of before its refreshes', async (
     await client.ask({ event: 'auth', data: { token: token({ jti: `${id}` }) }, id });
   }
   await until(() => app.get(WsSessions).count() === 1);
-  expect(app.get(WsSessions).find()[0]?.tokens).toHaveLength(33);
+  expect(app.get(SessionRegistry).find()[0]?.tokens).toHaveLength(33);
 });
 
 it('a broadcast to a subject goes to nobody else, and no table keeps what has gone', async () => {
   const { app, url } = await startApp();
-  const sessions = app.get(WsSessions);
+  const sessions = app.get(SessionRegistry);
   const clients = [];
   for (const sub of ['ada', 'ada', 'eve']) {
     const client = await Client.connect(`${url}/ws`, { token: token({ sub }) });

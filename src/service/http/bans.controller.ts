@@ -63,7 +63,7 @@ export class BansController {
     const { forMs, reason, ...target } = await bans.validate(body);
     const actor = request.principal.subject;
     const given = { forMs, actor, ...(reason !== undefined && { reason }) };
-    const ban = asked(() => this.firewall.ban(target as BanTarget, given));
+    const ban = await asked(() => this.firewall.ban(target as BanTarget, given));
     this.acts.tell(request, 'bans.add', { ...subjectOf(ban), details: { forMs } });
     return ban;
   }
@@ -73,7 +73,7 @@ export class BansController {
   async lift(@Query() query: unknown, @Req() request: AuthenticatedRequest): Promise<void> {
     const target = await targets.validate(query);
     const actor = request.principal.subject;
-    const wasBanned = asked(() => this.firewall.unban(target as BanTarget, { actor }));
+    const wasBanned = await asked(() => this.firewall.unban(target as BanTarget, { actor }));
     this.acts.tell(request, 'bans.lift', { ...subjectOf(target as BanTarget), details: { wasBanned } });
     if (!wasBanned) throw new GatewayError('NOT_FOUND');
   }
@@ -85,9 +85,9 @@ function subjectOf(target: BanTarget): { subject?: string } {
 }
 
 /** What the firewall finds wrong with a target is the caller's fault. */
-function asked<T>(act: () => T): T {
+async function asked<T>(act: () => Promise<T>): Promise<T> {
   try {
-    return act();
+    return await act();
   } catch (error) {
     if (error instanceof TypeError) throw new GatewayError('VALIDATION_FAILED', { message: error.message });
     throw error;

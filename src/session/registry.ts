@@ -1,0 +1,286 @@
+import type { Principal } from '../authentication/principal.js';
+import { originOf, tokenIdOf } from '../authentication/principal.js';
+import { Revocations } from '../authentication/revocations.js';
+import { Inject, Injectable } from '@nestjs/common';
+import { AUTH_OPTIONS } from '../authentication/options.js';
+import { WsClock } from '../base/clock.js';
+import { EMITTER } from '../base/emitter.js';
+import type { Emitter } from '../base/emitter.js';
+import { encode } from '../protocol/codec.js';
+import { GatewayError } from '../protocol/errors.js';
+import type { SessionEvent } from './events.js';
+import { Ledger } from './ledger.js';
+import { SharedFrame } from '../socket/shared-frame.js';
+import { frame } from '../socket/text-frames.js';
+import type { Session } from './session.js';
+import { concerns, decide } from './revoke.js';
+import type { RevocationEntry, RevocationFilter, Revoked } from './revoke.js';
+import { SubjectIndex } from './session-index.js';
+import type { SessionPhase } from './ws-session.js';
+import { WsSessions } from './ws-sessions.js';
+import type { SessionFilter, SessionPage, SessionQuery } from './ws-sessions.js';
+
+/** What the registry is told of the options. */
+export interface SessionLimits {
+  /** `Infinity` is off. */
+  readonly maxSessionsPerSubject: number;
+  readonly onSessionLimit: 'replace-oldest' | 'refuse-new';
+}
+
+const PAGE = 100;
+const MAX_PAGE = 1_000;
+
+/** The working class behind {@link WsSessions}. */
+@Injectable()
+export class SessionRegistry extends WsSessions {
+  readonly #sessions = new Map<string, Session>();
+  readonly #bySubject = new SubjectIndex();
+  /** Since when their `handleConnection` runs, in monotonic milliseconds. */
+  readonly #opening = new Map<Session, number>();
+  readonly #onLeave: ((session: Session) => void)[] = [];
+  #sequence = 0;
+  #drain: (() => number) | undefined;
+  #whenEmpty: (() => void) | undefined;
+
+  /** True from the first word of a shutdown: no upgrade is accepted any more. */
+  refusesNew = false;
+
+  constructor(
+    @Inject(AUTH_OPTIONS) private readonly limits: SessionLimits,
+    private readonly revocations: Revocations,
+    private readonly clock: WsClock,
+    @Inject(EMITTER) private readonly monitor: Emitter<SessionEvent>,
+    private readonly ledger: Ledger,
+  ) {
+    super();
+  }
+
+  override find(filter: SessionFilter = {}): Session[] {
+    return [...this.#candidates(filter)]
+      .filter((session) => session.isLive && matches(session, filter))
+      .toSorted(bySequence);
+  }
+
+  override count(filter: SessionFilter = {}): number {
+    let count = 0;
+    for (const session of this.#candidates(filter)) if (session.isLive && matches(session, filter)) count++;
+    return count;
+  }
+
+  override list({ limit = PAGE, cursor, ...filter }: SessionQuery = {}): SessionPage {
+    if (!Number.isInteger(limit) || limit < 1 || limit > MAX_PAGE) throw new TypeError(`limit is 1 to ${MAX_PAGE}`);
+    if (cursor !== undefined && !/^[0-9a-z]{1,11}$/.test(cursor)) throw new TypeError('cursor is the next of a page');
+    const after = cursor === undefined ? 0 : parseInt(cursor, 36);
+    const items: Session[] = [];
+    const candidates = this.#candidates(filter);
+    // The registry is in order already; a subject's sessions are in the order of their authentication.
+    for (const session of filter.subject === undefined ? candidates : [...candidates].toSorted(bySequence)) {
+      if (session.sequence <= after || !session.isLive || !matches(session, filter)) continue;
+      if (items.length === limit) return { items, next: (items.at(-1) as Session).sequence.toString(36) }; // because limit is not 0
+      items.push(session);
+    }
+    return { items };
+  }
+
+  override async revoke(filter: RevocationFilter): Promise<Revoked> {
+    const entry = decide(filter, this.clock.now());
+    const ended = this.#apply(entry);
+    return { ended, nodes: 1, missing: [] };
+  }
+
+  /** Applies a revocation to this process. @returns how many sessions it ended */
+  #apply(entry: RevocationEntry): number {
+    const { filter, at, tokensBefore } = entry;
+    const { sessionId, subject, tokenId, issuer } = filter;
+    // Member by member: here one that is undefined is one that is left out.
+    const whose = { ...(sessionId !== undefined && { sessionId }), ...(subject !== undefined && { subject }) };
+    const ended = this.find(whose).filter(({ principal }) => concerns(filter, principal));
+    if (this.monitor.has('revocation')) {
+      this.monitor.emit({ kind: 'revocation', ...filter, ended: ended.length });
+    }
+    for (const session of ended) session.end(new GatewayError('SESSION_REVOKED'));
+    // What says most comes first, should the list be full.
+    if (tokenId !== undefined) this.revocations.addTokenId(tokenId, at, issuer);
+    if (tokensBefore !== undefined) {
+      if (subject === undefined) this.revocations.addEveryone(tokensBefore, at);
+      else this.revocations.addSubject(subject, tokensBefore, at);
+    }
+    for (const session of ended) this.#revokeTokensOf(session, at);
+    return ended.length;
+  }
+
+  #revokeTokensOf(session: Session, now: number): void {
+    const { principal, tokens } = session;
+    if (principal === undefined) return;
+    const forgottenBefore = session.forgottenTokensBefore(now);
+    if (forgottenBefore !== undefined) this.revocations.addSubject(principal.subject, forgottenBefore, now);
+    for (const { digest, expiresAt } of tokens) this.revocations.addToken(digest, expiresAt);
+    // A copy that an application gave a ticket for: which token it came from, only its id says.
+    const tokenId = originOf(principal).digest === undefined ? tokenIdOf(principal) : undefined;
+    if (tokenId === undefined) return;
+    const { iss } = principal.claims;
+    this.revocations.addTokenId(tokenId, now, typeof iss === 'string' ? iss : undefined);
+  }
+
+  override broadcast(event: string, data: unknown, filter: SessionFilter = {}): number {
+    const text = encode(event, data);
+    const shared = new SharedFrame(frame(text, true), text, this.ledger);
+    let sent = 0;
+    for (const session of this.#candidates(filter)) {
+      if (!session.mayBeWrittenTo || !matches(session, filter)) continue;
+      session.socket.sendFrame(shared);
+      sent++;
+    }
+    return sent;
+  }
+
+  /** Those that a filter can be about, as cheap as they are to be had. */
+  #candidates(filter: SessionFilter): Iterable<Session> {
+    const { sessionId, subject, clientAddress: _, ...unknown } = filter;
+    const [name] = Object.keys(unknown);
+    if (name !== undefined) throw new TypeError(`A filter has sessionId, subject and clientAddress, not ${name}`);
+    for (const value of Object.values(filter)) if (value === undefined) return [];
+    if (sessionId !== undefined) {
+      const session = this.#sessions.get(sessionId);
+      return session === undefined ? [] : [session];
+    }
+    return subject === undefined ? this.#sessions.values() : this.#bySubject.of(subject);
+  }
+
+  /** How many sessions are in each phase. */
+  countByPhase(): Record<SessionPhase['phase'], number> {
+    const counts = { opening: 0, open: 0, closing: 0, closed: 0 };
+    for (const { phase } of this.#sessions.values()) counts[phase]++;
+    return counts;
+  }
+
+  /** Every session of the registry, oldest first. */
+  all(): Iterable<Session> {
+    return this.#sessions.values();
+  }
+
+  /** How many entries the registry has in all its tables. */
+  get size(): number {
+    return this.#sessions.size + this.#bySubject.size + this.#opening.size;
+  }
+
+  add(session: Session): void {
+    session.sequence = ++this.#sequence;
+    this.#sessions.set(session.id, session);
+  }
+
+  /** @throws GatewayError SESSION_REVOKED */
+  refuseRevoked(principal: Principal): void {
+    if (this.isRevoked(principal)) throw new GatewayError('SESSION_REVOKED');
+  }
+
+  isRevoked(principal: Principal | undefined): boolean {
+    return principal !== undefined && this.revocations.isRevoked(principal);
+  }
+
+  /**
+   * The session has its subject, and is that one's newest.
+   *
+   * @throws GatewayError SESSION_LIMIT
+   */
+  join(session: Session, subject: string): void {
+    const { maxSessionsPerSubject, onSessionLimit } = this.limits;
+    const others = this.#bySubject.of(subject);
+    let live = 0;
+    for (const other of others) if (other.isLive) live++;
+    if (live >= maxSessionsPerSubject && onSessionLimit === 'refuse-new') throw new GatewayError('SESSION_LIMIT');
+    for (const other of others) {
+      if (live < maxSessionsPerSubject) break;
+      if (!other.isLive) continue;
+      other.end(new GatewayError('SESSION_REPLACED'));
+      live--;
+    }
+    this.#bySubject.add(subject, session);
+  }
+
+  /** Each table that has an entry for a session takes it out here. @param listener must not throw */
+  onLeave(listener: (session: Session) => void): void {
+    this.#onLeave.push(listener);
+  }
+
+  /** The session's connection has closed. */
+  delete(session: Session): void {
+    this.#sessions.delete(session.id);
+    if (session.principal !== undefined) this.#bySubject.delete(session.principal.subject, session);
+    for (const listener of this.#onLeave) listener(session);
+    if (this.#sessions.size === 0) this.#whenEmpty?.();
+  }
+
+  /** Its `handleConnection` runs: it has its time, even when the peer has gone. */
+  watchOpening(session: Session): void {
+    this.#opening.set(session, session.openedAt);
+  }
+
+  sweep(now: number, timeOfDay: number): void {
+    for (const [session, since] of this.#opening) {
+      if (session.sweepOpening(now - since)) this.#opening.delete(session);
+    }
+    for (const session of this.#sessions.values()) {
+      session.sweep(now, timeOfDay);
+    }
+  }
+
+  /** See {@link Swept}. */
+  postpone(ms: number): void {
+    for (const [session, since] of this.#opening) this.#opening.set(session, since + ms);
+    for (const session of this.#sessions.values()) session.postpone(ms);
+  }
+
+  /**
+   * No upgrade is accepted any more.
+   *
+   * @param retryAfterMs how long a client should wait, drawn anew for each so that they do not all come back at once
+   */
+  drain(retryAfterMs: () => number): void {
+    this.refusesNew = true;
+    this.#drain = retryAfterMs;
+  }
+
+  /** Ends so many sessions that have nothing in flight, the oldest first; the others when they have answered. */
+  endSome(count: number): void {
+    let left = count;
+    for (const session of this.#sessions.values()) {
+      if (left <= 0) return;
+      if (!session.isLive || session.intake.inFlight > 0) continue;
+      this.#endForShutdown(session, this.#drain ?? (() => 0));
+      left--;
+    }
+  }
+
+  /** Ends all that are left, answered or not. */
+  endAll(): void {
+    for (const session of this.#sessions.values()) this.#endForShutdown(session, this.#drain ?? (() => 0));
+  }
+
+  #endForShutdown(session: Session, retryAfterMs: () => number): void {
+    session.end(new GatewayError('SHUTTING_DOWN', { retryAfterMs: retryAfterMs() }));
+  }
+
+  /** Cuts the TCP connections that are left: their peers had their `disconnect` and do not close. */
+  terminateAll(): void {
+    for (const session of this.#sessions.values()) session.socket.terminate();
+  }
+
+  /** Resolves when the last session has closed. */
+  whenEmpty(): Promise<void> {
+    if (this.#sessions.size === 0) return Promise.resolve();
+    return new Promise((resolve) => (this.#whenEmpty = resolve));
+  }
+}
+
+function matches(session: Session, filter: SessionFilter): boolean {
+  return (
+    (filter.sessionId === undefined || session.id === filter.sessionId) &&
+    (filter.subject === undefined || session.principal?.subject === filter.subject) &&
+    (filter.clientAddress === undefined || session.clientAddress === filter.clientAddress)
+  );
+}
+
+function bySequence(one: Session, other: Session): number {
+  return one.sequence - other.sequence;
+}

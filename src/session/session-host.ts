@@ -1,0 +1,39 @@
+import type { Principal } from '../authentication/principal.js';
+import type { WsClock } from '../base/clock.js';
+import type { Emitter } from '../base/emitter.js';
+import type { WsFirewall } from '../firewall/ws-firewall.js';
+import type { GatewaySocket } from '../socket/gateway-socket.js';
+import type { SessionEvent } from './events.js';
+import type { Ledger } from './ledger.js';
+import type { SessionOptions } from './options.js';
+
+/** What all sessions share. @typeParam S the session */
+export interface SessionContext<S> {
+  readonly options: SessionOptions;
+  readonly clock: WsClock;
+  readonly monitor: Emitter<SessionEvent>;
+  readonly firewall: WsFirewall;
+  readonly ledger: Ledger;
+  readonly traffic: { sentMessages: number; sentBytes: number };
+  readonly sessions: {
+    isRevoked(principal: Principal | undefined): boolean;
+    watchOpening(session: S): void;
+  };
+}
+
+/** The server of a session's path. @typeParam S the session */
+export interface SessionHost<S> {
+  readonly pathname: string;
+  readonly context: SessionContext<S>;
+  /** False where the path has a wire of its own: then its sessions end without a `disconnect`. */
+  readonly speaksEnvelopes: boolean;
+  /** A message has come as a whole. */
+  onMessage(session: S, data: Buffer, isBinary: boolean): void;
+  /** A ping or a pong has come. */
+  onControl(session: S, data: Buffer): void;
+  onClosed(session: S, closeCode: number): void;
+  /** Handles a message that the session has held. */
+  handle(session: S, bytes: Buffer): void;
+  /** The socket may be written to from now on. */
+  admitToBroadcasts(socket: GatewaySocket): void;
+}
