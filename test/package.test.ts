@@ -176,5 +176,5 @@ describe('the packed package', () => {
       stdout,
     }));
     expect((await compiling).stdout).toBe(''); // tsc says there what is wrong
-  });
+  }, 60_000);
 });
