@@ -26,8 +26,9 @@ const HURRY_MS = 300;
 const WAKE_ANSWER_MS = 3_000;
 const ATTEMPTS_UNTIL_HINT = 3;
 const REFRESH_RETRY_MS: readonly number[] = [1_000, 2_000, 4_000];
-const BY_CLIENT: Disconnect = { code: 'CLOSED', message: 'Closed by the client', closeCode: 1000, reconnect: false };
-const SUSPENDED: Disconnect = { code: 'SUSPENDED', message: 'The page is not shown', closeCode: 1000, reconnect: true };
+
+/** Why the client itself ends a connection. It has no words of its own: a page says it in its language. */
+const ended = (code: string, reconnect = true): Disconnect => ({ code, message: code, reconnect });
 
 /**
  * One connection after the other, of which at most one lives. Each attempt has a generation, and what comes from an older one is
@@ -64,7 +65,7 @@ export class Connection {
     this.#liveness = new Liveness(
       settings,
       () => this.ask('ping').catch(() => undefined), // any answer will do, and none is what the probe is about
-      () => this.#lose({ code: 'NO_PONG', message: 'The server does not answer', reconnect: true }),
+      () => this.#lose(ended('NO_PONG')),
     );
   }
 
@@ -99,7 +100,7 @@ export class Connection {
   /** Ends for good: until `start()`. */
   close(): void {
     if (this.#state.status === 'idle') return this.#set({ ...this.#state, status: 'closed' });
-    if (this.#state.status !== 'closed') this.#lose(BY_CLIENT);
+    if (this.#state.status !== 'closed') this.#lose(ended('CLOSED', false));
   }
 
   /** Tries at once, unless the server has asked for a pause that is not over. */
@@ -112,7 +113,7 @@ export class Connection {
   /** A new connection in place of the one there is. */
   reconnect(): void {
     if (this.#socket !== undefined || this.#state.status === 'connecting') {
-      this.#lose({ code: 'RECONNECT', message: 'A new connection was asked for', closeCode: 1000, reconnect: true });
+      this.#lose(ended('RECONNECT'));
     }
     if (this.#state.status === 'waiting') this.retryNow();
     else this.start();
@@ -177,10 +178,7 @@ export class Connection {
     const generation = ++this.#generation;
     const { clock, connectTimeoutMs } = this.settings;
     clock.clearTimeout(this.#timer);
-    this.#timer = clock.setTimeout(
-      () => this.#lose({ code: 'CONNECT_TIMEOUT', message: 'The server did not answer in time', reconnect: true }),
-      connectTimeoutMs,
-    );
+    this.#timer = clock.setTimeout(() => this.#lose(ended('CONNECT_TIMEOUT')), connectTimeoutMs);
     const { retryAt: _, session: __, ...state } = this.#state;
     this.#set({ ...state, status: 'connecting', attempt });
     if (generation !== this.#generation) return;
@@ -384,7 +382,7 @@ export class Connection {
 
   #onSuspend(): void {
     this.#isSuspended = true;
-    if (this.#socket !== undefined || this.#state.status === 'connecting') this.#lose(SUSPENDED);
+    if (this.#socket !== undefined || this.#state.status === 'connecting') this.#lose(ended('SUSPENDED'));
     else if (this.#state.status === 'waiting') this.#wait(Infinity, this.#state.attempt);
   }
 

@@ -30,16 +30,6 @@ export class GatewayException extends Error {
 export type ConnectionErrorCode =
   'TIMEOUT' | 'CONNECTION_LOST' | 'NOT_CONNECTED' | 'QUEUE_FULL' | 'CLOSED' | 'SAME_TOKEN' | 'TOO_SLOW';
 
-const WORDS: Readonly<Record<ConnectionErrorCode, string>> = {
-  TIMEOUT: 'No answer in time',
-  CONNECTION_LOST: 'The connection was lost before the answer',
-  NOT_CONNECTED: 'Not connected',
-  QUEUE_FULL: 'Too many requests wait for a connection',
-  CLOSED: 'The client is closed',
-  SAME_TOKEN: 'The token that has expired was given again',
-  TOO_SLOW: 'The values of the stream are read too slowly',
-};
-
 /** What happened between client and server, not in a handler. */
 export class ConnectionError extends Error {
   readonly [CONNECTION_ERROR] = true;
@@ -52,7 +42,7 @@ export class ConnectionError extends Error {
     /** Why the connection ended, where that is the reason. */
     readonly disconnect?: Disconnect,
   ) {
-    super(WORDS[code] + (disconnect === undefined ? '' : `: ${disconnect.code}`));
+    super(disconnect === undefined ? code : `${code}: ${disconnect.code}`);
   }
 }
 
