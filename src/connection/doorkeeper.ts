@@ -6,8 +6,8 @@ import { EMITTER } from '../base/emitter.js';
 import type { Emitter } from '../base/emitter.js';
 import { bearerOf } from '../authentication/credentials.js';
 import type { Principal } from '../authentication/principal.js';
-import { WsFirewall } from '../firewall/ws-firewall.js';
-import type { Client } from '../firewall/ws-firewall.js';
+import { Firewall } from '../firewall/firewall.js';
+import type { Client } from '../firewall/client.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { SessionEvent } from '../session/events.js';
 import { isGatewayError } from '../session/failure.js';
@@ -40,7 +40,7 @@ export class Doorkeeper {
   readonly #visitors = new WeakMap<IncomingMessage, Visitor>();
 
   constructor(
-    private readonly firewall: WsFirewall,
+    private readonly firewall: Firewall,
     private readonly authentication: Authentication,
     @Inject(EMITTER) private readonly monitor: Emitter<SessionEvent>,
   ) {}
@@ -58,8 +58,8 @@ export class Doorkeeper {
     return (request, response, next) => {
       try {
         if (isProbe(request, paths)) {
-          this.firewall.checkHost(request, true);
-          this.firewall.checkProbes(this.#visitorOf(request).client);
+          this.firewall.admission.checkHost(request, true);
+          this.firewall.connections.checkProbes(this.#visitorOf(request).client);
         } else this.admit(request);
       } catch (error) {
         request.resume();
@@ -79,9 +79,9 @@ export class Doorkeeper {
     const visitor = this.#visitorOf(rawOf(request));
     const { client } = visitor;
     if (visitor.isAdmitted) return client;
-    this.firewall.checkHost(rawOf(request));
-    this.firewall.checkLists(client);
-    this.firewall.checkHandshakes(client);
+    this.firewall.admission.checkHost(rawOf(request));
+    this.firewall.admission.checkLists(client);
+    this.firewall.connections.checkHandshakes(client);
     visitor.isAdmitted = true;
     return client;
   }
@@ -103,18 +103,18 @@ export class Doorkeeper {
       principal = await this.authentication.authenticate(token, { source: 'header', request: raw }, client.address);
     } catch (error) {
       if (isGatewayError(error) && error.code === 'TOKEN_INVALID')
-        this.firewall.failedAuthentication(client, refusedDigestOf(error));
+        this.firewall.violations.failedAuthentication(client, refusedDigestOf(error));
       throw error;
     }
     this.#visitorOf(raw).subject = principal.subject;
-    this.firewall.checkSubject(client, principal.subject);
+    this.firewall.admission.checkSubject(client, principal.subject);
     return principal;
   }
 
   /** The address that a request came from, also of one that was not let in. */
   addressOf(request: HttpRequest): string {
     const raw = rawOf(request);
-    return this.#visitors.get(raw)?.client.address ?? this.firewall.addressOf(raw);
+    return this.#visitors.get(raw)?.client.address ?? this.firewall.admission.addressOf(raw);
   }
 
   /** Answers a request that was refused or has failed, with `{"code","message"}`, and tells of it once. */
@@ -137,7 +137,7 @@ export class Doorkeeper {
   #visitorOf(raw: IncomingMessage): Visitor {
     const known = this.#visitors.get(raw);
     if (known !== undefined) return known;
-    const visitor = { client: this.firewall.clientOf(raw, raw.socket), isAdmitted: false };
+    const visitor = { client: this.firewall.admission.clientOf(raw, raw.socket), isAdmitted: false };
     this.#visitors.set(raw, visitor);
     return visitor;
   }

@@ -8,10 +8,9 @@ import type { MessageTrace } from './tracing.js';
 import type { RequestInfo } from '../session/answers.js';
 import { heapCostOf } from '../session/heap-cost.js';
 import { isAsyncIterable, PulledStream } from './pulled-stream.js';
-import { PendingRequest } from './request.js';
+import { encodeReply, PendingRequest, reply } from './request.js';
 import { InterceptedReply } from './router.js';
 import type { Route } from './router.js';
-import { encodeReply, reply } from './send.js';
 import { controllerOf } from './signals.js';
 import type { Session } from '../session/session.js';
 import { isThenable } from '../base/thenable.js';
@@ -83,7 +82,7 @@ export function overBudget(session: Session, bytes: Buffer | undefined, retryAft
   const { firewall, options } = serverOf(session).context;
   const error = new GatewayError('RATE_LIMITED', { retryAfterMs });
   session.fail(error, { id: idIn(bytes, options.limits.maxJsonDepth), event: undefined });
-  if (firewall.refuse(session)) session.end(error);
+  if (firewall.metering.refuse(session)) session.end(error);
 }
 
 function idIn(bytes: Buffer | undefined, maxDepth: number): RequestInfo['id'] {
@@ -115,7 +114,7 @@ function acceptsBareToken(session: Session, text: string): boolean {
   );
 }
 
-/** The bare JWT is `auth` without an envelope: nobody asked by name, so a bad one gets no exception, only the end. */
+/** The bare JWT is `auth` without an envelope: there is no `id` to answer, so a bad one ends the session without an exception. */
 function authMessage(token: string): InboundMessage {
   return { event: 'auth', data: { token }, id: undefined };
 }

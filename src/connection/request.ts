@@ -1,6 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { Unsubscribable } from 'rxjs';
 import type { Swept } from '../base/sweeper.js';
+import { encode, encodeDone, isWsResponse } from '../protocol/codec.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { MessageId } from '../protocol/message.js';
 import type { OpenRequest } from '../session/intake.js';
@@ -8,7 +9,6 @@ import type { Session } from '../session/session.js';
 import { LIMIT_OPTIONS } from './options.js';
 import type { PulledStream } from './pulled-stream.js';
 import type { Route } from './router.js';
-import { done } from './send.js';
 import { isAbortError } from './signals.js';
 import type { MessageTrace } from './tracing.js';
 import { Traffic } from './traffic.js';
@@ -18,7 +18,7 @@ import { Traffic } from './traffic.js';
  * enlisted: no table holds it, so it dies young.
  */
 export class PendingRequest implements OpenRequest {
-  /** True when it has been answered, or nobody waits any more. */
+  /** True when it has been answered, or no client waits for the answer. */
   settled = false;
   /** True once the reply is a stream; it counts among the session's streams then. */
   isStream = false;
@@ -216,4 +216,33 @@ export class PendingRequests implements Swept {
       request.expire();
     }
   }
+}
+
+/** What a handler of this package returns where a request has no answer, whatever its `id`. */
+export const NO_ANSWER = Symbol('nestjs-ws-gateway.no-answer');
+
+/**
+ * Answers a request with what its handler returned (PROTOCOL.md §1).
+ *
+ * @throws TypeError when the value cannot be serialised; nothing has been sent then
+ */
+export function reply(session: Session, event: string, id: MessageId | undefined, result: unknown): void {
+  const text = encodeReply(event, id, result);
+  if (text !== undefined) session.sendText(text);
+}
+
+/**
+ * The answer as it is sent; undefined when nothing is.
+ *
+ * @throws TypeError when the value cannot be serialised
+ */
+export function encodeReply(event: string, id: MessageId | undefined, result: unknown): string | undefined {
+  if (result === NO_ANSWER) return undefined;
+  if (result === undefined || result === null) return id === undefined ? undefined : encode(event, null, id);
+  return isWsResponse(result) ? encode(result.event, result.data, id) : encode(event, result, id);
+}
+
+/** Ends a streamed reply. */
+export function done(session: Session, event: string, id: MessageId): void {
+  session.sendText(encodeDone(event, id));
 }

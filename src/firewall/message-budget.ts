@@ -8,6 +8,18 @@ export interface MessageLimits {
   readonly maxMessageBytes: number;
 }
 
+/** What the sessions and their subjects may send. */
+export interface FirewallLimits extends MessageLimits {
+  readonly messagesPerSecondPerSubject: number;
+}
+
+/** The budget of one event, as `@RateLimit()` declares it. */
+export interface EventLimit {
+  readonly limit: number;
+  readonly perMs: number;
+  readonly cost: number;
+}
+
 /** Bursts of messages that a session can owe. */
 const MOST_OWED = 4;
 

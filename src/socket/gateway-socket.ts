@@ -5,7 +5,7 @@ import type { WsClock } from '../base/clock.js';
 import { Backlog } from './backlog.js';
 import { Pongs } from './pongs.js';
 import type { SharedFrame } from './shared-frame.js';
-import { flushSoon, frame, frames } from './text-frames.js';
+import { flushFanOuts, flushSoon, frame, frames, waitingFanOuts } from './text-frames.js';
 
 // By symbol, not instanceof: an application may have a second copy of `ws`.
 export const SESSION = Symbol.for('nestjs-ws-gateway.session');
@@ -241,6 +241,7 @@ export class GatewaySocket extends WebSocket {
 
   /** Both `ws` and the application close here. `ws` does so before it emits `error` for a violation of RFC 6455. */
   override close(code?: number, reason?: string | Buffer): void {
+    if (waitingFanOuts > 0) flushFanOuts();
     this.flush();
     const session = this[SESSION];
     const { _closeFrameReceived, _receiver } = this as unknown as Internals;
@@ -251,6 +252,7 @@ export class GatewaySocket extends WebSocket {
   }
 
   override send(data: Parameters<WebSocket['send']>[0], ...rest: unknown[]): void {
+    if (waitingFanOuts > 0) flushFanOuts();
     if (typeof data === 'string' && rest.length === 0 && this.#stream !== undefined && this.readyState === this.OPEN) {
       return this.#queue(data);
     }
@@ -273,16 +275,19 @@ export class GatewaySocket extends WebSocket {
     if (this.#queuedLength > MAX_QUEUED_LENGTH) this.flush();
   }
 
-  /** Sends a text frame that is made already, and shared with other sockets. */
+  /** Sends text frames that are made already, and shared with other sockets. */
   sendFrame(shared: SharedFrame): void {
-    const { bytes, text } = shared;
+    const { bytes, texts } = shared;
     const stream = this.#stream;
-    if (stream === undefined || this.readyState !== this.OPEN) return this.send(text);
+    if (stream === undefined || this.readyState !== this.OPEN) {
+      for (const text of texts) this.send(text);
+      return;
+    }
     this.flush(); // what was sent first goes first
     if (!stream.writable) return;
     const before = stream.writableLength;
     stream.write(bytes);
-    this[SESSION]?.sent(1, bytes.length);
+    this[SESSION]?.sent(texts.length, bytes.length);
     this.#checkOutbound(before, bytes.length);
     const waiting = stream.writableLength;
     if (waiting > 0) (this.#backlog ??= new Backlog(waiting)).holdShared(shared);

@@ -4,13 +4,14 @@ export interface SharedBytes {
   share(bytes: number): void;
 }
 
-/** A frame that many peers are sent: its bytes count once, for as long as one of them has not read it. */
+/** Frames that many peers are sent: their bytes count once, for as long as one of the peers has not read them. */
 export class SharedFrame {
   #readers = 0;
 
   constructor(
     readonly bytes: Buffer,
-    readonly text: string,
+    /** What the frames say, for peers whose frames are compressed. */
+    readonly texts: readonly string[],
     private readonly counter: SharedBytes,
   ) {}
 

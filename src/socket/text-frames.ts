@@ -14,9 +14,28 @@ export function flushSoon(socket: Flushable): void {
 }
 
 function flushAll(): void {
+  flushFanOuts();
   const sockets = waiting;
   waiting = [];
   for (const socket of sockets) socket.flush();
+}
+
+let fanOuts: Flushable[] = [];
+
+/** How many rooms have a message that no socket has yet: what is sent to one socket alone goes behind it. */
+export let waitingFanOuts = 0;
+
+/** A room has a message: it leaves at the end of the tick, and before the next text that one socket is sent. */
+export function fanOutSoon(room: Flushable): void {
+  waitingFanOuts = fanOuts.push(room);
+  if (waitingFanOuts === 1 && waiting.length === 0) process.nextTick(flushAll);
+}
+
+export function flushFanOuts(): void {
+  const rooms = fanOuts;
+  fanOuts = [];
+  waitingFanOuts = 0;
+  for (const room of rooms) room.flush();
 }
 
 /** One text frame as a server sends it, whole and unmasked: header and payload are written once, into one buffer. */

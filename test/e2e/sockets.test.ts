@@ -7,7 +7,8 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { afterEach, describe, expect, it } from 'vitest';
 import { WebSocketServer } from 'ws';
-import { WsFirewall, WsSessions } from '../../src/index.js';
+import { WsSessions } from '../../src/index.js';
+import { Firewall } from '../../src/firewall/firewall.js';
 import { FirewallSockets } from '../../src/firewall/socket-quota.js';
 import { resolveOptions } from '../../src/ws-gateway.options.js';
 import { OVER_TLS, startApp, stopApps, until } from '../support/app.js';
@@ -49,8 +50,8 @@ async function dial(port: number, localAddress = '127.0.0.1'): Promise<Socket> {
 }
 
 const sizes = ({ app }: TestApp): number[] => {
-  const { sockets, connections } = app.get(WsFirewall);
-  return [sockets.size, sockets.ranges, connections];
+  const { sockets, connections } = app.get(Firewall);
+  return [sockets.size, sockets.ranges, connections.size];
 };
 
 const others = (test: TestApp): Server => test.app.getHttpServer() as Server;
@@ -212,7 +213,7 @@ describe('the ways in which a socket ends', () => {
         if (request.url === '/end') socket.end();
       });
     }
-    const { sockets } = test.app.get(WsFirewall);
+    const { sockets } = test.app.get(Firewall);
     const balance = { entered: 0, left: 0 };
     const { enter, leave } = FirewallSockets.prototype;
     sockets.enter = (address) => (balance.entered++, enter.call(sockets, address));
