@@ -20,6 +20,7 @@ export class ChannelRoutes {
       serial: false,
       isReplaceable: false,
       takesSignal: false,
+      isPublic: true, // some channels are open to all
       traffic: server.context.traffic.of(event),
       call,
     });

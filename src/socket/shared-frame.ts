@@ -1,10 +1,10 @@
-/** Counts the bytes of frames that several peers are sent, each frame once. */
+/** Counts the bytes of frames that go to several peers, each frame once. */
 export interface SharedBytes {
   /** @param bytes below 0 when the last peer has read a frame */
   share(bytes: number): void;
 }
 
-/** Frames that many peers are sent: their bytes count once, for as long as one of the peers has not read them. */
+/** Frames that go to many peers: their bytes count once, until the last of the peers has read them. */
 export class SharedFrame {
   #readers = 0;
 
