@@ -31,7 +31,7 @@ export interface JwtIssuerOptions {
   publicKey?: string | Uint8Array;
   /** Public keys by `kid`, as `secrets` are. */
   publicKeys?: Readonly<Record<string, string | Uint8Array>>;
-  /** Where the issuer publishes its keys (RFC 7517 §5): https, or http on this machine. Needs the package `jwks-rsa`. */
+  /** Where the issuer publishes its keys (RFC 7517 §5): https, or http on this machine. */
   jwksUri?: string;
   /**
    * Algorithms accepted; each has to fit a key. @default HS256 for secrets, RS256 or the curve's ES for public keys, all
