@@ -53,9 +53,25 @@ export type { SealBinding } from './data-protection/ws-seal.js';
 export { WsSession } from './session/ws-session.js';
 export type { SessionPhase } from './session/ws-session.js';
 export { WsSessions } from './session/ws-sessions.js';
+export type { JoinOptions } from './session/ws-session.js';
 export type { RevocationFilter, Revoked } from './session/revoke.js';
 export type { SessionFilter, SessionPage, SessionQuery } from './session/ws-sessions.js';
 export type { ConnectionAttempt, ConnectionGuard } from './authentication/connection-guard.js';
+
+export { WsRooms } from './rooms/ws-rooms.js';
+export type {
+  History,
+  HistoryItem,
+  MemberPage,
+  Published,
+  PublishOptions,
+  RoomCount,
+  RoomMember,
+  RoomTarget,
+} from './rooms/ws-rooms.js';
+export type { ChannelEvent, RoomEvent } from './rooms/events.js';
+export type { ChannelOptions, RoomOptions } from './rooms/options.js';
+export type { GapReason, Position } from './engine/engine.js';
 
 export { WsFirewall } from './firewall/ws-firewall.js';
 export type { AddressLists, BanOptions } from './firewall/decisions.js';

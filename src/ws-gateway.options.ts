@@ -12,6 +12,8 @@ import { MONITORING_DEFAULTS, resolveMonitoring, resolvePrivacy } from './monito
 import type { MonitoringOptions, ResolvedMonitoring } from './monitoring/options.js';
 import { PRIVACY_DEFAULTS } from './monitoring/privacy.js';
 import type { PrivacyOptions } from './monitoring/privacy.js';
+import { CHANNELS, ROOMS } from './rooms/options.js';
+import type { ChannelOptions, ResolvedChannels, ResolvedRooms, RoomOptions } from './rooms/options.js';
 import { OptionCheck, Place } from './base/options.js';
 
 /** The options of `WsGatewayModule.forRoot()`. */
@@ -31,6 +33,10 @@ export interface WsGatewayOptions extends ConnectionOptions {
   privacy?: PrivacyOptions;
   /** How `WsEmail` and `@IsDeliverableEmail()` look domains up. */
   email?: EmailOptions;
+  /** Bounds of rooms. */
+  rooms?: RoomOptions;
+  /** Rooms that clients subscribe to by themselves, and their history. */
+  channels?: ChannelOptions;
 }
 
 /** The defaults, written once: documentation and README are tested against this object. */
@@ -41,6 +47,8 @@ export const DEFAULTS = deepFreeze({
   email: EMAIL_DEFAULTS,
   monitoring: MONITORING_DEFAULTS,
   privacy: PRIVACY_DEFAULTS,
+  rooms: ROOMS.fallback,
+  channels: CHANNELS.fallback,
 } as const);
 
 /** The options with every default filled in, checked and frozen. */
@@ -52,6 +60,8 @@ export interface ResolvedOptions extends ResolvedConnection {
   readonly email: ResolvedEmailOptions;
   readonly monitoring: ResolvedMonitoring;
   readonly privacy: PrivacyOptions;
+  readonly rooms: ResolvedRooms;
+  readonly channels: ResolvedChannels;
 }
 
 /** Bad options stop the start; the message names every one of them. */
@@ -88,6 +98,8 @@ export function resolveOptions(options: unknown, needsKeys = true): ResolvedOpti
     email: resolveEmailOptions(check, root.email),
     monitoring: resolveMonitoring(check, root.monitoring),
     privacy: resolvePrivacy(check, root.privacy, fingerprintKeys),
+    rooms: ROOMS.read(root.rooms, place.member('rooms')),
+    channels: CHANNELS.read(root.channels, place.member('channels')),
   };
   if (check.problems.length > 0) throw new WsGatewayOptionsError(check.problems);
   return deepFreeze(resolved);

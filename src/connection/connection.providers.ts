@@ -7,6 +7,9 @@ import { Firewall } from '../firewall/firewall.js';
 import { ByteBudget } from '../session/byte-budget.js';
 import { Revalidation } from '../session/revalidation.js';
 import { SessionRegistry } from '../session/registry.js';
+import type { Session } from '../session/session.js';
+import { SESSION_ROOMS } from '../session/session-host.js';
+import type { SessionRooms } from '../session/session-host.js';
 import { Disconnects } from './disconnects.js';
 import { Doorkeeper } from './doorkeeper.js';
 import { LoadGauge } from './load-gauge.js';
@@ -56,6 +59,7 @@ export const connectionProviders: Provider[] = [
       Disconnects,
       Traffic,
       TRACING,
+      SESSION_ROOMS,
     ],
     useFactory: (
       options: Options,
@@ -72,12 +76,13 @@ export const connectionProviders: Provider[] = [
       disconnects: Disconnects,
       traffic: Traffic,
       tracing: Tracing | undefined,
+      rooms: SessionRooms<Session>,
     ): ConnectionContext => {
       firewall.onBan((notice) => sessions.endBanned(notice));
       sessions.onLeave(({ subjectUsage }) => subjectUsage !== undefined && firewall.metering.part(subjectUsage));
       sessions.onLeave((session) => serverOf(session).clients.delete(session.socket));
       const shared = { options, clock, monitor, sessions, authentication, deadlines, firewall };
-      return { ...shared, load, byteBudget, revalidation, pending, disconnects, traffic, tracing };
+      return { ...shared, load, byteBudget, revalidation, pending, disconnects, traffic, tracing, rooms };
     },
   },
 ];

@@ -16,14 +16,14 @@ import { refuseRequest } from './refusal.js';
 /** A request as a framework hands it over: Node's own, as Express has it, or one around it, as Fastify has it. */
 export type HttpRequest = IncomingMessage | { readonly raw: IncomingMessage };
 
-/** Who asks, as far as is known by now. */
+/** The client of a request, and whether it has been admitted. */
 interface Visitor {
   readonly client: Client;
   isAdmitted: boolean;
   subject?: string;
 }
 
-/** How a refused request is told. */
+/** How a refused request is answered and logged. */
 interface RefusedRequest {
   /** The HTTP status, where it is not the catalogue's. */
   readonly status?: number;
@@ -32,8 +32,8 @@ interface RefusedRequest {
 }
 
 /**
- * Keeps every door that is no upgrade: who may not connect at `/ws` may not ask over HTTP either, by the same lists, bans and
- * budgets, and a forged token counts the same here and there. Each refusal has one line in the log and one record in the audit.
+ * Guards plain HTTP by the lists, bans and budgets of upgrades: a client that may not connect at `/ws` may not ask over HTTP either,
+ * and a forged token counts the same. Each refusal has one line in the log and one record in the audit.
  */
 @Injectable()
 export class Doorkeeper {
@@ -46,7 +46,7 @@ export class Doorkeeper {
   ) {}
 
   /**
-   * Middleware that goes before everything else of a server, parsers of bodies included: a door that is added later is kept as well.
+   * Middleware that runs before all others of a server, body parsers included: routes that are added later are guarded as well.
    *
    * @param probes paths that an orchestrator or a load balancer asks. They are open to every address, whatever lists and bans say,
    * and have a budget of their own
@@ -70,9 +70,9 @@ export class Doorkeeper {
   }
 
   /**
-   * Lets a request in, or not. It is charged once, however often this is called.
+   * Admits a request or throws. The request is charged once, however often this is called.
    *
-   * @returns who asks, through the proxies that are trusted
+   * @returns the client, as the trusted proxies name it
    * @throws GatewayError BAD_UPGRADE, ORIGIN_FORBIDDEN, IP_FORBIDDEN, BANNED, TOO_MANY_CONNECTIONS
    */
   admit(request: HttpRequest): Client {
@@ -87,8 +87,8 @@ export class Doorkeeper {
   }
 
   /**
-   * Who has signed the request with a token. A bearer token and nothing else: a browser adds none by itself, so no other page can act
-   * for its owner.
+   * The principal of the request's bearer token. Cookies do not count: a browser adds them by itself, so that any page could act for
+   * their owner.
    *
    * @throws GatewayError what {@link admit} throws; UNAUTHENTICATED, TOKEN_INVALID, TOKEN_EXPIRED, SESSION_REVOKED, BANNED;
    * OVERLOADED when the token cannot be verified now
@@ -111,13 +111,13 @@ export class Doorkeeper {
     return principal;
   }
 
-  /** The address that a request came from, also of one that was not let in. */
+  /** The address that a request came from, refused or not. */
   addressOf(request: HttpRequest): string {
     const raw = rawOf(request);
     return this.#visitors.get(raw)?.client.address ?? this.firewall.admission.addressOf(raw);
   }
 
-  /** Answers a request that was refused or has failed, with `{"code","message"}`, and tells of it once. */
+  /** Answers a request that was refused or has failed, with `{"code","message"}`, and logs it once. */
   refuse(
     request: HttpRequest,
     response: ServerResponse,
@@ -147,7 +147,7 @@ function rawOf(request: HttpRequest): IncomingMessage {
   return 'raw' in request ? request.raw : request;
 }
 
-/** Only as it is declared: a spelling that a router may take for something else is no probe. */
+/** True for the exact path alone: a router may take another spelling for another route. */
 function isProbe({ url = '' }: IncomingMessage, paths: ReadonlySet<string>): boolean {
   const query = url.indexOf('?');
   return paths.has(query === -1 ? url : url.slice(0, query));

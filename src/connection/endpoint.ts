@@ -172,7 +172,7 @@ const OFFERS: ReadonlySet<string> = new Set(['upgrade', 'http2-settings', 'conne
 
 /**
  * A request that offers another protocol, as HTTP clients do with `h2c`, and does without (RFC 9110 §7.8). Node hands every
- * upgrade to whoever listens for them; this one is the application's, so the server reads it again without its offer.
+ * upgrade to each listener for upgrades; this one is the application's, so the server reads it again without its offer.
  */
 function serveAsPlainHttp(http: HttpServer, request: IncomingMessage, socket: Duplex, head: Buffer): void {
   const { method, url, httpVersion, rawHeaders } = request;

@@ -63,7 +63,7 @@ export function upgrade(handshake: Handshake): void | Promise<void> {
   );
 }
 
-/** It counts until its TCP connection has closed, whatever becomes of it. */
+/** An admitted connection: it counts until its TCP connection has closed. */
 class Connection implements SocketHolder {
   constructor(
     private readonly client: Client,
@@ -78,8 +78,8 @@ class Connection implements SocketHolder {
 }
 
 /**
- * Who it is that connects. A credential that the browser sends by itself, and that is bad, locks nobody out of where one may be
- * anonymous: it counts as absent, and the log says so.
+ * The principal that connects. Where clients may be anonymous, a bad credential that the browser sends by itself locks none out: it
+ * counts as absent, and the log says so.
  *
  * @throws GatewayError UNAUTHENTICATED when a token is needed at the handshake and there is none
  */

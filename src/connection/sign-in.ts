@@ -57,11 +57,13 @@ export function adopt(session: Session, principal: Principal): void {
   const { context } = serverOf(session);
   const { sessions, firewall, revalidation } = context;
   refuseUnfit(context, session.client, principal, false);
-  if (session.principal === undefined) {
+  const isFirst = session.principal === undefined;
+  if (isFirst) {
     sessions.join(session, principal.subject);
     session.subjectUsage = firewall.metering.join(principal.subject);
   }
   session.adopt(principal);
+  if (!isFirst) sessions.refreshed(session);
   revalidation.watch(session);
 }
 

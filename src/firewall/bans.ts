@@ -26,7 +26,7 @@ export interface BanNotice {
 
 interface Entry {
   readonly ban: Ban;
-  /** In monotonic milliseconds, as all that is enforced: a ban lasts as long as it was made for, whatever the time of day is set to. */
+  /** In monotonic milliseconds, as all that is enforced: setting the time of day neither lifts a ban nor prolongs it. */
   readonly endsAt: number;
   /** True for an operator's ban, as long as it is in force. */
   isManual: boolean;

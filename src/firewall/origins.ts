@@ -9,7 +9,7 @@ export interface BrowserCredentials {
   readonly cookie: string | undefined;
 }
 
-/** What the options say of Origins. */
+/** The options about Origins. */
 export interface OriginRules {
   readonly origins: readonly string[] | undefined;
   readonly allowMissingOrigin: boolean;

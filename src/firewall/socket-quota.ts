@@ -27,13 +27,13 @@ export class AddressCounts {
     }
   }
 
-  /** True when one of the ranges has as many as its cap, which stands at the same place. */
+  /** True when one of the ranges has reached the cap at the same index. */
   isFull(ranges: readonly string[], caps: readonly number[]): boolean {
     return ranges.some((range, index) => (this.#counts.get(range) ?? 0) >= (caps[index] ?? Infinity));
   }
 }
 
-/** What one address may have, and a /56 and a /48 around it: never fewer than a smaller range. */
+/** The caps of one address, and of the /56 and the /48 around it: none is below that of a smaller range. */
 export function capsOf(perAddress: number, options: ResolvedFirewall): [number, number, number] {
   const per56 = Math.max(perAddress, options.maxConnectionsPer56);
   return [perAddress, per56, Math.max(per56, options.maxConnectionsPer48)];
@@ -107,7 +107,7 @@ export class FirewallSockets {
     return [this.options.maxSocketsPerProxy];
   }
 
-  /** Never fewer than may have a session: each of those is a socket first. */
+  /** Never below the cap of sessions: each of those is a socket first. */
   #capsOfAddress(): readonly number[] {
     const { maxSocketsPerAddress, maxConnectionsPerAddress } = this.options;
     const caps = capsOf(Math.max(maxSocketsPerAddress, maxConnectionsPerAddress), this.options);

@@ -12,7 +12,7 @@ import { GatewayError } from '../protocol/errors.js';
 import type { SessionEvent } from './events.js';
 import { ByteBudget } from './byte-budget.js';
 import { SharedFrame } from '../socket/shared-frame.js';
-import { frame } from '../socket/text-frames.js';
+import { flushFanOuts, frame } from '../socket/text-frames.js';
 import type { Session } from './session.js';
 import { concerns, decide } from './revoke.js';
 import type { RevocationEntry, RevocationFilter, Revoked } from './revoke.js';
@@ -39,6 +39,7 @@ export class SessionRegistry extends WsSessions {
   /** Since when their `handleConnection` runs, in monotonic milliseconds. */
   readonly #opening = new Map<Session, number>();
   readonly #onLeave: ((session: Session) => void)[] = [];
+  readonly #onRefresh: ((session: Session) => void)[] = [];
   #sequence = 0;
   #drain: (() => number) | undefined;
   #whenEmpty: (() => void) | undefined;
@@ -125,7 +126,8 @@ export class SessionRegistry extends WsSessions {
 
   override broadcast(event: string, data: unknown, filter: SessionFilter = {}): number {
     const text = encode(event, data);
-    const shared = new SharedFrame(frame(text, true), text, this.byteBudget);
+    const shared = new SharedFrame(frame(text, true), [text], this.byteBudget);
+    flushFanOuts(); // what was published first goes first
     let sent = 0;
     for (const session of this.#candidates(filter)) {
       if (!session.mayBeWrittenTo || !matches(session, filter)) continue;
@@ -202,6 +204,15 @@ export class SessionRegistry extends WsSessions {
   /** Each table that has an entry for a session takes it out here. @param listener must not throw */
   onLeave(listener: (session: Session) => void): void {
     this.#onLeave.push(listener);
+  }
+
+  /** What a session may do can have changed: its principal is another. @param listener must not throw */
+  onRefresh(listener: (session: Session) => void): void {
+    this.#onRefresh.push(listener);
+  }
+
+  refreshed(session: Session): void {
+    for (const listener of this.#onRefresh) listener(session);
   }
 
   /** The session's connection has closed. */

@@ -6,6 +6,17 @@ import type { GatewaySocket } from '../socket/gateway-socket.js';
 import type { SessionEvent } from './events.js';
 import type { ByteBudget } from './byte-budget.js';
 import type { SessionOptions } from './options.js';
+import type { JoinOptions } from './ws-session.js';
+
+/** Token of {@link SessionRooms}. */
+export const SESSION_ROOMS = Symbol('nestjs-ws-gateway.session-rooms');
+
+/** The rooms, as a session knows them. */
+export interface SessionRooms<S> {
+  join(session: S, room: string, options?: JoinOptions): boolean;
+  leave(session: S, room: string): boolean;
+  of(session: S): readonly string[];
+}
 
 /** What all sessions share. @typeParam S the session */
 export interface SessionContext<S> {
@@ -14,6 +25,7 @@ export interface SessionContext<S> {
   readonly monitor: Emitter<SessionEvent>;
   readonly firewall: Firewall;
   readonly byteBudget: ByteBudget;
+  readonly rooms: SessionRooms<S>;
   readonly traffic: { sentMessages: number; sentBytes: number };
   readonly sessions: {
     isRevoked(principal: Principal | undefined): boolean;

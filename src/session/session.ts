@@ -14,6 +14,7 @@ import { GatewayError, isErrorCode, specOf } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
 import { isClose, SESSION } from '../socket/gateway-socket.js';
 import type { GatewaySocket, SocketOwner } from '../socket/gateway-socket.js';
+import { flushFanOuts, waitingFanOuts } from '../socket/text-frames.js';
 import {
   closeByApplication,
   closeByPeer,
@@ -35,6 +36,7 @@ import { Intake } from './intake.js';
 import type { IntakeOwner } from './intake.js';
 import { Liveness } from './liveness.js';
 import type { SessionHost } from './session-host.js';
+import type { JoinOptions } from './ws-session.js';
 import { WsSession } from './ws-session.js';
 import type { SessionPhase } from './ws-session.js';
 
@@ -126,6 +128,23 @@ export class Session<State extends object = object>
     return this.#phase === OPEN && (this.principal !== undefined || this.server.context.options.auth.anonymous);
   }
 
+  /** It has not ended, and is no stranger: what is published in its rooms is for it, also while `handleConnection` runs. */
+  get mayReceive(): boolean {
+    return this.isLive && (this.principal !== undefined || this.server.context.options.auth.anonymous);
+  }
+
+  join(room: string, options?: JoinOptions): boolean {
+    return this.server.context.rooms.join(this, room, options);
+  }
+
+  leave(room: string): boolean {
+    return this.server.context.rooms.leave(this, room);
+  }
+
+  get rooms(): readonly string[] {
+    return this.server.context.rooms.of(this);
+  }
+
   send(event: string, data: unknown): boolean {
     return this.sendText(encode(event, data));
   }
@@ -205,6 +224,7 @@ export class Session<State extends object = object>
    * Ends it on purpose: `disconnect` where a frame can still go out, then the close, and one event. Never throws.
    */
   end(thrown: unknown, details: EndDetails = {}): void {
+    if (waitingFanOuts > 0) flushFanOuts(); // what was published before is for it
     if (this.isLive) this.#end(toFailure(thrown), details);
   }
 
@@ -336,6 +356,7 @@ export class Session<State extends object = object>
   }
 
   onApplicationClose(closeCode: number, reason: string): void {
+    if (waitingFanOuts > 0) flushFanOuts();
     if (!this.isLive) return;
     const text = reason !== '' && { reason };
     this.#end(closeByApplication(reason), { closeCode, reconnect: comesBack(closeCode), level: 'debug', ...text });
