@@ -13,7 +13,7 @@ const TIMERS = /(?<![.\w])(?:setTimeout|setInterval)\(|AbortSignal\.timeout\(/g;
 /** Uses of the time of day in a file, and why it is no duration. */
 const TIMES_OF_DAY: Record<string, [count: number, because: string]> = {
   'authentication/authentication.ts': [1, 'whether a certificate has expired'],
-  'authentication/jwt/jwt-authenticator.ts': [4, 'exp, nbf and iat of tokens'],
+  'authentication/jwt/jwt-authenticator.ts': [2, 'exp, nbf and iat of tokens'],
   'authentication/tickets.ts': [2, 'the expiry of the principal, and what a client is shown'],
   'base/clock.ts': [1, 'it is the clock'],
   'base/sweeper.ts': [1, 'handed to what expires at a time of day'],
