@@ -8,7 +8,7 @@ import type { MessageTrace } from './tracing.js';
 import type { RequestInfo } from '../session/answers.js';
 import { heapCostOf } from '../session/heap-cost.js';
 import { isAsyncIterable, PulledStream } from './pulled-stream.js';
-import { encodeReply, PendingRequest, reply } from './request.js';
+import { encodeReply, PendingRequest, reply, tooManyStreams } from './request.js';
 import { InterceptedReply } from './router.js';
 import type { Route } from './router.js';
 import { controllerOf } from './signals.js';
@@ -43,6 +43,8 @@ export function receive(session: Session, bytes: Buffer): void {
     route.traffic.received++;
     isRefused = route.traffic.waits && !route.serial && session.intake.mayNotWait;
     if (isRefused) throw new GatewayError('RATE_LIMITED', { retryAfterMs: RETRY_MS, cause: HANDLERS_FULL });
+    if (route.traffic.streams && session.intake.hasAllStreams && mayKnow(session, route))
+      throw tooManyStreams(RETRY_MS);
     measuredFrom = traffic.startTiming();
     trace = tracing?.message(message, session.id);
     const result = trace === undefined ? route.call(session, message) : traced(trace, route, session, message); // guard → pipe → handler
@@ -99,6 +101,11 @@ function findRoute(session: Session, event: string): Route {
   if (route === undefined)
     throw new GatewayError(session.principal === undefined ? 'UNAUTHENTICATED' : 'UNKNOWN_EVENT');
   return route;
+}
+
+/** True where the session may know that the event exists: it would hear more of it than UNAUTHENTICATED. */
+function mayKnow(session: Session, route: Route): boolean {
+  return route.isPublic || session.principal !== undefined;
 }
 
 function idOf(message: InboundMessage | undefined, error: unknown): RequestInfo['id'] {

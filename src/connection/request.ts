@@ -14,6 +14,16 @@ import type { MessageTrace } from './tracing.js';
 import { Traffic } from './traffic.js';
 
 /**
+ * The session has as many streams as it may have.
+ *
+ * @param retryAfterMs only where the handler was not called: the client takes it for a promise that nothing was done
+ */
+export function tooManyStreams(retryAfterMs?: number): GatewayError {
+  const again = retryAfterMs === undefined ? { retryable: false } : { retryAfterMs };
+  return new GatewayError('RATE_LIMITED', { message: 'Too many streams', ...again });
+}
+
+/**
  * A request whose handler answers later, or through an Observable. One that completes while it is subscribed to is never
  * enlisted: no table holds it, so it dies young.
  */
@@ -82,9 +92,8 @@ export class PendingRequest implements OpenRequest {
     if (!session.isLive) return this.settle(); // no client is left to read it
     if (this.isCancelled) return this.finish();
     this.enlist();
-    if (!session.intake.streaming()) {
-      return this.fail(new GatewayError('RATE_LIMITED', { message: 'Too many streams', retryAfterMs: 1_000 }));
-    }
+    this.route.traffic.streams = true;
+    if (!session.intake.streaming()) return this.fail(tooManyStreams());
     this.isStream = true;
     this.answers();
   }

@@ -127,7 +127,7 @@ function asEnd(error: unknown): unknown {
     message,
     details,
     ...(retryAfterMs !== undefined && { retryAfterMs }),
-    ...(reason !== undefined && { cause: reason }),
+    cause: reason ?? (error as { cause?: unknown }).cause, // because what has a code of its own is an error
   });
 }
 

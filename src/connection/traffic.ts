@@ -16,6 +16,8 @@ export class EventTraffic {
   received = 0;
   /** True once a handler of the event has answered later than at once. */
   waits = false;
+  /** True once a handler of the event has answered with a stream. */
+  streams = false;
   /** Number of durations in the buckets, and their sum in milliseconds. */
   timed = 0;
   timedMs = 0;

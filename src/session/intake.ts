@@ -93,9 +93,14 @@ export class Intake {
    * their own. @returns false when that is reached
    */
   streaming(): boolean {
-    if (this.#streams >= this.session.server.context.options.limits.maxStreams) return false;
+    if (this.hasAllStreams) return false;
     this.#streams++;
     return true;
+  }
+
+  /** True where another stream would be one too many. */
+  get hasAllStreams(): boolean {
+    return this.#streams >= this.session.server.context.options.limits.maxStreams;
   }
 
   #charge(bytes: number): void {

@@ -333,7 +333,7 @@ describe('what all are sent', () => {
     for (const { socket } of clients) socket.pause();
     const text = 'x'.repeat(16 * MIB);
     expect(sessions.broadcast('news', text)).toBe(8);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await until(() => byteBudget.shared > 0); // at the end of the tick
     const waiting = sessions.find().reduce((sum, { socket }) => sum + socket.bufferedAmount, 0);
     expect(waiting).toBeGreaterThan(64 * MIB);
     expect(byteBudget.shared - text.length).toBe('{"event":"news","data":""}'.length + 10);
