@@ -27,6 +27,7 @@ const RETRY_MS = 1_000;
 /** One text message, from its bytes to its reply. */
 export function receive(session: Session, bytes: Buffer): void {
   if (!session.handlesMessages || session.intake.hold(bytes)) return;
+  if (session.socket.isListenedTo && !deliver(session, bytes, false)) return;
   let message: InboundMessage | undefined;
   let route: Route | undefined;
   let bare = false;
@@ -62,6 +63,12 @@ export function receive(session: Session, bytes: Buffer): void {
     if (isRefused) session.intake.refused(RETRY_MS);
   }
   trace?.end();
+}
+
+/** Tells the application's own listeners, as far as the peer may be heard. @returns false where they end the session */
+function deliver(session: Session, bytes: Buffer, isBinary: boolean): boolean {
+  if (session.isHeard) session.socket.deliver(bytes, isBinary);
+  return session.handlesMessages;
 }
 
 /** What is a stream, or may turn out to be one. */

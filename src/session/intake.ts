@@ -173,14 +173,14 @@ export class Intake {
   /** Pauses the socket until {@link release} finds room. The sweep of the {@link ByteBudget} calls that, too: other sessions may make the room. */
   stopReading(): void {
     const { socket } = this.session;
-    socket.pause();
+    socket.stopReading();
     if (this.#byteBudget.isPressed || socket.isBehind) this.#byteBudget.stop(this);
   }
 
   /** Holds all messages until {@link unblock}: `handleConnection` or an `auth` is still running. */
   block(): void {
     this.#blocked++;
-    this.session.socket.pause();
+    this.session.socket.stopReading();
   }
 
   unblock(): void {
@@ -197,7 +197,7 @@ export class Intake {
     const inbox = (this.#inbox ??= new Inbox());
     inbox.put(bytes);
     this.#charge(costOf(bytes));
-    if (!this.session.socket.isPaused) this.stopReading();
+    if (!this.session.socket.isStopped) this.stopReading();
     if (inbox.isOverfull(this.session.server.context.options.limits.maxMessageBytes)) {
       this.session.end(new GatewayError('RATE_LIMITED', { retryAfterMs: 1_000 }));
     }
@@ -228,10 +228,10 @@ export class Intake {
     }
     this.#releasing = false;
     if (this.#inbox?.isEmpty || !session.handlesMessages) this.#dropHeld();
-    if (!session.isLive || !session.socket.isPaused) return;
+    if (!session.isLive || !session.socket.isStopped) return;
     if (this.#isFull) return this.stopReading();
     this.#byteBudget.goesOn(this);
-    session.socket.resume();
+    session.socket.readOn();
   }
 
   /** The session ends: what is held is not handled, and no stream goes on. */

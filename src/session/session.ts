@@ -296,7 +296,7 @@ export class Session<State extends object = object>
   #close(): void {
     this.#phase = CLOSING;
     this.intake.stop();
-    if (this.socket.isPaused) this.socket.resume(); // the peer's half of the close has to be read
+    this.socket.readToEnd();
   }
 
   /** The TCP connection has closed. Where that was not our doing, it is one event. */
@@ -313,6 +313,12 @@ export class Session<State extends object = object>
   get handlesMessages(): boolean {
     if (this.isLive) return true;
     return this.#phase === CLOSED_BY_PEER && !this.server.context.sessions.isRevoked(this.principal);
+  }
+
+  /** True when the application's own listeners may hear what the peer sends: it has authenticated, or need not. */
+  get isHeard(): boolean {
+    if (this.#identity === undefined) return this.server.context.options.auth.anonymous;
+    return !this.isExpired(this.clock.now());
   }
 
   /** Handles a message that the {@link Intake} has held. */

@@ -66,6 +66,10 @@ const MAX_QUEUED_LENGTH = 65_536;
 /** What `ws` itself emits on the socket of a server. */
 const NATIVE: ReadonlySet<string> = new Set(['message', 'ping', 'pong', 'close', 'error']);
 
+type BinaryType = WebSocket['binaryType'];
+
+const BINARY_TYPES: ReadonlySet<unknown> = new Set(['nodebuffer', 'arraybuffer', 'fragments', 'blob']);
+
 /** For a socket that never became a session: its upgrade was refused. */
 const FAULTS = new Faults('A listener of a WebSocket threw');
 
@@ -102,8 +106,24 @@ export class GatewaySocket extends WebSocket {
   #queuedLength = 0;
   #pongs: Pongs | undefined = undefined;
   #backlog: Backlog | undefined = undefined;
+  #isPausedByApplication = false;
+  #isStopped = false;
+  #binaryType: BinaryType = 'nodebuffer';
   /** Fragments of the unfinished message that have memory of their own. */
   #ownFragments = 0;
+
+  // `ws` is left at Buffers, whose size is charged; the application's listeners get what it has asked for. No accessor of the
+  // class, since @types/ws declares a property.
+  static {
+    Object.defineProperty(this.prototype, 'binaryType', {
+      get(this: GatewaySocket): BinaryType {
+        return this.#binaryType;
+      },
+      set(this: GatewaySocket, type: BinaryType) {
+        if (BINARY_TYPES.has(type)) this.#binaryType = type; // as with ws, any other changes nothing
+      },
+    });
+  }
 
   /** Writes text frames itself from now on, unless `ws` has to compress them. */
   writeTo(stream: Duplex): void {
@@ -163,6 +183,7 @@ export class GatewaySocket extends WebSocket {
     if (event === 'message') {
       this.#ownFragments = 0; // the message is complete
       session?.onMessage(args[0] as Buffer, args[1] as boolean);
+      return true; // the application's listeners hear it from deliver()
     } else if (event === 'pong') {
       this.#releaseChunks();
       session?.onPong();
@@ -179,6 +200,19 @@ export class GatewaySocket extends WebSocket {
     if (event === 'error' && this.listenerCount('error') === 0) return true;
     // An application expects that its own events throw where it emits them.
     return typeof event === 'string' && NATIVE.has(event) ? this.#tell(event, args) : super.emit(event, ...args);
+  }
+
+  /** True where the application has a listener of its own for messages. */
+  get isListenedTo(): boolean {
+    return this.listenerCount('message') > 0;
+  }
+
+  /**
+   * Calls the application's own listeners for a message. The session does so when the message has its turn and the peer may be
+   * heard: a listener for messages stands behind authentication, budgets and the end of the session.
+   */
+  deliver(bytes: Buffer, isBinary: boolean): void {
+    this.#tell('message', [isBinary ? inType(bytes, this.#binaryType) : bytes, isBinary]);
   }
 
   /** Calls the application's listeners, each in a fence: `ws` emits from where a throw, or a rejection, ends the process. */
@@ -237,6 +271,39 @@ export class GatewaySocket extends WebSocket {
           (error) => this.#failed(method, error),
         );
     });
+  }
+
+  /** The application pauses for itself, see {@link stopReading}: neither of the two resumes for the other. */
+  override pause(): void {
+    this.#isPausedByApplication = true;
+    super.pause();
+  }
+
+  override resume(): void {
+    this.#isPausedByApplication = false;
+    if (!this.#isStopped) super.resume();
+  }
+
+  /** The session does not read the peer until {@link readOn}. */
+  stopReading(): void {
+    this.#isStopped = true;
+    super.pause();
+  }
+
+  readOn(): void {
+    this.#isStopped = false;
+    if (!this.#isPausedByApplication) super.resume();
+  }
+
+  /** True between {@link stopReading} and {@link readOn}. */
+  get isStopped(): boolean {
+    return this.#isStopped;
+  }
+
+  /** The session has ended: the peer's close frame has to be read, whatever has paused the socket. */
+  readToEnd(): void {
+    this.#isPausedByApplication = false;
+    if (this.isPaused) this.readOn();
   }
 
   /** Both `ws` and the application close here. `ws` does so before it emits `error` for a violation of RFC 6455. */
@@ -380,6 +447,14 @@ export class GatewaySocket extends WebSocket {
     const waiting = this.bufferedAmount;
     return this.#backlog === undefined ? waiting : waiting - this.#backlog.sharedOf(waiting);
   }
+}
+
+/** A binary message as a listener has asked for it by `socket.binaryType`. */
+function inType(bytes: Buffer, type: BinaryType): unknown {
+  if (type === 'nodebuffer') return bytes;
+  if (type === 'fragments') return [bytes];
+  const own = new Uint8Array(bytes); // the chunk that it was read in holds other messages, too
+  return (type as string) === 'blob' ? new Blob([own]) : own.buffer;
 }
 
 function sizeOf(data: Parameters<WebSocket['send']>[0]): number {
