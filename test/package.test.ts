@@ -46,7 +46,7 @@ describe('the packed package', () => {
     ]) {
       expect(files).toContain(file);
     }
-    expect(files.filter((file) => /test|\.tgz$/.test(file))).toEqual([]);
+    expect(files.filter((file) => /(^|\/)test\/|\.test\.|client-package|\.tgz$/.test(file))).toEqual([]);
   });
 
   it('has what its Markdown files link to, the tests apart', async () => {
