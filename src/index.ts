@@ -70,7 +70,9 @@ export type {
   RoomTarget,
 } from './rooms/ws-rooms.js';
 export type { ChannelEvent, RoomEvent } from './rooms/events.js';
-export type { ChannelOptions, RoomOptions } from './rooms/options.js';
+export { ChannelAuthorizer } from './rooms/channel-authorizer.js';
+export type { ChannelAct } from './rooms/channel-rules.js';
+export type { ChannelOptions, ChannelRuleOptions, RoomOptions } from './rooms/options.js';
 export type { GapReason, Position } from './engine/engine.js';
 
 export { WsFirewall } from './firewall/ws-firewall.js';

@@ -10,6 +10,7 @@ import { ApplicationConfig, HttpAdapterHost, ModuleRef, ModulesContainer } from 
 import { Authentication } from './authentication/authentication.js';
 import { authenticationProviders } from './authentication/authentication.providers.js';
 import { Authenticator } from './authentication/authenticator.js';
+import { channelsIn } from './authentication/claims.js';
 import { JwtAuthenticator } from './authentication/jwt/jwt-authenticator.js';
 import { AUTH_OPTIONS } from './authentication/options.js';
 import { Revocations } from './authentication/revocations.js';
@@ -56,6 +57,10 @@ import { LiveOptions } from './reload/live-options.js';
 import { WsGatewayReload } from './reload/ws-gateway-reload.js';
 import { CHANNEL_OPTIONS, ROOM_OPTIONS } from './rooms/options.js';
 import { roomProviders } from './rooms/rooms.providers.js';
+import { ChannelAuthorizer } from './rooms/channel-authorizer.js';
+import { CHANNEL_CLAIMS, Channels } from './rooms/channels.js';
+import type { ChannelClaims } from './rooms/channels.js';
+import { Presence } from './rooms/presence.js';
 import { Rooms } from './rooms/rooms.js';
 import { WsRooms } from './rooms/ws-rooms.js';
 import { BYTE_LIMITS } from './session/byte-budget.js';
@@ -87,6 +92,12 @@ const slices = [
   slice(PRIVACY_OPTIONS, ({ privacy }) => privacy),
   slice(ROOM_OPTIONS, ({ rooms }) => rooms),
   slice(CHANNEL_OPTIONS, ({ channels }) => channels),
+  slice(
+    CHANNEL_CLAIMS,
+    ({ auth }): ChannelClaims =>
+      ({ claims }, act) =>
+        channelsIn(claims, auth.claims.channels, act),
+  ),
   slice(CONNECTION_OPTIONS, (options) => options),
 ];
 
@@ -145,6 +156,7 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
         WsTickets,
         Revocations,
         ENGINE,
+        Presence,
       ],
       useFactory: installAdapter,
     },
@@ -185,9 +197,12 @@ export class WsGatewayModule
     private readonly gateways: GatewayBinder,
     @Inject(ENGINE) private readonly engine: Engine,
     private readonly rooms: Rooms,
+    private readonly channels: Channels,
+    live: LiveOptions,
     health: WsHealth,
   ) {
     super();
+    live.onChange(() => channels.applyRules());
     health.add(() => adapter.problem);
     health.add(() => authentication.problem);
   }
@@ -207,6 +222,9 @@ export class WsGatewayModule
     if (provides(this.modules, Authenticator)) {
       this.authentication.replaceAuthenticator(this.moduleRef.get(Authenticator, { strict: false }));
     }
+    if (provides(this.modules, ChannelAuthorizer)) {
+      this.channels.authorizer = this.moduleRef.get(ChannelAuthorizer, { strict: false });
+    }
     await this.afterInits.settled();
     await this.gateways.bind();
     await this.engine.start(this.rooms);
@@ -223,7 +241,7 @@ export class WsGatewayModule
 }
 
 /** True when the application has a provider of that class; its modules are known before any of them is made. */
-function provides(modules: ModulesContainer, type: typeof Authenticator): boolean {
+function provides(modules: ModulesContainer, type: typeof Authenticator | typeof ChannelAuthorizer): boolean {
   return [...modules.values()].some(({ providers }) => providers.has(type));
 }
 

@@ -41,3 +41,10 @@ function claimAt(claims: Claims, path: string): unknown {
   }
   return value;
 }
+
+/** The channels that a token names: its claim is `{"subscribe": [...], "publish": [...]}`. */
+export function channelsIn(claims: Claims, path: string, act: 'subscribe' | 'publish'): readonly unknown[] {
+  const claim = claimAt(claims, path);
+  const patterns = isJsonObject(claim) && Object.hasOwn(claim, act) ? claim[act] : undefined;
+  return Array.isArray(patterns) ? patterns : [];
+}

@@ -9,6 +9,7 @@ import {
   Option,
   Optional,
   someOf,
+  text,
   token,
   whole,
 } from '../base/options.js';
@@ -67,6 +68,8 @@ export const AUTH = group(
       roles: claimNames('roles'),
       /** A claim, or the claims, that hold scopes. */
       scopes: claimNames(['scope', 'scopes', 'scp']),
+      /** The claim, or the path to it, with the channels that a token names: `{ subscribe: [...], publish: [...] }`. */
+      channels: text(1, 256, 'channels'),
     }),
     /** Sessions that one subject may have. */
     maxSessionsPerSubject: count(1, 1_000_000, 100),

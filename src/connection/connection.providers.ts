@@ -17,7 +17,7 @@ import { CONNECTION_OPTIONS, CONTEXT } from './options.js';
 import { PendingRequests } from './request.js';
 import { serverOf } from './context.js';
 import type { ConnectionContext } from './context.js';
-import { loadTracing } from './tracing.js';
+import { loadTracing } from './open-telemetry.js';
 import type { Tracing } from './tracing.js';
 import { Traffic } from './traffic.js';
 

@@ -105,11 +105,10 @@ export interface Bus {
    */
   publish(channel: string, body: Body, how: PublishHow): Sent | Promise<Sent>;
   /**
-   * Reads the history behind a position, or without one its newest messages.
-   *
-   * @throws GatewayError UNAVAILABLE
+   * Reads the history behind a position, or without one its newest messages. The answer is there at once: what a subscriber has
+   * missed is sent before anything that is published later. An engine that has to ask for it holds the channel back meanwhile.
    */
-  read(channel: string, since: Position | undefined, limit: ReplayLimit, window: Window): Replay | Promise<Replay>;
+  read(channel: string, since: Position | undefined, limit: ReplayLimit, window: Window): Replay;
 }
 
 /** Numbers for metrics. */

@@ -181,13 +181,32 @@ export class MemoryEngine implements Engine, Bus {
     for (const { body } of kept.splice(0, gone)) this.#count(history, -1, -costOf(body));
   }
 
-  /** Channels that were used longest ago lose what they have. @param used the one that is in use now, the last to go */
+  /**
+   * Channels that were used longest ago lose what they have, until an eighth is free: who is over the bound all the time does not
+   * look at all channels each time.
+   *
+   * @param used the one that is in use now; it comes last, and loses its oldest messages
+   */
   #makeRoom(used: string): void {
+    const { maxHistoryBytes } = this.limits;
+    if (this.#bytes <= maxHistoryBytes) return;
+    const most = maxHistoryBytes - maxHistoryBytes / 8;
     for (const [channel, history] of this.#histories) {
-      if (this.#bytes <= this.limits.maxHistoryBytes || channel === used) return;
-      this.#forget(channel, history);
-      if (this.#subscribed.has(channel)) this.#renew(channel, history);
+      if (this.#bytes <= most) return;
+      if (channel === used) return this.#shorten(history, most);
+      if (!this.#subscribed.has(channel)) this.#forget(channel, history);
+      else if (history.kept.length > 0) {
+        this.#forget(channel, history);
+        this.#renew(channel, history);
+      }
     }
+  }
+
+  #shorten(history: History, most: number): void {
+    let gone = 0;
+    let bytes = this.#bytes;
+    for (; bytes > most && gone < history.kept.length - 1; gone++) bytes -= costOf((history.kept[gone] as Kept).body); // because gone is in range
+    this.#trim(history, { count: history.kept.length - gone, ageMs: Infinity }, 0);
   }
 
   /** Its members know the old epoch. */

@@ -5,6 +5,7 @@ import { AUTH_OPTIONS } from '../authentication/options.js';
 import type { ResolvedAuth } from '../authentication/options.js';
 import { WsGatewayAdapter } from '../connection/adapter.js';
 import type { GatewayServer } from '../connection/server.js';
+import { ChannelRoutes } from './channel-routes.js';
 import { CONNECTION_GUARDS_METADATA } from './decorators.js';
 import { Handlers } from './handlers.js';
 import type { GatewayHost } from './handlers.js';
@@ -26,6 +27,7 @@ export class GatewayBinder {
     private readonly guard: WsGuard,
     private readonly pipe: WsValidationPipe,
     private readonly filter: WsExceptionFilter,
+    private readonly channels: ChannelRoutes,
   ) {}
 
   /**
@@ -35,6 +37,7 @@ export class GatewayBinder {
    */
   async bind(): Promise<void> {
     const handlers = new Handlers(this.config, this.modules, this.moduleRef, this.guard, this.pipe, this.filter);
+    for (const server of this.adapter.servers) for (const route of this.channels.of(server)) server.router.add(route);
     // The package's own gateway comes first: no other gateway may handle `auth`.
     for (const host of gatewaysOf(this.modules).toSorted((a, b) => Number(b.own) - Number(a.own))) {
       const server = this.#serverOf(host);

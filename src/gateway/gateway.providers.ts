@@ -1,5 +1,6 @@
 import type { Provider } from '@nestjs/common';
 import { AfterInits } from './after-init.js';
+import { ChannelRoutes } from './channel-routes.js';
 import { GatewayBinder } from './bind-gateways.js';
 import { WsExceptionFilter } from './ws-exception.filter.js';
 import { WsGateway } from './ws.gateway.js';
@@ -12,5 +13,6 @@ export const gatewayProviders: Provider[] = [
   WsExceptionFilter,
   WsGateway,
   AfterInits,
+  ChannelRoutes,
   GatewayBinder,
 ];

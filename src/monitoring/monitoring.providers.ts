@@ -14,6 +14,7 @@ import { FailureLog, FailureSink } from './log/failure-log.js';
 import { FirewallLog } from './log/firewall-log.js';
 import { NestSink } from './log/nest-sink.js';
 import { Sampler } from './log/sampler.js';
+import { PrometheusMetrics } from './metrics/prometheus.js';
 import { WsMetrics } from './metrics/ws-metrics.js';
 import { subscribeDecorated } from './on-ws-event.js';
 import { MONITORING_OPTIONS, PRIVACY_OPTIONS } from './options.js';
@@ -34,7 +35,7 @@ export class Monitoring implements OnApplicationBootstrap, OnApplicationShutdown
   constructor(
     private readonly modules: ModulesContainer,
     private readonly monitor: WsMonitor,
-    private readonly metrics: WsMetrics,
+    private readonly metrics: PrometheusMetrics,
     health: WsHealth,
     @Inject(PRIVACY) show: Privacy,
     clock: WsClock,
@@ -83,14 +84,15 @@ export const monitoringProviders: Provider[] = [
   },
   { provide: EMITTER, useExisting: WsMonitor },
   {
-    provide: WsMetrics,
+    provide: PrometheusMetrics,
     inject: [MONITORING_OPTIONS, WsMonitor, CONTEXT],
     useFactory: (options: ResolvedMonitoring, monitor: WsMonitor, context: ConnectionContext) => {
       const { traffic, sessions, pending } = context;
       const source = { traffic, sessions: () => sessions.countByPhase(), inFlight: () => pending.size };
-      return WsMetrics.create(options, monitor, source);
+      return PrometheusMetrics.create(options, monitor, source);
     },
   },
+  { provide: WsMetrics, useExisting: PrometheusMetrics },
   WsHealth,
   WsHealthIndicator,
   Monitoring,

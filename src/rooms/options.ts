@@ -10,15 +10,15 @@ export const ROOM_OPTIONS = Symbol('nestjs-ws-gateway.room-options');
 export const CHANNEL_OPTIONS = Symbol('nestjs-ws-gateway.channel-options');
 
 export const ROOMS = group({
-  /** Rooms that one session may be in, channels included, 1 to 10_000; one more is SUBSCRIPTION_LIMIT. @default 100 */
+  /** Rooms that one session may be in, channels included; one more is SUBSCRIPTION_LIMIT. */
   maxPerSession: whole(1, 10_000, 100),
-  /** Rooms with members in this process, 1 to 10_000_000; one more is SUBSCRIPTION_LIMIT. @default 100_000 */
+  /** Rooms with members in this process; one more is SUBSCRIPTION_LIMIT. */
   maxPerProcess: whole(1, 10_000_000, 100_000),
-  /** Memberships of all sessions of this process, 1 to 10_000_000; one more is SUBSCRIPTION_LIMIT. @default 1_000_000 */
+  /** Memberships of all sessions of this process; one more is SUBSCRIPTION_LIMIT. */
   maxMembershipsPerProcess: whole(1, 10_000_000, 1_000_000),
-  /** Members of one room in this process, 1 to 10_000_000; `Infinity`, or `null`, is off. One more is SUBSCRIPTION_LIMIT. @default Infinity */
+  /** Members of one room in this process; `Infinity` is off. One more is SUBSCRIPTION_LIMIT. */
   maxMembers: count(1, 10_000_000, Infinity),
-  /** Largest message that is published, in bytes of its data as JSON, 1 to 1_048_576; a larger one is VALIDATION_FAILED, rule `maxBytes`. @default 65_536 */
+  /** Largest message that is published, in bytes of its data as JSON; a larger one is VALIDATION_FAILED, rule `maxBytes`. */
   maxMessageBytes: whole(1, 1_048_576, 65_536),
 });
 
@@ -34,9 +34,9 @@ const ACCESS = group({
   roles: listOf(NAMES, undefined, { min: 1 }),
   /** All of these scopes. */
   scopes: listOf(NAMES, undefined, { min: 1 }),
-  /** The token names the channel in its claim, `auth.claims.channels`. @default false */
+  /** The token names the channel in its claim, `auth.claims.channels`. */
   claims: flag(false),
-  /** Sessions without a principal as well. @default false */
+  /** Sessions without a principal as well. */
   anonymous: flag(false),
 });
 
@@ -60,21 +60,21 @@ const RULE = group(
   {
     /** Segments between dots: `*` is any one, `**` at the end all that follow, `{subject}` the subject as `encodeURIComponent` writes it. */
     pattern: text(1, MAX_PATTERN_LENGTH),
-    /** Who may subscribe; `true`: all who have authenticated. @default false */
+    /** Who may subscribe; `true`: all who have authenticated. */
     subscribe: access(),
-    /** Which clients may publish. @default false: backends only */
+    /** Which clients may publish. */
     publish: access(),
-    /** `query`: subscribers may ask who is there; `events`: they are told of who comes and goes as well. @default false */
+    /** `query`: subscribers may ask who is there; `events`: they are told of who comes and goes as well. */
     presence: new Option<false | 'query' | 'events', false | 'query' | 'events', false>(
       false,
       { enum: [false, 'query', 'events'] },
       (given, place) => (given === false ? false : oneOf(['query', 'events']).read(given, place)),
     ),
-    /** What is kept for clients that come back. @default none */
+    /** What is kept for clients that come back. */
     history: new Option<Window, Window | undefined>(undefined, WINDOW.schema, readHistory),
-    /** Messages that a session may publish in one channel in a second, 1 to 10_000. @default no limit of its own */
+    /** Messages that a session may publish in one channel in a second. */
     publishesPerSecond: whole(1, 10_000),
-    /** Members of one channel in this process, 1 to 10_000_000. @default `rooms.maxMembers` */
+    /** Members of one channel in this process. */
     maxMembers: whole(1, 10_000_000),
   },
   ({ pattern = '', ...read }, place): ChannelRule => {
@@ -115,16 +115,16 @@ const RULES = new Option<readonly ChannelRuleOptions[], readonly ChannelRule[] |
 export const CHANNELS = group({
   /** Who may do what in which channel, at most 100 rules; the first that matches decides. Unset: there are no channels, and no events for them. */
   rules: RULES,
-  /** Channels that a session may subscribe to in a second, 1 to 10_000, and ten times as many at once; a batch costs its length. @default 20 */
+  /** Channels that a session may subscribe to in a second, and ten times as many at once; a batch costs its length. */
   subscribesPerSecondPerSession: whole(1, 10_000, 20),
   /** The most that is replayed to a client that comes back to one channel. */
   maxReplay: group({
-    /** Messages, 0 to 5_000. @default 500 */
+    /** Messages. */
     messages: whole(0, 5_000, 500),
-    /** Bytes, 0 to 134_217_728, and never more than half of `limits.maxOutboundBytes`. @default 524_288 */
+    /** Bytes, and never more than half of `limits.maxOutboundBytes`. */
     bytes: whole(0, 134_217_728, 524_288),
   }),
-  /** Bytes of the histories of all channels in this process, 1_048_576 to 68_719_476_736; over it the channel that was used longest ago loses its history. @default 67_108_864 */
+  /** Bytes of the histories of all channels in this process; over it the channel that was used longest ago loses its history. */
   maxHistoryBytes: whole(1_048_576, 68_719_476_736, 67_108_864),
 });
 

@@ -5,6 +5,8 @@ import { MemoryEngine } from '../engine/memory-engine.js';
 import { SESSION_ROOMS } from '../session/session-host.js';
 import { CHANNEL_OPTIONS } from './options.js';
 import type { ResolvedChannels } from './options.js';
+import { Channels } from './channels.js';
+import { Presence } from './presence.js';
 import { Rooms } from './rooms.js';
 import { WsRooms } from './ws-rooms.js';
 
@@ -15,6 +17,8 @@ export const roomProviders: Provider[] = [
     useFactory: (options: ResolvedChannels, clock: WsClock) => new MemoryEngine(options, clock),
   },
   Rooms,
+  Presence,
+  Channels,
   { provide: WsRooms, useExisting: Rooms },
   { provide: SESSION_ROOMS, useExisting: Rooms },
 ];

@@ -131,8 +131,8 @@ export class Rooms extends WsRooms implements LocalNode {
     return this.#rooms.get(name);
   }
 
-  all(): Iterable<Room> {
-    return this.#rooms.values();
+  all(): Room[] {
+    return [...this.#rooms.values()];
   }
 
   /** @throws GatewayError SUBSCRIPTION_LIMIT */
@@ -188,11 +188,15 @@ export class Rooms extends WsRooms implements LocalNode {
     this.#listener?.left(membership);
   }
 
-  #tell({ session, room }: Membership, action: 'joined' | 'left'): void {
-    if (!this.monitor.has('room')) return;
+  #tell({ session, room, isByRule }: Membership, action: 'joined' | 'left'): void {
+    const isSubscription = isByRule && this.monitor.has('channel');
+    if (!isSubscription && !this.monitor.has('room')) return;
     const { id: sessionId, principal } = session;
     const who = { sessionId, ...(principal !== undefined && { subject: principal.subject }) };
     this.monitor.emit({ kind: 'room', room: room.name, action, ...who });
+    if (!isSubscription) return;
+    const what = action === 'joined' ? 'subscribed' : 'unsubscribed';
+    this.monitor.emit({ kind: 'channel', channel: room.name, action: what, ...who });
   }
 
   #make(name: string): Room {
@@ -392,7 +396,7 @@ export class Rooms extends WsRooms implements LocalNode {
     if (!Number.isInteger(limit) || limit < 1 || limit > MAX_HISTORY)
       throw new TypeError(`limit is 1 to ${MAX_HISTORY}`);
     const most = { messages: limit, bytes: this.channels.maxHistoryBytes };
-    const { messages, ...rest } = await this.engine.bus.read(name, since, most, window);
+    const { messages, ...rest } = this.engine.bus.read(name, since, most, window);
     return { ...rest, items: messages.map(({ offset, body }) => itemOf(offset, body)) };
   }
 }

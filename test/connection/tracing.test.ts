@@ -10,7 +10,7 @@ import { IsInt } from 'class-validator';
 import type { Observable } from 'rxjs';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { GatewayError, Public } from '../../src/index.js';
-import { loadTracing } from '../../src/connection/tracing.js';
+import { loadTracing } from '../../src/connection/open-telemetry.js';
 import { startApp, stopApps, until } from '../support/app.js';
 import { Client, refusal } from '../support/client.js';
 import { token } from '../support/tokens.js';

@@ -1,0 +1,217 @@
+import type { Counter, Gauge, Registry } from 'prom-client';
+import { loadOptional } from '../../base/missing-package.js';
+import { FAILURE_KINDS } from '../ws-monitor.js';
+import type { FailureEvent } from '../../session/events.js';
+import type { WsMonitor } from '../ws-monitor.js';
+import type { ResolvedMonitoring } from '../options.js';
+import type { Traffic } from '../../connection/traffic.js';
+import { DurationHistogram } from './duration-histogram.js';
+import { EventLoopWatch } from './event-loop.js';
+import { KnownCodes } from './known-codes.js';
+import { inOpenMetrics } from './open-metrics.js';
+import { WsMetrics } from './ws-metrics.js';
+import type { MetricsAnswer } from './ws-metrics.js';
+
+type PromClient = typeof import('prom-client');
+
+/** What is read when metrics are asked for. */
+export interface MetricsSource {
+  readonly traffic: Traffic;
+  /** Sessions by phase. */
+  sessions(): Readonly<Record<string, number>>;
+  /** Requests whose answer is not complete. */
+  inFlight(): number;
+}
+
+/** What all metrics of this package begin with. */
+export const METRICS_PREFIX = 'ws_gateway_';
+
+/** Event of messages at no declared event. */
+const UNKNOWN = 'unknown';
+
+/** The working class behind {@link WsMetrics}. */
+export class PrometheusMetrics extends WsMetrics {
+  readonly #loop = new EventLoopWatch();
+  readonly #client: PromClient | undefined;
+  readonly #registry: Registry | undefined;
+  readonly #subscriptions: (() => void)[] = [];
+
+  private constructor(client: PromClient | undefined, registry: Registry | undefined) {
+    super();
+    this.#client = client;
+    this.#registry = registry;
+  }
+
+  /** @throws MissingPackageError when prom-client is needed and not installed */
+  static async create(
+    options: ResolvedMonitoring,
+    monitor: WsMonitor,
+    source: MetricsSource,
+  ): Promise<PrometheusMetrics> {
+    if (!options.metrics) return new PrometheusMetrics(undefined, undefined);
+    const client = await loadOptional(
+      () => import('prom-client'),
+      'Metrics need the package prom-client: npm install prom-client@15',
+    );
+    // because the option is told apart from other objects by its methods
+    const registry = (options.registry as unknown as Registry | undefined) ?? new client.Registry();
+    const metrics = new PrometheusMetrics(client, registry);
+    metrics.#read(client, registry, source);
+    metrics.#count(client, registry, monitor, source);
+    return metrics;
+  }
+
+  get registry(): Registry | undefined {
+    return this.#registry;
+  }
+
+  async text(accept = ''): Promise<MetricsAnswer> {
+    const [client, registry] = [this.#client, this.#registry];
+    if (client === undefined || registry === undefined) throw new Error('Metrics are off: set monitoring.metrics');
+    if (accept.includes('application/openmetrics-text')) {
+      const body = await inOpenMetrics(registry, client);
+      return { contentType: client.Registry.OPENMETRICS_CONTENT_TYPE, body };
+    }
+    return { contentType: registry.contentType, body: await registry.metrics() };
+  }
+
+  start(): void {
+    if (this.#registry !== undefined) this.#loop.start();
+  }
+
+  stop(): void {
+    this.#loop.stop();
+    for (const unsubscribe of this.#subscriptions.splice(0)) unsubscribe();
+  }
+
+  /** What is always known and read at each scrape. */
+  #read({ Counter, Gauge }: PromClient, registry: Registry, source: MetricsSource): void {
+    const { traffic } = source;
+    const registers = [registry];
+    const total = (name: string, help: string, value: () => number): void => {
+      const counter: Counter = new Counter({
+        name: `${METRICS_PREFIX}${name}`,
+        help,
+        registers,
+        collect: () => {
+          counter.reset();
+          counter.inc(value());
+        },
+      });
+    };
+    const sessions = new Gauge({
+      name: `${METRICS_PREFIX}sessions`,
+      help: 'Sessions, by phase of their life',
+      labelNames: ['phase'],
+      registers,
+      collect: () => {
+        const { closed: _, ...phases } = source.sessions(); // those are not kept
+        for (const [phase, count] of Object.entries(phases)) sessions.set({ phase }, count);
+      },
+    });
+    const inFlight: Gauge = new Gauge({
+      name: `${METRICS_PREFIX}messages_in_flight`,
+      help: 'Messages whose answer is not complete',
+      registers,
+      collect: () => void inFlight.set(source.inFlight()),
+    });
+    const messages = new Counter({
+      name: `${METRICS_PREFIX}messages_total`,
+      help: 'Messages received, by event; unknown for those at no declared event and those that cannot be read',
+      labelNames: ['event'],
+      registers,
+      collect: () => {
+        messages.reset();
+        for (const { event, received } of traffic.events) messages.inc({ event }, received);
+        messages.inc({ event: UNKNOWN }, traffic.unknown);
+      },
+    });
+    const help = 'Time from the guard of a message to its reply, in seconds; streams are not among them';
+    const durations = new DurationHistogram(`${METRICS_PREFIX}handler_duration_seconds`, help, traffic);
+    registry.registerMetric(durations as never); // because a registry asks for no more than it has
+    total('received_bytes_total', 'Payload of messages received, in bytes', () => traffic.receivedBytes);
+    total('sent_messages_total', 'Messages sent', () => traffic.sentMessages);
+    total('sent_bytes_total', 'Frames sent, in bytes, before compression', () => traffic.sentBytes);
+    const utilization = new Gauge({
+      name: `${METRICS_PREFIX}event_loop_utilization`,
+      help: 'Share of the time since the metrics were read last in which the event loop was busy',
+      registers: [],
+    });
+    const delay: Gauge<'stat'> = new Gauge({
+      name: `${METRICS_PREFIX}event_loop_delay_seconds`,
+      help: 'How late timers were since the metrics were read last, in seconds: median, 99th percentile and longest',
+      labelNames: ['stat'],
+      registers,
+      collect: () => {
+        const reading = this.#loop.read();
+        delay.set({ stat: 'p50' }, reading.delay.p50);
+        delay.set({ stat: 'p99' }, reading.delay.p99);
+        delay.set({ stat: 'max' }, reading.delay.max);
+        utilization.set(reading.utilization);
+      },
+    });
+    registry.registerMetric(utilization); // after the one that reads it: a registry asks in this order
+  }
+
+  /** What happens, and is counted when it does. None of it is on the path of a message that goes well. */
+  #count({ Counter }: PromClient, registry: Registry, monitor: WsMonitor, { traffic }: MetricsSource): void {
+    const codes = new KnownCodes();
+    const counter = <Label extends string>(name: string, help: string, labelNames: Label[]): Counter<Label> =>
+      new Counter({ name: `${METRICS_PREFIX}${name}`, help, labelNames, registers: [registry] });
+    const upgrades = counter('upgrades_total', 'Upgrade requests, by outcome: accepted, or a code', ['outcome']);
+    const http = counter('http_refusals_total', 'Requests over plain HTTP that were refused or failed, by code', [
+      'code',
+    ]);
+    const closes = counter('closes_total', 'Sessions that ended, by code', ['code']);
+    const authentications = counter('authentications_total', 'Tokens looked at, by source and outcome', [
+      'source',
+      'outcome',
+    ]);
+    const bans = counter('bans_total', 'Bans added, lifted and expired, by what they are for', ['action', 'target']);
+    const budgets = counter('budget_exceeded_total', 'Budgets that were used up', ['budget', 'enforced']);
+    const dryRun = counter('dry_run_refusals_total', 'Upgrades that a dry run let pass, by rule', ['rule']);
+    const revocations = counter('revocations_total', 'Revocations', []);
+    const admin = counter('admin_acts_total', 'Acts of administrators', ['act']);
+    const bus = counter('bus_events_total', 'What the bus of a cluster did', ['action']);
+    // Not given its registry: prom-client takes exemplars for a mistake in one that is read in the older format.
+    const exceptions: Counter<'code' | 'event' | 'incident_id'> = new Counter({
+      name: `${METRICS_PREFIX}exceptions_total`,
+      help: 'Requests that failed, by code and event; one that ended its session counts among the closes',
+      labelNames: ['code', 'event'],
+      enableExemplars: true,
+      registers: [],
+      collect: () => {
+        // A counter that does not exist yet cannot rise: the first fault would go unnoticed.
+        for (const { event } of traffic.events) exceptions.inc({ labels: { code: 'INTERNAL', event }, value: 0 });
+      },
+    });
+    registry.registerMetric(exceptions);
+
+    const onFailure = ({ kind, code, event, sessionId, incidentId }: FailureEvent): void => {
+      const label = codes.label(code);
+      if (kind === 'request') {
+        exceptions.inc({
+          labels: { code: label, event: event ?? UNKNOWN },
+          ...(incidentId !== undefined && { exemplarLabels: { incident_id: incidentId } }),
+        });
+      } else if (kind === 'http') http.inc({ code: label });
+      else if (kind === 'connection' && sessionId !== undefined) closes.inc({ code: label });
+      else upgrades.inc({ outcome: label }); // also of peers that were refused right after it
+    };
+    this.#subscriptions.push(
+      monitor.on(FAILURE_KINDS, onFailure),
+      monitor.on('admitted', () => upgrades.inc({ outcome: 'accepted' })),
+      monitor.on('authentication', ({ source, outcome }) =>
+        authentications.inc({ source, outcome: outcome === 'accepted' ? outcome : codes.label(outcome) }),
+      ),
+      monitor.on('ban', ({ action, target }) =>
+        bans.inc({ action, target: 'address' in target ? 'address' : 'subject' }),
+      ),
+      monitor.on('budget', ({ budget, enforced }) => budgets.inc({ budget, enforced: String(enforced) })),
+      monitor.on('admission', ({ rule }) => dryRun.inc({ rule })),
+      monitor.on('revocation', () => revocations.inc()),
+      monitor.on('admin', ({ act }) => admin.inc({ act })),
+      monitor.on('bus', ({ action }) => bus.inc({ action })),
+    );
+  }
+}
