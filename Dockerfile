@@ -8,7 +8,7 @@ FROM node:22-slim
 ENV NODE_ENV=production HOST=0.0.0.0 PORT=8765
 WORKDIR /app
 COPY --from=build /app/nestjs-ws-gateway-*.tgz ./
-RUN npm install --ignore-scripts ./nestjs-ws-gateway-*.tgz @nestjs/platform-express@12 jose@6 jwks-rsa@4 && npm cache clean --force
+RUN npm install --ignore-scripts ./nestjs-ws-gateway-*.tgz @nestjs/platform-express@12 jose@6 && npm cache clean --force
 USER node
 EXPOSE 8765
 CMD ["node_modules/.bin/ws-gateway"]

@@ -48,8 +48,8 @@ export class Authentication {
   }
 
   /** @internal */
-  start(): Promise<void> {
-    return this.jwt.start();
+  start(): void {
+    this.jwt.start();
   }
 
   /** @internal What keeps every token from being verified; undefined when nothing does. */

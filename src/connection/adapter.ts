@@ -87,7 +87,7 @@ export class WsGatewayAdapter extends WsAdapter {
         "auth.sources has 'certificate', so the HTTP server has to speak TLS: create it with httpsOptions that have requestCert and ca",
       );
     }
-    await this.context.authentication.start();
+    this.context.authentication.start();
     this.context.load.start();
     this.#sweeper.start();
     await Promise.all([...this.#endpoints].filter(([, { own }]) => own).map(([port, { http }]) => listen(http, port)));

@@ -76,7 +76,7 @@ export class WsGatewayReload {
     if (sealing.keys === undefined && parts.seal.isReady) {
       throw new WsGatewayOptionsError(['sealing.keys can be rotated while the module runs, and not be taken away']);
     }
-    const useIssuers = await parts.jwt.prepare(auth.issuers, auth.claims);
+    const useIssuers = parts.jwt.prepare(auth.issuers, auth.claims);
     const seal = await WsSeal.create(sealing.keys, limits);
 
     this.live.replace(resolved);

@@ -8,23 +8,12 @@ import type { TestApp } from '../support/app.js';
 import { Client } from '../support/client.js';
 import { jwk, startKeyServer, stopKeyServers } from '../support/jwks.js';
 import { keyPair, SECRET, signed, token } from '../support/tokens.js';
+import { ANY, byRsa, verdictOn } from '../support/verdicts.js';
 
 afterEach(stopApps);
 afterEach(stopKeyServers);
 
 const start = (jwt: JwtOptions): Promise<TestApp> => startApp({ options: { auth: { jwt } } });
-
-/** The subject whom a token makes of a client, or the code that it is turned away with. */
-async function who({ url }: TestApp, bearer: string): Promise<string> {
-  const client = await Client.connect(`${url}/ws`, { token: bearer });
-  client.send({ event: 'session', id: 1 });
-  const { event, data } = await client.next();
-  client.socket.terminate();
-  return event === 'session' ? (data as { subject: string }).subject : (data as { code: string }).code;
-}
-
-/** What a provider's keys need to be used without: said out loud. */
-const ANY = { issuer: false, audience: false } as const;
 
 const OLD = 'the-old-secret-of-at-least-32-bytes!';
 const NEW = 'the-new-secret-of-at-least-32-bytes!';
@@ -35,15 +24,15 @@ const ec = keyPair('ec');
 describe('secrets by kid', () => {
   it('overlap during a rotation: the old and the new one', async () => {
     const app = await start({ secrets: { old: OLD, new: NEW } });
-    expect(await who(app, signed({}, { key: OLD, kid: 'old' }))).toBe('ada');
-    expect(await who(app, signed({}, { key: NEW, kid: 'new' }))).toBe('ada');
+    expect(await verdictOn(app, signed({}, { key: OLD, kid: 'old' }))).toBe('ada');
+    expect(await verdictOn(app, signed({}, { key: NEW, kid: 'new' }))).toBe('ada');
   });
 
   it('verify nothing but the tokens that name them', async () => {
     const app = await start({ secrets: { old: OLD, new: NEW } });
-    expect(await who(app, signed({}, { key: OLD, kid: 'new' }))).toBe('TOKEN_INVALID');
-    expect(await who(app, signed({}, { key: OLD }))).toBe('TOKEN_INVALID');
-    expect(await who(app, signed({}, { key: SECRET, kid: 'old' }))).toBe('TOKEN_INVALID');
+    expect(await verdictOn(app, signed({}, { key: OLD, kid: 'new' }))).toBe('TOKEN_INVALID');
+    expect(await verdictOn(app, signed({}, { key: OLD }))).toBe('TOKEN_INVALID');
+    expect(await verdictOn(app, signed({}, { key: SECRET, kid: 'old' }))).toBe('TOKEN_INVALID');
   });
 
   it.each(['../../../../dev/null', "' OR 1=1 --", 'toString', '__proto__', 'constructor', '', 'x'.repeat(2_000)])(
@@ -51,7 +40,7 @@ describe('secrets by kid', () => {
     async (kid) => {
       const app = await start({ secrets: { old: OLD } });
       // Signed with what a careless look-up would have come back with: nothing.
-      expect(await who(app, signed({}, { key: createSecretKey(Buffer.alloc(0)), header: { kid } }))).toBe(
+      expect(await verdictOn(app, signed({}, { key: createSecretKey(Buffer.alloc(0)), header: { kid } }))).toBe(
         'TOKEN_INVALID',
       );
     },
@@ -60,31 +49,33 @@ describe('secrets by kid', () => {
   it('refuse a kid that is no text', async () => {
     const app = await start({ secrets: { old: OLD } });
     for (const kid of [1, ['old'], { toString: 'old' }, null]) {
-      expect(await who(app, signed({}, { key: OLD, header: { kid } }))).toBe('TOKEN_INVALID');
+      expect(await verdictOn(app, signed({}, { key: OLD, header: { kid } }))).toBe('TOKEN_INVALID');
     }
   });
 
   it('stand beside a secret for tokens without a kid', async () => {
     const app = await start({ secret: SECRET, secrets: { new: NEW } });
-    expect(await who(app, token())).toBe('ada');
-    expect(await who(app, signed({}, { key: NEW, kid: 'new' }))).toBe('ada');
-    expect(await who(app, signed({}, { key: SECRET, kid: 'new' }))).toBe('TOKEN_INVALID');
+    expect(await verdictOn(app, token())).toBe('ada');
+    expect(await verdictOn(app, signed({}, { key: NEW, kid: 'new' }))).toBe('ada');
+    expect(await verdictOn(app, signed({}, { key: SECRET, kid: 'new' }))).toBe('TOKEN_INVALID');
   });
 
   it.each(['HS384', 'HS512'] as const)('verify %s when it is configured', async (algorithm) => {
     const app = await start({ secrets: { one: NEW }, algorithms: [algorithm] });
-    expect(await who(app, signed({}, { key: NEW, kid: 'one', algorithm }))).toBe('ada');
-    expect(await who(app, signed({}, { key: NEW, kid: 'one', algorithm: 'HS256' }))).toBe('TOKEN_INVALID');
+    expect(await verdictOn(app, signed({}, { key: NEW, kid: 'one', algorithm }))).toBe('ada');
+    expect(await verdictOn(app, signed({}, { key: NEW, kid: 'one', algorithm: 'HS256' }))).toBe('TOKEN_INVALID');
   });
 });
 
 describe('public keys by kid', () => {
   it('are of one kind or another, each with its own algorithm', async () => {
     const app = await start({ publicKeys: { r: rsa.pem, e: ec.pem } });
-    expect(await who(app, signed({}, { key: rsa.privateKey, algorithm: 'RS256', kid: 'r' }))).toBe('ada');
-    expect(await who(app, signed({}, { key: ec.privateKey, algorithm: 'ES256', kid: 'e' }))).toBe('ada');
-    expect(await who(app, signed({}, { key: ec.privateKey, algorithm: 'ES256', kid: 'r' }))).toBe('TOKEN_INVALID');
-    expect(await who(app, signed({}, { key: otherRsa.privateKey, algorithm: 'RS256', kid: 'r' }))).toBe(
+    expect(await verdictOn(app, signed({}, { key: rsa.privateKey, algorithm: 'RS256', kid: 'r' }))).toBe('ada');
+    expect(await verdictOn(app, signed({}, { key: ec.privateKey, algorithm: 'ES256', kid: 'e' }))).toBe('ada');
+    expect(await verdictOn(app, signed({}, { key: ec.privateKey, algorithm: 'ES256', kid: 'r' }))).toBe(
+      'TOKEN_INVALID',
+    );
+    expect(await verdictOn(app, signed({}, { key: otherRsa.privateKey, algorithm: 'RS256', kid: 'r' }))).toBe(
       'TOKEN_INVALID',
     );
   });
@@ -92,7 +83,7 @@ describe('public keys by kid', () => {
   it('never verify an HMAC', async () => {
     const app = await start({ publicKeys: { r: rsa.pem } });
     const confused = signed({}, { key: createSecretKey(Buffer.from(rsa.pem)), kid: 'r' });
-    expect(await who(app, confused)).toBe('TOKEN_INVALID');
+    expect(await verdictOn(app, confused)).toBe('TOKEN_INVALID');
   });
 });
 
@@ -109,23 +100,23 @@ describe('several issuers', () => {
   it('judge the tokens that name them, with keys and audience of their own', async () => {
     const app = await start(jwt);
     const one = { key: rsa.privateKey, algorithm: 'RS256' } as const;
-    expect(await who(app, signed({ iss: 'https://one.test', aud: 'ws' }, one))).toBe('ada');
-    expect(await who(app, signed({ iss: 'https://zwei.test', aud: 'two' }, { key: NEW }))).toBe('ada');
-    expect(await who(app, token({ aud: 'ws' }))).toBe('ada');
-    expect(await who(app, token({ aud: 'ws', iss: 'https://else.test' }))).toBe('ada');
+    expect(await verdictOn(app, signed({ iss: 'https://one.test', aud: 'ws' }, one))).toBe('ada');
+    expect(await verdictOn(app, signed({ iss: 'https://zwei.test', aud: 'two' }, { key: NEW }))).toBe('ada');
+    expect(await verdictOn(app, token({ aud: 'ws' }))).toBe('ada');
+    expect(await verdictOn(app, token({ aud: 'ws', iss: 'https://else.test' }))).toBe('ada');
     // Nobody signs for another.
-    expect(await who(app, signed({ iss: 'https://two.test', aud: 'two' }, one))).toBe('TOKEN_INVALID');
-    expect(await who(app, token({ iss: 'https://one.test', aud: 'ws' }))).toBe('TOKEN_INVALID');
-    expect(await who(app, signed({ iss: 'https://one.test', aud: 'ws' }, { key: NEW }))).toBe('TOKEN_INVALID');
-    expect(await who(app, signed({ iss: 'https://two.test', aud: 'ws' }, { key: NEW }))).toBe('TOKEN_INVALID');
-    expect(await who(app, signed({ iss: 'https://one.test' }, one))).toBe('TOKEN_INVALID'); // the audience is inherited
+    expect(await verdictOn(app, signed({ iss: 'https://two.test', aud: 'two' }, one))).toBe('TOKEN_INVALID');
+    expect(await verdictOn(app, token({ iss: 'https://one.test', aud: 'ws' }))).toBe('TOKEN_INVALID');
+    expect(await verdictOn(app, signed({ iss: 'https://one.test', aud: 'ws' }, { key: NEW }))).toBe('TOKEN_INVALID');
+    expect(await verdictOn(app, signed({ iss: 'https://two.test', aud: 'ws' }, { key: NEW }))).toBe('TOKEN_INVALID');
+    expect(await verdictOn(app, signed({ iss: 'https://one.test' }, one))).toBe('TOKEN_INVALID'); // the audience is inherited
   });
 
   it('refuse who is none of them', async () => {
     const app = await start({ issuers: [{ issuer: 'https://two.test', secret: NEW }] });
-    expect(await who(app, signed({ iss: 'https://two.test' }, { key: NEW }))).toBe('ada');
+    expect(await verdictOn(app, signed({ iss: 'https://two.test' }, { key: NEW }))).toBe('ada');
     for (const iss of ['https://three.test', undefined, ['https://two.test'], '__proto__']) {
-      expect(await who(app, signed({ iss }, { key: NEW }))).toBe('TOKEN_INVALID');
+      expect(await verdictOn(app, signed({ iss }, { key: NEW }))).toBe('TOKEN_INVALID');
     }
   });
 });
@@ -175,16 +166,16 @@ describe('what an issuer may say of its subjects', () => {
 
   it('with a prefix makes another subject than the first issuer’s of that name', async () => {
     const app = await allow({ subjectPrefix: 'partner:' });
-    expect(await who(app, partner())).toBe('partner:ada');
-    expect(await who(app, partner({ sub: 7 }))).toBe('partner:7');
-    expect(await who(app, token())).toBe('ada');
+    expect(await verdictOn(app, partner())).toBe('partner:ada');
+    expect(await verdictOn(app, partner({ sub: 7 }))).toBe('partner:7');
+    expect(await verdictOn(app, token())).toBe('ada');
     await app.app.get(WsSessions).revoke({ subject: 'ada' });
-    expect(await who(app, partner())).toBe('partner:ada');
+    expect(await verdictOn(app, partner())).toBe('partner:ada');
   });
 
   it('can be said by a function of the claims', async () => {
     const app = await allow({ subject: ({ oid }) => String(oid), subjectPrefix: 'p:' });
-    expect(await who(app, partner({ oid: 'x1' }))).toBe('p:x1');
+    expect(await verdictOn(app, partner({ oid: 'x1' }))).toBe('p:x1');
   });
 
   it.each([
@@ -199,7 +190,7 @@ describe('what an issuer may say of its subjects', () => {
     ],
   ])('lets nobody in, and ends no process, where the function returns %s', async (_, subject) => {
     const app = await allow({ subject: subject as () => string });
-    expect(await who(app, partner())).toBe('INTERNAL');
+    expect(await verdictOn(app, partner())).toBe('INTERNAL');
     await new Promise(setImmediate); // an unhandled rejection would fail the run
   });
 
@@ -207,27 +198,26 @@ describe('what an issuer may say of its subjects', () => {
     const app = await allow({});
     const sessions = app.app.get(WsSessions);
     await sessions.revoke({ tokenId: '1', issuer: iss });
-    expect(await who(app, token({ jti: '1' }))).toBe('ada');
-    expect(await who(app, partner({ jti: '1' }))).toBe('SESSION_REVOKED');
+    expect(await verdictOn(app, token({ jti: '1' }))).toBe('ada');
+    expect(await verdictOn(app, partner({ jti: '1' }))).toBe('SESSION_REVOKED');
     await sessions.revoke({ tokenId: '2' });
-    expect(await who(app, token({ jti: 2 }))).toBe('SESSION_REVOKED');
-    expect(await who(app, partner({ jti: '2' }))).toBe('SESSION_REVOKED');
+    expect(await verdictOn(app, token({ jti: 2 }))).toBe('SESSION_REVOKED');
+    expect(await verdictOn(app, partner({ jti: '2' }))).toBe('SESSION_REVOKED');
     await expect(sessions.revoke({ subject: 'ada', issuer: iss })).rejects.toThrow(TypeError);
   });
 });
 
 describe('a JWKS endpoint', () => {
-  const byRsa = (kid?: string, key = rsa): string =>
-    signed({}, { key: key.privateKey, algorithm: 'RS256', ...(kid !== undefined && { kid }) });
-
   it('gives the keys, each for its own kind of token', async () => {
     const server = await startKeyServer({ keys: [jwk(rsa.publicKey, 'r'), jwk(ec.publicKey, 'e')] });
     const app = await start({ jwksUri: server.uri, ...ANY });
-    expect(await who(app, byRsa('r'))).toBe('ada');
-    expect(await who(app, signed({}, { key: ec.privateKey, algorithm: 'ES256', kid: 'e' }))).toBe('ada');
-    expect(await who(app, byRsa('e'))).toBe('TOKEN_INVALID');
-    expect(await who(app, signed({}, { key: createSecretKey(Buffer.from(rsa.pem)), kid: 'r' }))).toBe('TOKEN_INVALID');
-    expect(await who(app, byRsa())).toBe('ada'); // only one key can be meant
+    expect(await verdictOn(app, byRsa(rsa, 'r'))).toBe('ada');
+    expect(await verdictOn(app, signed({}, { key: ec.privateKey, algorithm: 'ES256', kid: 'e' }))).toBe('ada');
+    expect(await verdictOn(app, byRsa(rsa, 'e'))).toBe('TOKEN_INVALID');
+    expect(await verdictOn(app, signed({}, { key: createSecretKey(Buffer.from(rsa.pem)), kid: 'r' }))).toBe(
+      'TOKEN_INVALID',
+    );
+    expect(await verdictOn(app, byRsa(rsa))).toBe('ada'); // only one key can be meant
   });
 
   it('decides by the alg of a key, and leaves keys that are not for signatures alone', async () => {
@@ -237,51 +227,53 @@ describe('a JWKS endpoint', () => {
       jwk(keyPair('rsa').publicKey, 'sig'),
     ];
     const app = await start({ jwksUri: (await startKeyServer({ keys })).uri, ...ANY });
-    expect(await who(app, signed({}, { key: rsa.privateKey, algorithm: 'PS256', kid: 'ps' }))).toBe('ada');
-    expect(await who(app, byRsa('ps'))).toBe('TOKEN_INVALID');
-    expect(await who(app, byRsa('enc', otherRsa))).toBe('TOKEN_INVALID');
+    expect(await verdictOn(app, signed({}, { key: rsa.privateKey, algorithm: 'PS256', kid: 'ps' }))).toBe('ada');
+    expect(await verdictOn(app, byRsa(rsa, 'ps'))).toBe('TOKEN_INVALID');
+    expect(await verdictOn(app, byRsa(otherRsa, 'enc'))).toBe('TOKEN_INVALID');
   });
 
   it('is asked once for many, and at a limited rate for key ids that strangers invent', async () => {
     const server = await startKeyServer({ keys: [jwk(rsa.publicKey, 'r')] });
     const app = await start({ jwksUri: server.uri, ...ANY });
-    expect(await Promise.all(Array.from({ length: 20 }, () => who(app, byRsa('r'))))).toEqual(Array(20).fill('ada'));
+    expect(await Promise.all(Array.from({ length: 20 }, () => verdictOn(app, byRsa(rsa, 'r'))))).toEqual(
+      Array(20).fill('ada'),
+    );
     expect(server.requests).toBe(1);
     for (let i = 0; i < 40; i++)
-      expect(await who(app, byRsa(`invented-${i}`))).toBe(i < 10 ? 'TOKEN_INVALID' : 'OVERLOADED');
+      expect(await verdictOn(app, byRsa(rsa, `invented-${i}`))).toBe(i < 10 ? 'TOKEN_INVALID' : 'OVERLOADED');
     expect(server.requests).toBeLessThanOrEqual(11);
-    expect(await who(app, byRsa('r'))).toBe('ada');
+    expect(await verdictOn(app, byRsa(rsa, 'r'))).toBe('ada');
     app.clock.advance(60_000);
-    await who(app, byRsa('invented-again'));
+    await verdictOn(app, byRsa(rsa, 'invented-again'));
     expect(server.requests).toBeLessThanOrEqual(12);
   });
 
   it('brings a new key with the first token that names it, and takes an old one away', async () => {
     const server = await startKeyServer({ keys: [jwk(rsa.publicKey, 'old')] });
     const app = await start({ jwksUri: server.uri, ...ANY });
-    expect(await who(app, byRsa('old'))).toBe('ada');
+    expect(await verdictOn(app, byRsa(rsa, 'old'))).toBe('ada');
     server.answer = { keys: [jwk(otherRsa.publicKey, 'new')] };
-    expect(await who(app, byRsa('new', otherRsa))).toBe('ada');
+    expect(await verdictOn(app, byRsa(otherRsa, 'new'))).toBe('ada');
     // It was verified before and remembered; its key is not there any more.
-    expect(await who(app, byRsa('old'))).toBe('TOKEN_INVALID');
+    expect(await verdictOn(app, byRsa(rsa, 'old'))).toBe('TOKEN_INVALID');
   });
 
   it('that is down leaves the known keys in use, and its recovery is noticed', async () => {
     const server = await startKeyServer({ keys: [jwk(rsa.publicKey, 'r')] });
     const app = await start({ jwksUri: server.uri, ...ANY });
-    expect(await who(app, byRsa('r'))).toBe('ada');
+    expect(await verdictOn(app, byRsa(rsa, 'r'))).toBe('ada');
     await server.stop();
     for (let hour = 0; hour < 3; hour++) {
       app.clock.advance(900_000);
-      expect(await who(app, signed({ jti: `${hour}` }, { key: rsa.privateKey, algorithm: 'RS256', kid: 'r' }))).toBe(
-        'ada',
-      );
+      expect(
+        await verdictOn(app, signed({ jti: `${hour}` }, { key: rsa.privateKey, algorithm: 'RS256', kid: 'r' })),
+      ).toBe('ada');
     }
-    expect(await who(app, byRsa('unknown'))).toBe('OVERLOADED'); // who knows
+    expect(await verdictOn(app, byRsa(rsa, 'unknown'))).toBe('OVERLOADED'); // who knows
     await server.restart();
     server.answer = { keys: [jwk(otherRsa.publicKey, 'unknown')] };
     app.clock.advance(60_000);
-    expect(await who(app, byRsa('unknown', otherRsa))).toBe('ada');
+    expect(await verdictOn(app, byRsa(otherRsa, 'unknown'))).toBe('ada');
   });
 
   it.each([
@@ -293,8 +285,10 @@ describe('a JWKS endpoint', () => {
   ])('that %s lets nobody in and does not stop the start', async (_, answer) => {
     const server = await startKeyServer(answer);
     const app = await start({ jwksUri: server.uri, ...ANY });
-    expect(await who(app, byRsa('r'))).toBe('OVERLOADED');
-    const { data } = (await Client.connect(`${app.url}/ws`, { token: byRsa('r') }).then((client) => client.next())) as {
+    expect(await verdictOn(app, byRsa(rsa, 'r'))).toBe('OVERLOADED');
+    const { data } = (await Client.connect(`${app.url}/ws`, { token: byRsa(rsa, 'r') }).then((client) =>
+      client.next(),
+    )) as {
       data: object;
     };
     expect(data).toMatchObject({ closeCode: 1013, reconnect: true, retryAfterMs: 5_000 });
@@ -303,7 +297,7 @@ describe('a JWKS endpoint', () => {
   it('that does not answer is waited for no longer than auth.timeoutMs', async () => {
     const server = await startKeyServer(undefined);
     const app = await start({ jwksUri: server.uri, ...ANY });
-    const answer = who(app, byRsa('r'));
+    const answer = verdictOn(app, byRsa(rsa, 'r'));
     await until(() => app.app.get(Deadlines, { strict: false }).size === 1);
     app.clock.advance(10_000);
     expect(await answer).toBe('OVERLOADED');

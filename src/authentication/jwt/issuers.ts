@@ -69,7 +69,7 @@ const ISSUER = group(
     publicKey: keyBy(readPublicKey),
     /** Public keys by `kid`, as `secrets` are. */
     publicKeys: keysBy(readPublicKey),
-    /** Where the issuer publishes its keys (RFC 7517 §5): https, or http on this machine. Needs the package `jwks-rsa`. */
+    /** Where the issuer publishes its keys (RFC 7517 §5): https, or http on this machine. */
     jwksUri: new Option<string, URL | undefined>(undefined, { type: 'string' }, readUri),
     /**
      * Algorithms accepted; each has to fit a key. @default HS256 for secrets, RS256 or the curve's ES for public keys, all

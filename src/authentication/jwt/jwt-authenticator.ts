@@ -62,18 +62,17 @@ export class JwtAuthenticator extends Authenticator {
     this.#issuers = issuersOf(issuers, claims, (uri) => this.#publishedKeys(uri));
   }
 
-  /** @throws Error when a package is missing that the options ask for */
-  async start(): Promise<void> {
-    for (const keys of this.#issuers.published) await keys.start();
+  /** Begins to fetch the keys that issuers publish. */
+  start(): void {
+    for (const keys of this.#issuers.published) keys.start();
   }
 
   /**
-   * @internal Makes other issuers ready. What it returns puts them in the place of the old ones, and nothing that was verified
-   * by those is remembered then; sessions that are there stay.
+   * Reads other issuers and begins to fetch their keys.
    *
-   * @throws Error when a package is missing that the options ask for
+   * @returns what replaces the issuers in force and forgets the tokens that those verified; open sessions stay
    */
-  async prepare(issuers: readonly ResolvedIssuer[], claims: ClaimOptions): Promise<() => void> {
+  prepare(issuers: readonly ResolvedIssuer[], claims: ClaimOptions): () => void {
     const old = this.#issuers.published;
     // Keys that have been fetched already are still those of their address.
     const next = issuersOf(
@@ -81,7 +80,7 @@ export class JwtAuthenticator extends Authenticator {
       claims,
       (uri) => old.find((keys) => keys.uri.href === uri.href) ?? this.#publishedKeys(uri),
     );
-    for (const keys of next.published) if (!old.includes(keys)) await keys.start();
+    for (const keys of next.published) if (!old.includes(keys)) keys.start();
     return () => {
       this.#issuers = next;
       this.#verified.clear();

@@ -1,21 +1,20 @@
 import { createPublicKey } from 'node:crypto';
-import type { KeyObject } from 'node:crypto';
+import type { JsonWebKey, KeyObject } from 'node:crypto';
 import { Logger } from '@nestjs/common';
-import type { JwksClient } from 'jwks-rsa';
 import { contain, loggerFaults } from '../../base/contain.js';
-import { loadOptional } from '../../base/missing-package.js';
 import { TokenBucket } from '../../base/token-bucket.js';
 import { visible } from '../../base/visible.js';
 import { GatewayError } from '../../protocol/errors.js';
+import { isJsonObject } from '../../protocol/message.js';
 import { fits, weaknessOf } from './issuers.js';
 import type { Algorithm } from './issuers.js';
 import { UnknownKey } from '../token.js';
 
-/** Age at which keys are fetched anew, in milliseconds; meanwhile, and as long as that fails, the old ones serve. */
+/** Age at which keys are fetched again, in milliseconds. The known keys serve until a fetch has succeeded. */
 const MAX_AGE_MS = 600_000;
-/** Fetches for key ids that are not known: so many at once, and as many more each minute. */
+/** Fetches per minute, and at most at once, of one endpoint. */
 const FETCHES_PER_MINUTE = 10;
-/** Time between two complaints about an endpoint that stays down, in milliseconds. */
+/** Least time between two log lines about an endpoint that stays down, in milliseconds. */
 const COMPLAINT_MS = 300_000;
 const FETCH_TIMEOUT_MS = 5_000;
 const MAX_BYTES = 524_288;
@@ -23,19 +22,18 @@ const MAX_KEYS = 100;
 
 interface PublishedKey {
   readonly kid: string | undefined;
-  /** The one algorithm that the key is for, where the issuer says so. */
+  /** The only algorithm that the key is for; undefined where the issuer names none. */
   readonly algorithm: string | undefined;
   readonly key: KeyObject;
 }
 
 /**
- * The keys that an issuer publishes (RFC 7517 §5). A key id that is not among them is looked for anew, at a limited rate:
- * strangers invent key ids.
+ * The keys that an issuer publishes (RFC 7517 §5). A token with an unknown key id makes the gateway fetch them again, at a limited
+ * rate, because strangers invent key ids.
  */
 export class PublishedKeys {
   readonly #log = new Logger('WsGatewayKeys');
   readonly #name: string;
-  #client: JwksClient | undefined;
   #keys: readonly PublishedKey[] = [];
   #fetching: Promise<void> | undefined;
   readonly #fetches: TokenBucket;
@@ -53,20 +51,11 @@ export class PublishedKeys {
     private readonly onChange: () => void,
   ) {
     this.#fetches = new TokenBucket(FETCHES_PER_MINUTE, now());
-    this.#name = `${uri.origin}${uri.pathname}`; // what else a URL may hold is not for a log
+    this.#name = `${uri.origin}${uri.pathname}`; // a query may hold a secret, which a log must not
   }
 
-  /**
-   * Loads what fetches, and begins to. Keys that cannot be had now are no reason not to start.
-   *
-   * @throws MissingPackageError when the optional package is not installed
-   */
-  async start(): Promise<void> {
-    const { default: createClient } = await loadOptional(
-      () => import('jwks-rsa'),
-      'Keys of a JWKS URI need the package jwks-rsa: npm install jwks-rsa@4',
-    );
-    this.#client = createClient({ jwksUri: this.uri.href, cache: false, fetcher: fetchKeySet });
+  /** Begins the first fetch. The gateway starts without waiting for it; until it succeeds, tokens of the issuer are OVERLOADED. */
+  start(): void {
     void this.#fetch();
   }
 
@@ -75,7 +64,7 @@ export class PublishedKeys {
     return this.#keys.length;
   }
 
-  /** @returns the key for a token's `kid` and `alg`; undefined when none of those known is */
+  /** @returns the known key for a token's `kid` and `alg`; undefined when there is none, or more than one without a `kid` */
   find(kid: string | undefined, algorithm: Algorithm): KeyObject | undefined {
     const known = this.#known(kid, algorithm);
     if (known !== undefined) this.refresh();
@@ -83,11 +72,11 @@ export class PublishedKeys {
   }
 
   /**
-   * Fetches the keys anew for a token whose key is not known, and that is plausible otherwise.
+   * Fetches the keys again for a token whose key is unknown and whose claims are acceptable.
    *
-   * @param isSuspect true when the client has shown a bad token lately: half of the look-ups are kept back for others
-   * @returns undefined when the issuer has published no such key; the token is bad then
-   * @throws GatewayError OVERLOADED, also as a rejection, when that cannot be said now
+   * @param isSuspect true when the client has shown a bad token lately: half of the fetches stay reserved for other clients
+   * @returns undefined when the issuer has published no such key: the token is bad
+   * @throws GatewayError OVERLOADED, also as a rejection, when no fetch is left in this minute, or the fetch fails
    */
   lookUp(
     kid: string | undefined,
@@ -96,7 +85,7 @@ export class PublishedKeys {
   ): undefined | Promise<KeyObject | undefined> {
     if (this.#isAmbiguous(kid)) return undefined;
     if (this.#fetching === undefined) return this.#fetchFor(kid, algorithm, isSuspect);
-    // What is being fetched may have been asked for before the issuer published the key: what does not have it is asked again.
+    // The fetch under way may have begun before the issuer published the key, so an answer without it is followed by another fetch.
     return this.#fetching.then(() => {
       const found = this.#known(kid, algorithm);
       if (found !== undefined) return found;
@@ -115,7 +104,7 @@ export class PublishedKeys {
     return this.#fetch().then(() => this.#knownOrFailing(kid, algorithm));
   }
 
-  /** Fetches keys that are too old, in the background: also where a token is remembered, and no key is looked for. */
+  /** Fetches stale keys in the background. Remembered tokens call this too, or a withdrawn key would serve them until they expire. */
   refresh(): void {
     if (this.now() >= this.#freshUntil && this.#mayFetch()) void this.#fetch();
   }
@@ -125,11 +114,11 @@ export class PublishedKeys {
     const fitting = candidates.filter(
       (published) => (published.algorithm ?? algorithm) === algorithm && fits(algorithm, published.key),
     );
-    // Without a kid it is only clear which one is meant when there is no other.
+    // Without a kid the token's key is certain only when a single key fits.
     return kid !== undefined || fitting.length === 1 ? fitting[0]?.key : undefined;
   }
 
-  /** A key of that id is there and of another kind, or several could be meant: no look-up would change that. */
+  /** A fetch would not help: the id is known and its key does not fit, or there is no id and more than one key. */
   #isAmbiguous(kid: string | undefined): boolean {
     return kid === undefined ? this.#keys.length > 1 : this.#keys.some((published) => published.kid === kid);
   }
@@ -140,11 +129,11 @@ export class PublishedKeys {
     return known;
   }
 
-  /** Whether the token is bad cannot be said while its key may be one that we could not fetch. */
+  /** While fetches fail, an unknown key may be one that the issuer has published since, so its token is not called bad. */
   #refuseWhileFailing(): void {
     if (!this.#isFailing) return;
     const [message, cause] = ['Authentication is not available', `the keys at ${this.#name} cannot be fetched`];
-    throw new GatewayError('OVERLOADED', { message, retryAfterMs: FETCH_TIMEOUT_MS, cause }); // no client's fault, so none is charged
+    throw new GatewayError('OVERLOADED', { message, retryAfterMs: FETCH_TIMEOUT_MS, cause }); // not the client's fault, so its address is not charged
   }
 
   #mayFetch(): boolean {
@@ -155,7 +144,7 @@ export class PublishedKeys {
     return this.#fetches.take(1, FETCHES_PER_MINUTE / 60, FETCHES_PER_MINUTE, this.now());
   }
 
-  /** One fetch at a time, for all who wait. Never rejects. */
+  /** Starts a fetch, or joins the one under way. Never rejects. */
   #fetch(): Promise<void> {
     this.#fetching ??= this.#load().then(
       () => this.#succeeded(),
@@ -165,14 +154,12 @@ export class PublishedKeys {
   }
 
   async #load(): Promise<void> {
-    const published = (await this.#client?.getSigningKeys()) ?? [];
-    const keys = published.slice(0, MAX_KEYS).map((item) => ({
-      kid: item.kid,
-      algorithm: item.alg,
-      key: createPublicKey(item.getPublicKey()),
-    }));
-    const usable = keys.filter(({ key }) => weaknessOf(key) === undefined);
-    if (usable.length === 0) throw new Error('no key of use is among them');
+    const published = (await fetchKeySet(this.uri)).filter(isForSignatures);
+    const usable = published
+      .slice(0, MAX_KEYS)
+      .map(readKey)
+      .filter((key) => key !== undefined);
+    if (usable.length === 0) throw new Error('no usable key is among them');
     const before = this.#keys;
     this.#keys = usable;
     const isSame = usable.length === before.length && usable.every((key, index) => isSameKey(key, before[index]));
@@ -180,10 +167,10 @@ export class PublishedKeys {
     this.onChange();
     const left = published.length - usable.length;
     if (left > 0)
-      this.#tell('warn', `${left} of the keys at ${this.#name} are of no use: too weak, of another kind, or too many`);
+      this.#tell('warn', `${left} of the keys at ${this.#name} cannot be used: too weak, of another kind, or too many`);
   }
 
-  /** A logger of the application's may throw, and a fetch that no caller awaits must not end the process by it. */
+  /** The application's logger may throw. Nothing awaits a background fetch, so that error would end the process. */
   #tell(level: 'log' | 'warn' | 'error', line: string): void {
     contain(() => this.#log[level](line), loggerFaults.tell);
   }
@@ -214,7 +201,7 @@ function isSameKey(one: PublishedKey, other: PublishedKey | undefined): boolean 
   );
 }
 
-/** Why a fetch failed, in words that quote nothing of the answer. */
+/** Why a fetch failed. Quotes nothing of the answer, since the line goes to a log. */
 function reasonOf(error: unknown): string {
   const { name, message, cause } = error as Error & { cause?: { code?: unknown } };
   if (name === 'TimeoutError') return `no answer within ${FETCH_TIMEOUT_MS / 1000} s`;
@@ -222,8 +209,31 @@ function reasonOf(error: unknown): string {
   return typeof cause?.code === 'string' ? cause.code : message;
 }
 
-/** A redirect would lead to an address that is not configured. */
-async function fetchKeySet(uri: string): Promise<{ keys: never }> {
+/** A key without `use` or `key_ops` may be for anything (RFC 7517 §4.2, §4.3). */
+function isForSignatures(jwk: Record<string, unknown>): boolean {
+  const { use, key_ops: operations } = jwk;
+  return (use ?? 'sig') === 'sig' && (!Array.isArray(operations) || operations.includes('verify'));
+}
+
+/** @returns undefined for a key that cannot verify a token */
+function readKey(jwk: Record<string, unknown>): PublishedKey | undefined {
+  const { kid, alg } = jwk;
+  if ('d' in jwk) return undefined; // the private key is published with it, so anyone can sign
+  let key: KeyObject;
+  try {
+    key = createPublicKey({ key: jwk as JsonWebKey, format: 'jwk' }); // because it throws for a member of another type
+  } catch {
+    return undefined; // the log line counts it
+  }
+  return weaknessOf(key) === undefined ? { kid: nameOf(kid), algorithm: nameOf(alg), key } : undefined;
+}
+
+function nameOf(value: unknown): string | undefined {
+  return typeof value === 'string' && value !== '' ? value : undefined;
+}
+
+/** @returns the `keys` of the answer; redirects are refused, because they lead to an address that is not configured */
+async function fetchKeySet(uri: URL): Promise<readonly Record<string, unknown>[]> {
   const response = await fetch(uri, {
     redirect: 'error',
     headers: { accept: 'application/jwk-set+json, application/json' },
@@ -237,5 +247,7 @@ async function fetchKeySet(uri: string): Promise<{ keys: never }> {
     if (size > MAX_BYTES) throw new Error(`the answer is longer than ${MAX_BYTES} bytes`);
     chunks.push(chunk);
   }
-  return JSON.parse(Buffer.concat(chunks).toString()) as { keys: never }; // because the client looks at it itself
+  const answer: unknown = JSON.parse(Buffer.concat(chunks).toString());
+  if (!isJsonObject(answer) || !Array.isArray(answer.keys)) throw new Error('the answer is not a key set');
+  return answer.keys.filter(isJsonObject);
 }

@@ -13,6 +13,7 @@ import type { Frame } from '../../support/client.js';
 import { jwk, startKeyServer, stopKeyServers } from '../../support/jwks.js';
 import type { KeyServer } from '../../support/jwks.js';
 import { keyPair, signed } from '../../support/tokens.js';
+import { ANY, byRsa, verdictOn } from '../../support/verdicts.js';
 
 afterEach(stopApps);
 afterEach(stopKeyServers);
@@ -21,21 +22,9 @@ const [old, young] = [keyPair('rsa'), keyPair('rsa')];
 
 const start = (jwksUri: string, logger?: LoggerService): Promise<TestApp> =>
   startApp({
-    options: { auth: { jwt: { jwksUri, issuer: false, audience: false } } },
+    options: { auth: { jwt: { jwksUri, ...ANY } } },
     ...(logger !== undefined && { before: (app) => app.useLogger(logger) }),
   });
-
-const by = (pair: { privateKey: typeof old.privateKey }, kid?: string, jti = 'one'): string =>
-  signed({ jti }, { key: pair.privateKey, algorithm: 'RS256', ...(kid !== undefined && { kid }) });
-
-/** `in`, or the code that the token is turned away with. */
-async function outcome({ url }: TestApp, bearer: string): Promise<string> {
-  const client = await Client.connect(`${url}/ws`, { token: bearer });
-  client.send({ event: 'ping', id: 1 });
-  const { event, data } = await client.next();
-  client.socket.terminate();
-  return event === 'pong' ? 'in' : (data as { code: string }).code;
-}
 
 it.each([
   ['all who come are remembered', () => 'one'],
@@ -44,11 +33,11 @@ it.each([
   const server = await startKeyServer({ keys: [jwk(old.publicKey, 'old')] });
   const app = await start(server.uri);
   let round = 0;
-  const come = (): Promise<string> => outcome(app, by(old, 'old', jtiOf(round++)));
-  expect(await come()).toBe('in');
+  const come = (): Promise<string> => verdictOn(app, byRsa(old, 'old', { jti: jtiOf(round++) }));
+  expect(await come()).toBe('ada');
   server.answer = { keys: [jwk(young.publicKey, 'young')] };
   app.clock.jump(600_000);
-  expect(await come()).toBe('in'); // stale, but it makes the keys be fetched
+  expect(await come()).toBe('ada'); // stale, but it makes the keys be fetched
   await until(() => server.requests === 2);
   await expect.poll(come).toBe('TOKEN_INVALID');
 });
@@ -56,9 +45,9 @@ it.each([
 it("a token without a kid is nobody's where two keys could be meant", async () => {
   const server = await startKeyServer({ keys: [jwk(old.publicKey, 'old'), jwk(young.publicKey)] });
   const app = await start(server.uri);
-  expect(await outcome(app, by(old))).toBe('TOKEN_INVALID');
-  expect(await outcome(app, by(young))).toBe('TOKEN_INVALID');
-  expect(await outcome(app, by(old, 'old'))).toBe('in');
+  expect(await verdictOn(app, byRsa(old))).toBe('TOKEN_INVALID');
+  expect(await verdictOn(app, byRsa(young))).toBe('TOKEN_INVALID');
+  expect(await verdictOn(app, byRsa(old, 'old'))).toBe('ada');
 });
 
 it('a weak key, and what comes after a hundred, is of no use', async () => {
@@ -66,13 +55,13 @@ it('a weak key, and what comes after a hundred, is of no use', async () => {
   const many = Array.from({ length: 99 }, (_, index) => jwk(old.publicKey, `k${index}`));
   const keys = [jwk(weak.publicKey, 'weak'), ...many, jwk(old.publicKey, 'last')];
   const app = await start((await startKeyServer({ keys })).uri);
-  expect(await outcome(app, by(old, 'k98'))).toBe('in');
-  expect(await outcome(app, by(old, 'last'))).toBe('TOKEN_INVALID');
+  expect(await verdictOn(app, byRsa(old, 'k98'))).toBe('ada');
+  expect(await verdictOn(app, byRsa(old, 'last'))).toBe('TOKEN_INVALID');
   // By hand: jsonwebtoken verifies with a weak key, and signs with none.
-  const [, payload] = by(old).split('.');
+  const [, payload] = byRsa(old).split('.');
   const body = `${Buffer.from('{"alg":"RS256","kid":"weak"}').toString('base64url')}.${payload}`;
   const signature = sign('sha256', Buffer.from(body), weak.privateKey).toString('base64url');
-  expect(await outcome(app, `${body}.${signature}`)).toBe('TOKEN_INVALID');
+  expect(await verdictOn(app, `${body}.${signature}`)).toBe('TOKEN_INVALID');
 });
 
 it.each([
@@ -81,14 +70,39 @@ it.each([
     'a set without a key of use',
     { keys: [jwk(generateKeyPairSync('rsa', { modulusLength: 1024 }).publicKey, 'weak')] },
   ],
+  ['what is no set', [jwk(young.publicKey, 'young')]],
+  ['a set whose keys are no list', { keys: { young: jwk(young.publicKey, 'young') } }],
   ['too much', { keys: [jwk(young.publicKey, 'young')], padding: 'x'.repeat(600_000) }],
 ])('%s leaves the known keys in use', async (_, answer) => {
   const server = await startKeyServer({ keys: [jwk(old.publicKey, 'old')] });
   const app = await start(server.uri);
-  expect(await outcome(app, by(old, 'old'))).toBe('in');
+  expect(await verdictOn(app, byRsa(old, 'old'))).toBe('ada');
   server.answer = answer;
-  expect(await outcome(app, by(young, 'young'))).toBe('OVERLOADED');
-  expect(await outcome(app, by(old, 'old', 'another'))).toBe('in');
+  expect(await verdictOn(app, byRsa(young, 'young'))).toBe('OVERLOADED');
+  expect(await verdictOn(app, byRsa(old, 'old', { jti: 'another' }))).toBe('ada');
+});
+
+it('a key that is private, for other operations, for encryption or not readable does not count, and one line says so', async () => {
+  const lines: string[] = [];
+  const write = (message: unknown, ...rest: unknown[]): void => {
+    if (rest.at(-1) === 'WsGatewayKeys') lines.push(String(message));
+  };
+  const keys = [
+    { ...jwk(young.privateKey, 'private') },
+    { kty: 'RSA', n: 1, e: 'AQAB', kid: 'broken' },
+    { kty: 'oct', k: 'AAAA', kid: 'secret' },
+    null,
+    jwk(young.publicKey, 'signing', { key_ops: ['sign'] }),
+    jwk(young.publicKey, 'encryption', { use: 'enc' }),
+    jwk(old.publicKey, 'old', { key_ops: ['verify'] }),
+  ];
+  const { uri } = await startKeyServer({ keys });
+  const app = await start(uri, { log: write, error: write, warn: write });
+  expect(await verdictOn(app, byRsa(old, 'old'))).toBe('ada');
+  for (const kid of ['private', 'signing', 'encryption']) {
+    expect(await verdictOn(app, byRsa(young, kid))).toBe('TOKEN_INVALID');
+  }
+  expect(lines).toEqual([`3 of the keys at ${uri} cannot be used: too weak, of another kind, or too many`]);
 });
 
 it('a redirect, or keys with a status of failure, are not followed', async () => {
@@ -102,7 +116,7 @@ it('a redirect, or keys with a status of failure, are not followed', async () =>
     }).listen(0, '127.0.0.1');
     await once(other, 'listening');
     const app = await start(`http://127.0.0.1:${(other.address() as AddressInfo).port}/`);
-    expect(await outcome(app, by(old, 'old'))).toBe('OVERLOADED');
+    expect(await verdictOn(app, byRsa(old, 'old'))).toBe('OVERLOADED');
     other.closeAllConnections();
     other.close();
   }
@@ -116,11 +130,11 @@ it('an endpoint that stays down is one line in the log, and another when it is b
   };
   const server = await startKeyServer(500);
   const app = await start(server.uri, { log: write, error: write, warn: write });
-  for (let i = 0; i < 5; i++) expect(await outcome(app, by(old, `k${i}`))).toBe('OVERLOADED');
+  for (let i = 0; i < 5; i++) expect(await verdictOn(app, byRsa(old, `k${i}`))).toBe('OVERLOADED');
   expect(server.requests).toBeGreaterThan(1);
   expect(lines).toEqual([expect.stringContaining('cannot be fetched (HTTP 500); no token can be verified')]);
   server.answer = { keys: [jwk(old.publicKey, 'old')] };
-  expect(await outcome(app, by(old, 'old'))).toBe('in');
+  expect(await verdictOn(app, byRsa(old, 'old'))).toBe('ada');
   expect(lines).toEqual([expect.anything(), expect.stringContaining('can be fetched again')]);
 });
 
