@@ -87,10 +87,26 @@ export class WsGatewayAdapter extends WsAdapter {
         "auth.sources has 'certificate', so the HTTP server has to speak TLS: create it with httpsOptions that have requestCert and ca",
       );
     }
+    for (const endpoint of this.#endpoints.values()) endpoint.start();
+    this.#warnOfPlainPorts();
     this.context.authentication.start();
     this.context.load.start();
     this.#sweeper.start();
     await Promise.all([...this.#endpoints].filter(([, { own }]) => own).map(([port, { http }]) => listen(http, port)));
+  }
+
+  /** A port of its own has no TLS, also beside an application that has. */
+  #warnOfPlainPorts(): void {
+    const { httpAdapter } = this.host;
+    if (!((httpAdapter?.getHttpServer() as unknown) instanceof TlsServer)) return;
+    for (const [port, { own, servers }] of this.#endpoints) {
+      if (!own) continue;
+      const paths = servers.map(({ pathname }) => pathname).join(', ');
+      this.#log.warn(
+        `The gateways at ${paths} on port ${port} speak ws:, without TLS, while the application speaks HTTPS: their tokens and ` +
+          'messages can be read on the way. Leave the port out, or put a proxy that ends TLS before it',
+      );
+    }
   }
 
   /** What `ws` has copied out of the options is changed for the sessions that are there, too. */

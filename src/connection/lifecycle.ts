@@ -14,7 +14,8 @@ export function open(session: Session, request: IncomingMessage, principal: Prin
   const { sessions, monitor } = context;
   sessions.add(session);
   try {
-    if (principal !== undefined) adopt(session, principal);
+    if (principal === undefined) session.joinBroadcasts();
+    else adopt(session, principal);
   } catch (error) {
     return session.end(error);
   }
