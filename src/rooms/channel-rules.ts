@@ -132,11 +132,17 @@ function holds({ roles, scopes, claims, anonymous }: ChannelAccess, who: Rightho
 }
 
 function isClaimed(who: Rightholder, name: readonly string[], act: 'subscribe' | 'publish'): boolean {
-  return who
-    .channelsFor(act)
-    .slice(0, MAX_CLAIMS)
-    .some((pattern) => {
-      const segments = typeof pattern === 'string' ? segmentsOf(pattern) : undefined;
-      return segments !== undefined && matches(segments, name);
-    });
+  return isNamedBy(who.channelsFor(act), name);
+}
+
+/** True when one of the patterns of a claim names the channel. */
+export function mayClaim(patterns: readonly unknown[], channel: string): boolean {
+  return isNamedBy(patterns, channel.split('.'));
+}
+
+function isNamedBy(patterns: readonly unknown[], name: readonly string[]): boolean {
+  return patterns.slice(0, MAX_CLAIMS).some((pattern) => {
+    const segments = typeof pattern === 'string' ? segmentsOf(pattern) : undefined;
+    return segments !== undefined && matches(segments, name);
+  });
 }
