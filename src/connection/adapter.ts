@@ -29,6 +29,7 @@ export class WsGatewayAdapter extends WsAdapter {
   readonly #endpoints = new Map<number, Endpoint>();
   readonly #sockets: SocketDeadlines;
   readonly #sweeper: Sweeper;
+  #drained: Promise<void> | undefined;
 
   /**
    * @param tables what else is to be swept
@@ -73,6 +74,11 @@ export class WsGatewayAdapter extends WsAdapter {
     return this.#endpoints.get(port)?.get(this.#pathnameOf(path));
   }
 
+  /** False in a microservice, which has no HTTP server for gateways without a port. */
+  get hasApplicationServer(): boolean {
+    return (this.host.httpAdapter ?? undefined) !== undefined; // because a microservice's is null
+  }
+
   /** Every server, on every port. */
   get servers(): GatewayServer[] {
     return [...this.#endpoints.values()].flatMap((endpoint) => endpoint.servers);
@@ -97,8 +103,7 @@ export class WsGatewayAdapter extends WsAdapter {
 
   /** A port of its own has no TLS, also beside an application that has. */
   #warnOfPlainPorts(): void {
-    const { httpAdapter } = this.host;
-    if (!((httpAdapter?.getHttpServer() as unknown) instanceof TlsServer)) return;
+    if (!this.hasApplicationServer || !(this.host.httpAdapter.getHttpServer() instanceof TlsServer)) return;
     for (const [port, { own, servers }] of this.#endpoints) {
       if (!own) continue;
       const paths = servers.map(({ pathname }) => pathname).join(', ');
@@ -128,9 +133,9 @@ export class WsGatewayAdapter extends WsAdapter {
     this.context.sessions.refusesNew = true;
   }
 
-  /** Ends every session, see shutdown.ts. */
+  /** Ends every session, once, see shutdown.ts. */
   drain(): Promise<void> {
-    return drain(this.context);
+    return (this.#drained ??= drain(this.context));
   }
 
   override bindClientConnect(): void {}
@@ -140,6 +145,7 @@ export class WsGatewayAdapter extends WsAdapter {
   override bindClientDisconnect(): void {}
 
   override async close(server: GatewayServer): Promise<void> {
+    await this.drain(); // a microservice closes its sockets before it calls any hook
     // Two spellings of one path are one server here and two in Nest, which closes each. ws waits for its clients,
     // so those that have not closed by now are cut.
     for (const client of server.clients) client.terminate();
@@ -167,10 +173,12 @@ export class WsGatewayAdapter extends WsAdapter {
     if (existing !== undefined) return existing;
     const own = port !== APPLICATION_PORT;
     const { httpAdapter } = this.host; // read here and not earlier: it is not there when the module is made
-    const http = own ? createServer() : (httpAdapter.getHttpServer() as HttpServer);
+    // A microservice has no HTTP server. One that never listens takes its place, for the gateway of the package.
+    const http = own || !this.hasApplicationServer ? createServer() : (httpAdapter.getHttpServer() as HttpServer);
     if (own) http.on('error', (error) => contain(() => this.#log.error(error), loggerFaults.tell));
     const endpoint = new Endpoint(http, own, this.context, this.#sockets);
-    if (!own) answerUnrouted(httpAdapter, (request, response, next) => endpoint.request(request, response, next));
+    if (!own && this.hasApplicationServer)
+      answerUnrouted(httpAdapter, (request, response, next) => endpoint.request(request, response, next));
     this.#endpoints.set(port, endpoint);
     return endpoint;
   }
