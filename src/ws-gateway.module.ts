@@ -167,6 +167,9 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
   exports: [
     WsSessions,
     WsRooms,
+    Rooms,
+    Channels,
+    CHANNEL_CLAIMS,
     WsTickets,
     WsFirewall,
     Doorkeeper,

@@ -42,9 +42,10 @@ function claimAt(claims: Claims, path: string): unknown {
   return value;
 }
 
-/** The channels that a token names: its claim is `{"subscribe": [...], "publish": [...]}`. */
-export function channelsIn(claims: Claims, path: string, act: 'subscribe' | 'publish'): readonly unknown[] {
+/** The channels that a token names, undefined where it has no such claim: its claim is `{"subscribe": [...], "publish": [...]}`. */
+export function channelsIn(claims: Claims, path: string, act: 'subscribe' | 'publish'): readonly unknown[] | undefined {
   const claim = claimAt(claims, path);
-  const patterns = isJsonObject(claim) && Object.hasOwn(claim, act) ? claim[act] : undefined;
-  return Array.isArray(patterns) ? patterns : [];
+  if (!isJsonObject(claim) || !Object.hasOwn(claim, act)) return undefined;
+  const patterns = claim[act];
+  return Array.isArray(patterns) ? patterns : []; // what is no list names nothing
 }

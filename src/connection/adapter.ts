@@ -22,7 +22,7 @@ const APPLICATION_PORT = 0;
 /**
  * The adapter of platform-ws with the upgrade path taken over: it owns the servers, every upgrade request and the
  * shutdown. Nest calls it with one server per port and path; the handlers are bound by the module, once per server
- * rather than once per connection, so the binding hooks of the base class have nothing left to do.
+ * rather than once per connection, so the binding hooks of the base class are empty.
  */
 export class WsGatewayAdapter extends WsAdapter {
   readonly #log = new Logger(WsGatewayAdapter.name);
@@ -31,8 +31,8 @@ export class WsGatewayAdapter extends WsAdapter {
   readonly #sweeper: Sweeper;
 
   /**
-   * @param tables what else is to be swept
-   * @param beforeBinding called before Nest binds a gateway, again and again
+   * @param tables swept beside the connection's own
+   * @param beforeBinding called each time before Nest binds a gateway
    */
   constructor(
     private readonly context: ConnectionContext,
@@ -124,8 +124,8 @@ export class WsGatewayAdapter extends WsAdapter {
   override bindClientDisconnect(): void {}
 
   override async close(server: GatewayServer): Promise<void> {
-    // Two spellings of one path are one server here and two in Nest, which closes each. ws waits for its clients,
-    // so those that have not closed by now are cut.
+    // Nest counts two spellings of one path as two servers and closes each; here they are one. ws waits for its clients, so the
+    // connections that are still open are cut.
     for (const client of server.clients) client.terminate();
     await new Promise<void>((resolve) => server.close(() => resolve()));
   }
@@ -150,7 +150,7 @@ export class WsGatewayAdapter extends WsAdapter {
     const existing = this.#endpoints.get(port);
     if (existing !== undefined) return existing;
     const own = port !== APPLICATION_PORT;
-    const { httpAdapter } = this.host; // read here and not earlier: it is not there when the module is made
+    const { httpAdapter } = this.host; // read here: Nest sets it after the module is made
     const http = own ? createServer() : (httpAdapter.getHttpServer() as HttpServer);
     if (own) http.on('error', (error) => contain(() => this.#log.error(error), loggerFaults.tell));
     const endpoint = new Endpoint(http, own, this.context, this.#sockets);
@@ -170,8 +170,8 @@ interface Wrapped<T> {
 }
 
 /**
- * Has `answer` asked about every request that the application has no route for. Nest makes its routes after the gateways, and
- * what answers for a missing one last of all, so that is the place; there is no other that the frameworks have in common.
+ * Calls `answer` for every request that the application has no route for. Nest makes its routes after the gateways and the handler
+ * of missing routes last, so that handler is the only place that all frameworks have in common.
  */
 function answerUnrouted(httpAdapter: HttpAdapterHost['httpAdapter'], answer: Middleware): void {
   const setNotFoundHandler = httpAdapter.setNotFoundHandler?.bind(httpAdapter);

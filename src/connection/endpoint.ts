@@ -88,7 +88,7 @@ export class Endpoint {
       const clientAddress = this.context.firewall.admission.addressOf(request);
       return this.sockets.await(socket, () => this.#refuse(socket, noGateway(), clientAddress));
     }
-    // Its answer would be written into our frames. Nobody pipelines an upgrade behind a request but to see this happen.
+    // The answer to the earlier request would be written into our frames. No honest client pipelines an upgrade.
     const clientAddress = this.context.firewall.admission.addressOf(request); // now, since a destroyed socket has none
     if (owesResponse(socket)) {
       return this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: 'Pipelined' }), clientAddress);
@@ -123,7 +123,7 @@ export class Endpoint {
     const answer = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\n\r\n`;
     const { _httpMessage: response } = socket as AnsweringSocket;
     if (response?.headersSent) return void socket.destroy(); // it would be read as the body
-    socket.end(answer, response ? () => socket.destroy() : undefined); // a handler that waits for the rest is told
+    socket.end(answer, response ? () => socket.destroy() : undefined); // ends a handler that waits for the rest
     this.sockets.linger(socket);
   }
 

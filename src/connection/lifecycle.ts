@@ -40,7 +40,7 @@ function begin(session: Session, request: IncomingMessage, principal: Principal 
   const waiting = connect(session, request);
   if (waiting.length === 0) return session.open();
   session.intake.block();
-  // Whatever settles late has a place to go, and the session is no longer waited for when its time is over.
+  // Both outcomes are handled, also those that come after openingTimedOut() has given up the wait.
   const hooks = Promise.all(waiting).then(
     () => session.open(),
     (error: unknown) => {
@@ -60,7 +60,7 @@ function connect(session: Session, request: IncomingMessage): Promise<unknown>[]
   const server = serverOf(session);
   const waiting: Promise<unknown>[] = [];
   try {
-    // Not emit(): it would leave the promise of an async listener alone.
+    // Not emit(): it ignores the promise of an async listener.
     for (const listener of server.rawListeners('connection')) {
       const result: unknown = listener.call(server, socket, request);
       if (isThenable(result)) waiting.push(Promise.resolve(result));
@@ -72,14 +72,14 @@ function connect(session: Session, request: IncomingMessage): Promise<unknown>[]
       if (isThenable(result)) waiting.push(Promise.resolve(result));
     }
   } catch (error) {
-    // What has begun is still waited for, so that none of it is an unhandled rejection.
+    // Hooks that have begun are still waited for, so that no rejection of theirs is unhandled.
     waiting.push(Promise.reject(error));
   }
   return waiting;
 }
 
 export function onMessage(session: Session, data: Buffer, isBinary: boolean): void {
-  // Charged when it comes, and before it is looked at: a bad frame is not free.
+  // Charged on arrival, before it is parsed: a bad frame is not free.
   const wait = session.server.context.firewall.metering.charge(session, data.length);
   if (wait > 0) overBudget(session, data, wait);
   else if (isBinary) session.end(new GatewayError('UNSUPPORTED_DATA'));

@@ -1,4 +1,4 @@
-import { createParamDecorator, SetMetadata } from '@nestjs/common';
+import { createParamDecorator } from '@nestjs/common';
 import type { CustomDecorator, ExecutionContext, Type } from '@nestjs/common';
 import type { Principal } from '../authentication/principal.js';
 import type { ConnectionGuard } from '../authentication/connection-guard.js';
@@ -16,19 +16,36 @@ export const RULES_METADATA = 'nestjs-ws-gateway:rules';
 export const CONNECTION_GUARDS_METADATA = 'nestjs-ws-gateway:connection-guards';
 
 /**
+ * Changes what is known under a key of a class, or of a method. A method's is known twice: of the function, and of its name on
+ * the class, since another decorator may put a function of its own in the method's place.
+ */
+function change<T>(key: string, next: (own: T | undefined) => T): ClassDecorator & MethodDecorator {
+  return (target: object, name?: string | symbol, descriptor?: PropertyDescriptor): void => {
+    // because no other code writes under these keys
+    if (name === undefined) return Reflect.defineMetadata(key, next(Reflect.getMetadata(key, target) as T), target);
+    Reflect.defineMetadata(key, next(Reflect.getOwnMetadata(key, target, name) as T), target, name);
+    const method: unknown = descriptor?.value;
+    if (typeof method === 'function') {
+      Reflect.defineMetadata(key, next(Reflect.getOwnMetadata(key, method) as T), method);
+    }
+  };
+}
+
+/**
  * Stacked decorators add up, as those of Nest do, the upper one's first: none is to take away what another asks for. So does
  * one of a class to that of its base.
  */
-const adding =
-  (key: string, values: readonly unknown[]): ClassDecorator & MethodDecorator =>
-  (target: object, _?: string | symbol, descriptor?: PropertyDescriptor): void => {
-    const place = (descriptor?.value as object | undefined) ?? target; // because a handler's metadata sits on the function
-    const below = (Reflect.getMetadata(key, place) ?? []) as unknown[]; // because no other code writes under these keys
-    Reflect.defineMetadata(key, [...values, ...below], place);
-  };
+const adding = (key: string, values: readonly unknown[]): ClassDecorator & MethodDecorator =>
+  change<readonly unknown[]>(key, (below = []) => [...values, ...below]);
+
+const setting = (key: string, value: unknown): CustomDecorator =>
+  Object.assign(
+    change<unknown>(key, () => value),
+    { KEY: key },
+  );
 
 /** Opens a handler, or all handlers of a gateway, to sessions that have not authenticated. Handlers are closed without it. */
-export const Public = (): CustomDecorator => SetMetadata(PUBLIC_METADATA, true);
+export const Public = (): CustomDecorator => setting(PUBLIC_METADATA, true);
 
 /** The principal needs one of these roles. Stacked, or on a class and on its handler: one of each. */
 export const Roles = (...roles: [string, ...string[]]): ClassDecorator & MethodDecorator =>
@@ -67,7 +84,7 @@ export const RateLimit = ({ limit, perMs, cost = 1 }: RateLimitOptions): CustomD
   if (!isWithin(limit, 1_000_000) || !isWithin(perMs, 86_400_000) || !isWithin(cost, limit)) {
     throw new TypeError('@RateLimit() takes limit, 1 to 1000000, perMs, 1 to 86400000, and cost, 1 to limit');
   }
-  return SetMetadata(RATE_LIMIT_METADATA, { limit, perMs, cost });
+  return setting(RATE_LIMIT_METADATA, { limit, perMs, cost });
 };
 
 /** Asks before an upgrade at the gateway's path, and when a session there signs in: classes, which may have dependencies, or objects. */

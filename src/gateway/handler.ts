@@ -6,6 +6,7 @@ import type { InboundMessage } from '../protocol/message.js';
 import type { Access } from './access.js';
 import type { Parameter } from './parameters.js';
 import type { BoundRule } from './rules.js';
+import type { WsGuard } from './ws.guard.js';
 
 export type Method = (...args: unknown[]) => unknown;
 export type Gateway = Record<string, unknown>;
@@ -15,6 +16,8 @@ export type FilterMetadata = Parameters<typeof selectExceptionFilterMetadata>[0]
 export interface Handler {
   readonly instance: Gateway;
   readonly method: Method;
+  /** Asked first, in the turn that the message comes in. */
+  readonly guard: Pick<WsGuard, 'authorize'>;
   readonly access: Access;
   readonly rules: readonly BoundRule[];
   readonly parameters: readonly Parameter[];

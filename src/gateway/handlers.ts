@@ -1,6 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { Logger } from '@nestjs/common';
-import type { PipeTransform } from '@nestjs/common';
+import type { CanActivate, PipeTransform, Type } from '@nestjs/common';
 import { ContextIdFactory, MetadataScanner } from '@nestjs/core';
 import type { ApplicationConfig, ContextId, ModuleRef, ModulesContainer, NestContainer } from '@nestjs/core';
 import {
@@ -22,6 +21,7 @@ import { isThenable } from '../base/thenable.js';
 import { isEventName } from '../protocol/message.js';
 import type { InboundMessage } from '../protocol/message.js';
 import { accessOf } from './access.js';
+import type { Access } from './access.js';
 import { authorize, bindRule, demandSession } from './rules.js';
 import { instanceOf } from './resolve-instance.js';
 import { emptyArguments, givenOf, invoke } from './handler.js';
@@ -29,7 +29,7 @@ import type { Gateway, Handler, Method } from './handler.js';
 import { callThroughNest, FiltersContext } from './nest-enhancers.js';
 import { hookArgumentsOf, parametersOf, pathParamsOf, takesSignal } from './parameters.js';
 import type { WsExceptionFilter } from './ws-exception.filter.js';
-import type { WsGuard } from './ws.guard.js';
+import { WsGuard } from './ws.guard.js';
 import type { WsValidationPipe } from './ws-validation.pipe.js';
 
 /** A gateway as Nest's container holds it. */
@@ -42,7 +42,7 @@ export interface GatewayHost {
 }
 
 /** What is known of a handler before its instance is. */
-type Around = Pick<Handler, 'access' | 'rules' | 'takesSignal'>;
+type Around = Pick<Handler, 'guard' | 'access' | 'rules' | 'takesSignal'>;
 
 /** Events of this package that an application may handle itself; the session relies on the others. */
 const REPLACEABLE: ReadonlySet<string> = new Set(['ping', 'session']);
@@ -64,24 +64,30 @@ export class Handlers {
   readonly #pipes: PipesContextCreator;
   readonly #interceptors: InterceptorsContextCreator;
   readonly #filters: FiltersContext;
+  /** Global enhancers of request or transient scope. */
+  readonly #scoped: readonly InstanceWrapper[];
+  readonly #own: WsGuard;
+  readonly #theirs: Pick<WsGuard, 'authorize'>;
+  /** What a test has put in the place of {@link WsGuard}: asked before all other guards. */
+  readonly #first: readonly CanActivate[];
 
+  /** @throws Error where what takes the place of WsGuard is no guard */
   constructor(
     config: ApplicationConfig,
     modules: ModulesContainer,
     private readonly moduleRef: ModuleRef,
-    private readonly guard: WsGuard,
+    guard: WsGuard,
     private readonly pipe: WsValidationPipe,
     private readonly filter: WsExceptionFilter,
   ) {
-    const scoped = [
+    this.#scoped = [
       ...config.getGlobalRequestGuards(),
       ...config.getGlobalRequestPipes(),
       ...config.getGlobalRequestInterceptors(),
     ];
-    if (scoped.length > 0) {
-      const names = scoped.map(({ name }) => String(name)).join(', ');
-      new Logger('WsGatewayModule').warn(`Nest does not call global enhancers of request scope for gateways: ${names}`);
-    }
+    this.#own = isReplaced(guard) ? new WsGuard() : guard;
+    this.#theirs = isReplaced(guard) ? new ChargeOnly() : guard;
+    this.#first = isReplaced(guard) ? [guard] : [];
     // because the container itself is not injectable, and this is all of it that the creators ask for
     const container = { getModules: () => modules } as unknown as NestContainer;
     this.#guards = new GuardsContextCreator(container, config);
@@ -108,14 +114,15 @@ export class Handlers {
     if (!isEventName(event)) {
       throw new Error(`${host.wrapper.name}.${name}: an event is a string of 1 to 128 characters`);
     }
-    const access = accessOf(host.wrapper.metatype as object, method);
+    const access = accessOf(host.wrapper.metatype as Type, method);
     if (access.rateLimit !== undefined) server.context.firewall.remember(access.rateLimit.perMs);
     const rules = await Promise.all(
       access.rules.map((rule) => bindRule(rule, (type) => instanceOf(type, host.module))),
     );
     demandPathParams(host, name, server);
     const asksForSignal = takesSignal(host.wrapper.instance as object, name);
-    const call = this.#callOf(host, name, server, { access, rules, takesSignal: asksForSignal });
+    const guard = host.own ? this.#own : this.#theirs;
+    const call = this.#callOf(host, name, server, { guard, access, rules, takesSignal: asksForSignal });
     return {
       event,
       serial: host.own && event === 'auth',
@@ -151,10 +158,11 @@ export class Handlers {
 
   #callOf(host: GatewayHost, name: string, server: GatewayServer, around: Around): Route['call'] {
     const { wrapper } = host;
-    const { access } = around;
-    if (!wrapper.isDependencyTreeStatic()) {
+    const { access, guard } = around;
+    const isScoped = !host.own && this.#scoped.length > 0;
+    if (isScoped || !wrapper.isDependencyTreeStatic()) {
       return (session, message) => {
-        this.guard.authorize(session, access, message.event);
+        guard.authorize(session, access, message.event);
         return this.#inContext(host, server, session).then(({ instance, contextId }) =>
           callThroughNest(this.#handlerOf(host, instance, name, contextId, around), session, message, this.filter),
         );
@@ -163,7 +171,7 @@ export class Handlers {
     const handler = this.#handlerOf(host, wrapper.instance as Gateway, name, STATIC_CONTEXT, around);
     if (isPlain(handler)) return (session, message) => this.#callDirectly(handler, session, message);
     return (session, message) => {
-      this.guard.authorize(session, access, message.event);
+      guard.authorize(session, access, message.event);
       return callThroughNest(handler, session, message, this.filter);
     };
   }
@@ -187,14 +195,14 @@ export class Handlers {
       ...around,
       parameters,
       argumentCount: Math.max(0, ...parameters.map(({ index }) => index + 1)),
-      guards: own ? [] : this.#guards.create(...enhancers),
+      guards: own ? [] : [...this.#first, ...this.#guards.create(...enhancers)],
       interceptors: own ? [] : this.#interceptors.create(...enhancers),
       filters: own ? [] : this.#filters.create(...enhancers),
     };
   }
 
   #callDirectly(handler: Handler, session: Session, message: InboundMessage): unknown {
-    this.guard.authorize(session, handler.access, message.event);
+    handler.guard.authorize(session, handler.access, message.event);
     const { parameters } = handler;
     const given = givenOf(handler, session, message);
     const args = emptyArguments(handler);
@@ -235,9 +243,12 @@ export class Handlers {
     });
   }
 
-  /** The instance of a request-scoped gateway: as in Nest, one for each client. */
+  /**
+   * The instance of a request-scoped gateway: as in Nest, one for each client. So have global enhancers of such a scope, which Nest
+   * does not make for gateways; a gateway that has no other reason stays one for all.
+   */
   async #inContext(
-    { wrapper, module }: GatewayHost,
+    { wrapper, module, own }: GatewayHost,
     server: GatewayServer,
     { socket }: Session,
   ): Promise<{ instance: Gateway; contextId: ContextId }> {
@@ -250,6 +261,13 @@ export class Handlers {
         contextId,
       );
     }
+    if (!own) {
+      // because a provider is of a module
+      const load = (each: InstanceWrapper): Promise<void> =>
+        this.#injector.loadInjectable(each, each.host as Module, contextId, wrapper);
+      await Promise.all(this.#scoped.map(load));
+    }
+    if (wrapper.isDependencyTreeStatic()) return { instance: wrapper.instance as Gateway, contextId };
     const instance = await this.#injector.loadPerContext(
       wrapper.instance as Gateway,
       module,
@@ -269,6 +287,25 @@ function demandPathParams({ wrapper }: GatewayHost, method: string, { pathname }
   const unknown = pathParamsOf(wrapper.instance as object, method).find((param) => !names.includes(param));
   if (unknown === undefined) return;
   throw new Error(`${wrapper.name}.${method}: the path ${pathname} has no parameter "${unknown}"`);
+}
+
+/**
+ * True where the application has put another guard in the place of ours, as `overrideProvider(WsGuard)` does in a test.
+ *
+ * @throws Error for what is no guard
+ */
+function isReplaced(guard: Partial<WsGuard>): boolean {
+  if (typeof guard.canActivate !== 'function') {
+    throw new Error('What takes the place of WsGuard has no canActivate()');
+  }
+  return typeof guard.authorize !== 'function' || guard.canActivate !== WsGuard.prototype.canActivate;
+}
+
+/** Stands where WsGuard is replaced: the event's own budget is charged all the same. */
+class ChargeOnly implements Pick<WsGuard, 'authorize'> {
+  authorize(session: Session, { rateLimit }: Access, event?: string): void {
+    if (event !== undefined && rateLimit !== undefined) session.chargeEvent(event, rateLimit);
+  }
 }
 
 function isPlain({ guards, interceptors, filters, parameters }: Handler): boolean {

@@ -9,7 +9,7 @@ import type { PayloadCheck } from './ws-validation.pipe.js';
 export interface Parameter {
   readonly index: number;
   readonly read: (args: readonly unknown[]) => unknown;
-  /** What pipes are told of it. */
+  /** What pipes get as ArgumentMetadata. */
   readonly metadata: ArgumentMetadata;
   /** The application's, in Nest's order: global, gateway, method, parameter. */
   readonly pipes: readonly PipeTransform[];

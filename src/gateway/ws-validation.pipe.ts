@@ -26,7 +26,7 @@ type Dto = new () => object;
  * of the class. Nothing that the client sent stands in the details, not even the name of an unknown property. A class
  * without any rule has none to break: its payload is passed on as it came.
  *
- * What is `@Sealed()` the module opens first, for the event and the subject of the message. A pipe is not told of those:
+ * What is `@Sealed()` the module opens first, for the event and the subject of the message. A pipe knows neither:
  * put on a handler once more, this one takes what has been opened and refuses what has not.
  *
  * @throws GatewayError VALIDATION_FAILED
@@ -48,7 +48,7 @@ export class WsValidationPipe implements PipeTransform {
   }
 
   /**
-   * What a parameter is checked with, for whoever asks once and calls often; undefined when there is nothing to check.
+   * What a parameter is checked with, asked for once and called often; undefined when there is nothing to check.
    *
    * @throws Error for a class with a sealed property, when there are no keys to open it with
    */

@@ -112,7 +112,7 @@ export const ERRORS = {
   PROTOCOL_VIOLATION: { message: 'WebSocket protocol violation', close: 1002, cause: 'client', violation: 'message' },
   UNSUPPORTED_DATA: { message: 'Binary messages are not accepted', close: 1003, cause: 'client' },
   INVALID_UTF8: { message: 'Text is not valid UTF-8', close: 1007, cause: 'client', violation: 'message' },
-  MESSAGE_TOO_BIG: { message: 'The message is too big', close: 1009, cause: 'client' },
+  MESSAGE_TOO_BIG: { message: 'The message is too big', close: 1009, cause: 'client', http: 413 },
   SLOW_CONSUMER: { message: 'Reading too slowly', close: 4113, reconnect: true, cause: 'client' },
   NO_PONG: { message: 'No answer to a ping', close: 4108, reconnect: true, cause: 'client' },
   STALLED: { message: 'A message was begun and not finished', close: 4108, reconnect: true, cause: 'client' },

@@ -103,7 +103,7 @@ function matchesForSome(rule: ChannelRule, name: readonly string[]): boolean {
   return matches([...rule.shape.slice(0, at), ...Array<string>(wide).fill('*'), ...rule.shape.slice(at)], name);
 }
 
-/** The rule that gives a channel its history and presence: the first whose pattern matches, whoever asks. */
+/** The rule that gives a channel its history and presence: the first whose pattern matches, for every session. */
 export function ruleOf(rules: readonly ChannelRule[], channel: string): ChannelRule | undefined {
   if (!isChannelName(channel)) return undefined;
   const name = channel.split('.');
@@ -132,11 +132,17 @@ function holds({ roles, scopes, claims, anonymous }: ChannelAccess, who: Rightho
 }
 
 function isClaimed(who: Rightholder, name: readonly string[], act: 'subscribe' | 'publish'): boolean {
-  return who
-    .channelsFor(act)
-    .slice(0, MAX_CLAIMS)
-    .some((pattern) => {
-      const segments = typeof pattern === 'string' ? segmentsOf(pattern) : undefined;
-      return segments !== undefined && matches(segments, name);
-    });
+  return isNamedBy(who.channelsFor(act), name);
+}
+
+/** True when one of the patterns of a claim names the channel. */
+export function mayClaim(patterns: readonly unknown[], channel: string): boolean {
+  return isNamedBy(patterns, channel.split('.'));
+}
+
+function isNamedBy(patterns: readonly unknown[], name: readonly string[]): boolean {
+  return patterns.slice(0, MAX_CLAIMS).some((pattern) => {
+    const segments = typeof pattern === 'string' ? segmentsOf(pattern) : undefined;
+    return segments !== undefined && matches(segments, name);
+  });
 }

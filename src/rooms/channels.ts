@@ -11,6 +11,7 @@ import { GatewayError } from '../protocol/errors.js';
 import { isGatewayError, toFailure } from '../session/failure.js';
 import { SessionRegistry } from '../session/registry.js';
 import type { Session } from '../session/session.js';
+import type { WsSession } from '../session/ws-session.js';
 import type { ChannelAuthorizer } from './channel-authorizer.js';
 import { mayDo } from './channel-rules.js';
 import type { ChannelAct, Rightholder } from './channel-rules.js';
@@ -27,8 +28,8 @@ export const CHANNEL_CLAIMS = Symbol('nestjs-ws-gateway.channel-claims');
 
 type Principal = NonNullable<Session['principal']>;
 
-/** The channels that a token names, as its claim has them. */
-export type ChannelClaims = (principal: Principal, act: 'subscribe' | 'publish') => readonly unknown[];
+/** The channels that a token names, as its claim has them; undefined without the claim. */
+export type ChannelClaims = (principal: Principal, act: 'subscribe' | 'publish') => readonly unknown[] | undefined;
 
 interface ItemError {
   readonly code: string;
@@ -371,7 +372,7 @@ export class Channels {
   }
 
   /** Takes sessions out of a channel, as a backend wants it. @returns how many were in it */
-  expel(sessions: readonly Session[], channel: string): number {
+  expel(sessions: readonly WsSession[], channel: string): number {
     let count = 0;
     for (const session of sessions) {
       const membership = this.rooms.find(session, channel);
@@ -433,7 +434,7 @@ function isWanted(item: Wanted | Subscribed): item is Wanted {
 
 function rightholderOf(principal: Principal, claims: ChannelClaims): Rightholder {
   const { subject, roles, scopes } = principal;
-  return { subject, roles, scopes, channelsFor: (act) => claims(principal, act) };
+  return { subject, roles, scopes, channelsFor: (act) => claims(principal, act) ?? [] };
 }
 
 function replay(session: Session, replays: readonly Replayed[]): void {

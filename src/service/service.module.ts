@@ -7,7 +7,10 @@ import { WsGatewayModule } from '../ws-gateway.module.js';
 import { AdminActs } from './http/admin-acts.js';
 import { AdminController } from './http/admin.controller.js';
 import type { ServiceConfiguration } from './configuration/configuration.js';
+import { Backend } from './http/backend.js';
 import { BansController } from './http/bans.controller.js';
+import { ChannelsController } from './http/channels.controller.js';
+import { PublishController } from './http/publish.controller.js';
 import { HealthController } from './http/health.controller.js';
 import { HttpExceptionFilter } from './http/http-exception.filter.js';
 import { CheckingEmailGateway, EmailGateway } from './email.gateway.js';
@@ -35,6 +38,8 @@ export class ServiceModule {
         HealthController,
         AdminController,
         BansController,
+        PublishController,
+        ChannelsController,
         ...(hasTickets ? [TicketsController] : []),
         ...(hasMetrics ? [metrics] : []),
       ],
@@ -46,6 +51,7 @@ export class ServiceModule {
         ...audit,
         ProcessMetrics,
         AdminActs,
+        Backend,
       ],
       exports: [FailureSink, ...(auditSink === undefined ? [] : [AuditSink])],
     };

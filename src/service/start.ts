@@ -1,6 +1,7 @@
 import 'reflect-metadata';
 import { relative } from 'node:path';
 import { parseArgs } from 'node:util';
+import type { IncomingMessage } from 'node:http';
 import type { AddressInfo, Server as HttpServer } from 'node:net';
 import { NestFactory } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
@@ -22,6 +23,7 @@ import type { ServiceConfiguration } from './configuration/configuration.js';
 import { exposureWarning, isBehindProxy, isPublic } from './configuration/exposure.js';
 import { PROBES } from './http/health.controller.js';
 import { answersTo } from './http/hosts.js';
+import { readsItsOwnBody } from './http/json-body.js';
 import { createLog, PinoLogger, PinoSink } from './logging/logging.js';
 import { ServiceReload } from './reload.js';
 import { ServiceModule } from './service.module.js';
@@ -84,6 +86,11 @@ export async function start(): Promise<void> {
   announce(configuration, (app.getHttpServer() as { address(): AddressInfo }).address(), pino);
 }
 
+/** True for a body of JSON that is read before the request is handled. */
+function isCommonJson({ headers, url }: IncomingMessage): boolean {
+  return !readsItsOwnBody(url) && /^application\/json\b/i.test(headers['content-type'] ?? '');
+}
+
 /** The service, not yet listening. */
 export async function createApp(
   configuration: ServiceConfiguration,
@@ -104,7 +111,7 @@ export async function createApp(
   });
   app.disable('x-powered-by');
   app.use(app.get(Doorkeeper).middleware(PROBES)); // before all that looks at a request
-  app.useBodyParser('json', { limit: MAX_BODY });
+  app.useBodyParser('json', { limit: MAX_BODY, type: isCommonJson });
   const { options } = app.get(WsGatewayReload);
   app.get(Firewall).admission.restrictHosts((host, isProbe) => {
     // Read for each request: the address is known once the service listens, and a reload may change the proxies.

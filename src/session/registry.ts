@@ -90,14 +90,14 @@ export class SessionRegistry extends WsSessions {
   #apply(entry: RevocationEntry): number {
     const { filter, at, tokensBefore } = entry;
     const { sessionId, subject, tokenId, issuer } = filter;
-    // Member by member: here one that is undefined is one that is left out.
+    // Member by member, since in a SessionFilter an undefined member selects nothing.
     const whose = { ...(sessionId !== undefined && { sessionId }), ...(subject !== undefined && { subject }) };
     const ended = this.find(whose).filter(({ principal }) => concerns(filter, principal));
     if (this.monitor.has('revocation')) {
       this.monitor.emit({ kind: 'revocation', ...filter, ended: ended.length });
     }
     for (const session of ended) session.end(new GatewayError('SESSION_REVOKED'));
-    // What says most comes first, should the list be full.
+    // The entries that refuse most tokens come first: the list may fill up on the way.
     if (tokenId !== undefined) this.revocations.addTokenId(tokenId, at, issuer);
     if (tokensBefore !== undefined) {
       if (subject === undefined) this.revocations.addEveryone(tokensBefore, at);
@@ -113,7 +113,7 @@ export class SessionRegistry extends WsSessions {
     const forgottenBefore = session.forgottenTokensBefore(now);
     if (forgottenBefore !== undefined) this.revocations.addSubject(principal.subject, forgottenBefore, now);
     for (const { digest, expiresAt } of tokens) this.revocations.addToken(digest, expiresAt);
-    // A copy that an application gave a ticket for: which token it came from, only its id says.
+    // A principal that an application copied for a ticket has lost its digest: only its token id says which token it came from.
     const tokenId = originOf(principal).digest === undefined ? tokenIdOf(principal) : undefined;
     if (tokenId === undefined) return;
     const { iss } = principal.claims;

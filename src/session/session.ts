@@ -221,7 +221,7 @@ export class Session<State extends object = object>
   }
 
   /**
-   * Ends it on purpose: `disconnect` where a frame can still go out, then the close, and one event. Never throws.
+   * Ends the session: a `disconnect` frame where the path has one, the close frame, and one event. Never throws.
    */
   end(thrown: unknown, details: EndDetails = {}): void {
     if (waitingFanOuts > 0) flushFanOuts(); // what was published before is for it
@@ -258,7 +258,7 @@ export class Session<State extends object = object>
     if (failure.code === 'VALIDATION_FAILED') {
       this.server.context.firewall.metering.chargeRefused(this, request?.heapBytes ?? 0);
     }
-    // When the session has ended, a client's fault is no news any more; a fault of ours still is.
+    // After the end of the session only a fault of the server is worth a line.
     if (!wasLive && levelOf(failure.code) !== 'error') return;
     this.#report('request', failure, { event: request?.event, durationMs: request?.durationMs });
     if (!isOurs) this.#countViolation(failure);
@@ -327,7 +327,7 @@ export class Session<State extends object = object>
   }
 
   /**
-   * Charges it for an event with a limit of its own.
+   * Charges the session for an event that has a limit of its own.
    *
    * @throws GatewayError RATE_LIMITED
    */

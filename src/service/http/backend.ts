@@ -1,0 +1,92 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { GatewayError } from '../../protocol/errors.js';
+import { isJsonObject } from '../../protocol/message.js';
+import { mayClaim } from '../../rooms/channel-rules.js';
+import type { ChannelRule } from '../../rooms/channel-rules.js';
+import { channelOf, eventOf, invalid, keyOf } from '../../rooms/channel-requests.js';
+import { CHANNEL_CLAIMS } from '../../rooms/channels.js';
+import type { ChannelClaims } from '../../rooms/channels.js';
+import { Rooms } from '../../rooms/rooms.js';
+import type { Published } from '../../rooms/ws-rooms.js';
+import { WsGatewayReload } from '../../reload/ws-gateway-reload.js';
+import type { WsSession } from '../../session/ws-session.js';
+import { WsSessions } from '../../session/ws-sessions.js';
+import type { AuthenticatedRequest } from './bearer.guard.js';
+
+/** What a backend has published, as it reads it. */
+export interface PublishedItem {
+  readonly channel?: string;
+  readonly epoch?: string;
+  readonly offset?: number;
+  readonly cluster: Published['cluster'];
+  readonly duplicate?: true;
+}
+
+/** What the endpoints for backends share: whom a request is about, and which channels its token is for. */
+@Injectable()
+export class Backend {
+  constructor(
+    readonly rooms: Rooms,
+    readonly sessions: WsSessions,
+    private readonly reload: WsGatewayReload,
+    @Inject(CHANNEL_CLAIMS) private readonly claims: ChannelClaims,
+  ) {}
+
+  /**
+   * The rule of a channel that the token may be used for.
+   *
+   * @throws GatewayError VALIDATION_FAILED for a name; FORBIDDEN without a rule, and where the token names other channels
+   */
+  demand(request: AuthenticatedRequest, channel: string): ChannelRule {
+    channelOf({ channel });
+    const rule = this.rooms.ruleOf(channel);
+    const claimed = this.claims(request.principal, 'publish');
+    if (rule === undefined || (claimed !== undefined && !mayClaim(claimed, channel)))
+      throw new GatewayError('FORBIDDEN');
+    return rule;
+  }
+
+  /** @throws GatewayError, also as a rejection */
+  async publish(request: AuthenticatedRequest, item: Record<string, unknown>, key: unknown): Promise<PublishedItem> {
+    const channel = channelOf(item);
+    this.demand(request, channel);
+    const { event, data, except } = item;
+    if (except !== undefined && (typeof except !== 'string' || except.length < 1 || except.length > 64)) {
+      throw invalid('except', 'except', 'except must be the id of a session');
+    }
+    const idempotency = keyOf(key);
+    const head = this.rooms.encode(eventOf(event, this.reload.options.errors.event), data);
+    const { position, cluster, duplicate } = await this.rooms.publishNow(channel, head, {
+      ...(except !== undefined && { except: [except] }),
+      ...(idempotency !== undefined && { key: { owner: request.principal.subject, value: idempotency } }),
+    });
+    return { ...position, cluster, ...(duplicate === true && { duplicate }) };
+  }
+
+  /**
+   * The sessions of a subject, or the one with an id.
+   *
+   * @throws GatewayError VALIDATION_FAILED for both, or none
+   */
+  sessionsOf({ sessionId, subject }: Record<string, unknown>): WsSession[] {
+    if ((sessionId === undefined) === (subject === undefined)) {
+      throw invalid('', 'target', 'either sessionId or subject must be given');
+    }
+    if (sessionId !== undefined) return this.sessions.find({ sessionId: textOf('sessionId', sessionId, 64) });
+    return this.sessions.find({ subject: textOf('subject', subject, 1_024) });
+  }
+}
+
+function textOf(name: string, value: unknown, most: number): string {
+  if (typeof value === 'string' && value.length >= 1 && value.length <= most) return value;
+  throw invalid(name, name, `${name} must be a string of 1 to ${most} characters`);
+}
+
+/** @throws GatewayError VALIDATION_FAILED for what is no object, and for one with members that it cannot have */
+export function bodyOf(value: unknown, names: readonly string[]): Record<string, unknown> {
+  if (!isJsonObject(value)) throw invalid('', 'isObject', 'the body must be an object');
+  if (Object.keys(value).some((name) => !names.includes(name))) {
+    throw invalid('', 'unknownProperty', `the body has ${names.join(', ')} alone`);
+  }
+  return value;
+}

@@ -1,0 +1,129 @@
+import { Controller, Get, Header, HttpCode, Param, Post, Query, Req, UseGuards } from '@nestjs/common';
+import { GatewayError } from '../../protocol/errors.js';
+import type { Position } from '../../engine/engine.js';
+import { invalid } from '../../rooms/channel-requests.js';
+import { Channels } from '../../rooms/channels.js';
+import type { HistoryItem, RoomMember } from '../../rooms/ws-rooms.js';
+import { AdminActs } from './admin-acts.js';
+import { Backend, bodyOf } from './backend.js';
+import { BearerGuard, RequireScope } from './bearer.guard.js';
+import type { AuthenticatedRequest } from './bearer.guard.js';
+import { readJson } from './json-body.js';
+
+const MAX_BODY_BYTES = 16_384;
+const PAGE = 100;
+const MAX_PAGE = 1_000;
+
+interface ChannelState extends Partial<Position> {
+  readonly count: { readonly sessions: number; readonly subjects: number };
+}
+
+type Query = Readonly<Record<string, unknown>>;
+
+/** For backends in any language: who is in a channel, and what it keeps. */
+@Controller('channels/:channel')
+@UseGuards(BearerGuard)
+@RequireScope('ws-gateway:publish')
+export class ChannelsController {
+  constructor(
+    private readonly backend: Backend,
+    private readonly channels: Channels,
+    private readonly acts: AdminActs,
+  ) {}
+
+  @Get()
+  @Header('Cache-Control', 'no-store')
+  async state(@Param('channel') channel: string, @Req() request: AuthenticatedRequest): Promise<ChannelState> {
+    const { rooms } = this.backend;
+    const { history } = this.backend.demand(request, channel);
+    const count = rooms.countNow(rooms.room(channel));
+    if (history === undefined) return { count };
+    const { position } = await rooms.history(channel, undefined, 1);
+    return { count, ...position };
+  }
+
+  @Get('presence')
+  @Header('Cache-Control', 'no-store')
+  presence(
+    @Param('channel') channel: string,
+    @Query() query: Query,
+    @Req() request: AuthenticatedRequest,
+  ): { items: RoomMember[]; next?: string } {
+    if (this.backend.demand(request, channel).presence === false) throw new GatewayError('FORBIDDEN');
+    const { rooms } = this.backend;
+    const limit = limitOf(query.limit);
+    const { cursor } = query;
+    if (cursor !== undefined && (typeof cursor !== 'string' || !/^[0-9a-z]{1,11}$/.test(cursor))) {
+      throw invalid('cursor', 'cursor', 'cursor must be the next of a page');
+    }
+    return rooms.membersNow(rooms.room(channel), { limit, ...(cursor !== undefined && { cursor }) });
+  }
+
+  @Get('history')
+  @Header('Cache-Control', 'no-store')
+  async history(
+    @Param('channel') channel: string,
+    @Query() query: Query,
+    @Req() request: AuthenticatedRequest,
+  ): Promise<Position & { items: readonly HistoryItem[]; recovered: boolean; reason?: string }> {
+    this.backend.demand(request, channel);
+    const since = sinceOf(query.since);
+    const { position, ...rest } = await this.backend.rooms.history(channel, since, limitOf(query.limit));
+    return { ...position, ...rest };
+  }
+
+  /** The sessions stay until they end, or a backend takes them out; the rules are not asked. */
+  @Post('subscribe')
+  @HttpCode(200)
+  async subscribe(
+    @Param('channel') channel: string,
+    @Req() request: AuthenticatedRequest,
+  ): Promise<{ sessions: number }> {
+    this.backend.demand(request, channel);
+    const whose = bodyOf(await readJson(request, MAX_BODY_BYTES), ['sessionId', 'subject']);
+    const sessions = this.backend.sessionsOf(whose);
+    for (const session of sessions) session.join(channel);
+    return this.#told(request, 'channels.subscribe', whose, sessions.length);
+  }
+
+  @Post('unsubscribe')
+  @HttpCode(200)
+  async unsubscribe(
+    @Param('channel') channel: string,
+    @Req() request: AuthenticatedRequest,
+  ): Promise<{ sessions: number }> {
+    this.backend.demand(request, channel);
+    const whose = bodyOf(await readJson(request, MAX_BODY_BYTES), ['sessionId', 'subject']);
+    const count = this.channels.expel(this.backend.sessionsOf(whose), channel);
+    return this.#told(request, 'channels.unsubscribe', whose, count);
+  }
+
+  #told(
+    request: AuthenticatedRequest,
+    act: string,
+    { sessionId, subject }: Readonly<Record<string, unknown>>,
+    sessions: number,
+  ): { sessions: number } {
+    this.acts.tell(request, act, {
+      ...(typeof sessionId === 'string' && { sessionId }),
+      ...(typeof subject === 'string' && { subject }),
+      details: { sessions },
+    });
+    return { sessions };
+  }
+}
+
+function limitOf(limit: unknown): number {
+  if (limit === undefined) return PAGE;
+  const value = typeof limit === 'string' && /^\d{1,4}$/.test(limit) ? Number(limit) : 0;
+  if (value >= 1 && value <= MAX_PAGE) return value;
+  throw invalid('limit', 'limit', `limit must be a whole number from 1 to ${MAX_PAGE}`);
+}
+
+/** `epoch:offset` */
+function sinceOf(since: unknown): Position | undefined {
+  if (since === undefined) return undefined;
+  const [, epoch, offset] = (typeof since === 'string' && /^([^:]{1,64}):(\d{1,15})$/.exec(since)) || [];
+  if (epoch === undefined) throw invalid('since', 'since', 'since must be an epoch and an offset with a colon between');
+  return { epoch, offset: Number(offset) };
+}
