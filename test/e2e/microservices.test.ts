@@ -1,4 +1,4 @@
-import { Controller, Logger } from '@nestjs/common';
+import { Controller, Logger, Module } from '@nestjs/common';
 import type { INestApplicationContext } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { MessagePattern, Transport } from '@nestjs/microservices';
@@ -27,13 +27,16 @@ class OrdersController {
 const TCP = { transport: Transport.TCP as const, options: { host: '127.0.0.1', port: 0 } };
 const running: INestApplicationContext[] = [];
 
+@Module({})
+class AppModule {}
+
 /** An application whose gateway is on a port, or none. */
 function moduleWith(port?: number): object {
   const gateway = class OrdersGateway extends Gateway {};
   WebSocketGateway(...((port === undefined ? [] : [port]) as [number]))(gateway);
   const options = { auth: { jwt: { secret: SECRET } }, shutdown: { drainMs: 1_000 } };
   return {
-    module: class AppModule {},
+    module: AppModule,
     imports: [WsGatewayModule.forRoot(options)],
     providers: [gateway],
     controllers: [OrdersController],
