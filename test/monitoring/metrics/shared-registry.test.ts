@@ -61,7 +61,7 @@ describe('a registry that applications share', () => {
 
   it('stops the start where a name of ours is another metric', async () => {
     const registry = new Registry();
-    new Counter({ name: 'ws_gateway_sessions', help: 'not ours', registers: [registry] });
+    registry.registerMetric(new Counter({ name: 'ws_gateway_sessions', help: 'not ours', registers: [] }));
     await expect(start(registry)).rejects.toThrow('ws_gateway_sessions');
   });
 });
