@@ -3,7 +3,7 @@ export { DEFAULTS, WsGatewayOptionsError } from './ws-gateway.options.js';
 export { WsGatewayReload } from './reload/ws-gateway-reload.js';
 export type { ReloadReport } from './reload/ws-gateway-reload.js';
 export type { WsGatewayOptions } from './ws-gateway.options.js';
-export type { AuthOptions, Revalidate } from './authentication/options.js';
+export type { AuthOptions, CertificateOptions, Revalidate } from './authentication/options.js';
 export type { CompressionOptions, HeartbeatOptions, LimitOptions, OverloadOptions } from './connection/options.js';
 
 export { WsGateway } from './gateway/ws.gateway.js';
@@ -54,9 +54,25 @@ export type { SealBinding } from './data-protection/ws-seal.js';
 export { WsSession } from './session/ws-session.js';
 export type { SessionPhase } from './session/ws-session.js';
 export { WsSessions } from './session/ws-sessions.js';
+export type { JoinOptions } from './session/ws-session.js';
 export type { RevocationFilter, Revoked } from './session/revoke.js';
 export type { SessionFilter, SessionPage, SessionQuery } from './session/ws-sessions.js';
 export type { ConnectionAttempt, ConnectionGuard } from './authentication/connection-guard.js';
+
+export { WsRooms } from './rooms/ws-rooms.js';
+export type {
+  History,
+  HistoryItem,
+  MemberPage,
+  Published,
+  PublishOptions,
+  RoomCount,
+  RoomMember,
+  RoomTarget,
+} from './rooms/ws-rooms.js';
+export type { ChannelEvent, RoomEvent } from './rooms/events.js';
+export type { ChannelOptions, RoomOptions } from './rooms/options.js';
+export type { GapReason, Position } from './engine/engine.js';
 
 export { WsFirewall } from './firewall/ws-firewall.js';
 export type { AddressLists, BanOptions } from './firewall/decisions.js';
@@ -66,7 +82,7 @@ export type { FirewallOptions, FirewallRule } from './firewall/options.js';
 export { Authentication } from './authentication/authentication.js';
 export { Authenticator } from './authentication/authenticator.js';
 export type { AuthenticationContext } from './authentication/authenticator.js';
-export type { CertificateOptions, CertificateSubject } from './authentication/certificate.js';
+export type { CertificateSubject } from './authentication/certificate.js';
 export type { ClaimNames } from './authentication/claims.js';
 export type { TokenSource } from './authentication/credentials.js';
 export { JwtAuthenticator } from './authentication/jwt/jwt-authenticator.js';
@@ -102,5 +118,4 @@ export { WsHealth, WsHealthIndicator } from './monitoring/health.js';
 export type { HealthCheck, Readiness, WsHealthResult } from './monitoring/health.js';
 export { WsMetrics } from './monitoring/metrics/ws-metrics.js';
 export type { MetricsAnswer } from './monitoring/metrics/ws-metrics.js';
-export type { MetricsRegistry, MonitoringOptions } from './monitoring/options.js';
-export type { Disclosure, PrivacyOptions } from './monitoring/privacy.js';
+export type { Disclosure, MetricsRegistry, MonitoringOptions, PrivacyOptions } from './monitoring/options.js';

@@ -1,4 +1,4 @@
-import { ConfigurableModuleBuilder, Global, Module } from '@nestjs/common';
+import { ConfigurableModuleBuilder, Global, Inject, Module } from '@nestjs/common';
 import type {
   BeforeApplicationShutdown,
   DynamicModule,
@@ -29,6 +29,8 @@ import {
 } from './data-protection/data-protection.providers.js';
 import { Fingerprints } from './data-protection/fingerprint.js';
 import { WsSeal } from './data-protection/ws-seal.js';
+import { ENGINE } from './engine/engine.js';
+import type { Engine } from './engine/engine.js';
 import { EMAIL_OPTIONS, emailProviders } from './email/email.providers.js';
 import { WsEmail } from './email/ws-email.js';
 import {
@@ -37,6 +39,7 @@ import {
   FIREWALL_OPTIONS,
   firewallProviders,
 } from './firewall/firewall.providers.js';
+import { Firewall } from './firewall/firewall.js';
 import { WsFirewall } from './firewall/ws-firewall.js';
 import { AfterInits } from './gateway/after-init.js';
 import { GatewayBinder, gatewaysOf } from './gateway/bind-gateways.js';
@@ -51,7 +54,11 @@ import { MONITORING_OPTIONS, PRIVACY_OPTIONS } from './monitoring/options.js';
 import { WsMonitor } from './monitoring/ws-monitor.js';
 import { LiveOptions } from './reload/live-options.js';
 import { WsGatewayReload } from './reload/ws-gateway-reload.js';
-import { BYTE_LIMITS } from './session/ledger.js';
+import { CHANNEL_OPTIONS, ROOM_OPTIONS } from './rooms/options.js';
+import { roomProviders } from './rooms/rooms.providers.js';
+import { Rooms } from './rooms/rooms.js';
+import { WsRooms } from './rooms/ws-rooms.js';
+import { BYTE_LIMITS } from './session/byte-budget.js';
 import { sessionProviders } from './session/session.providers.js';
 import { WsSessions } from './session/ws-sessions.js';
 import { resolveOptions } from './ws-gateway.options.js';
@@ -78,6 +85,8 @@ const slices = [
   slice(OVERLOAD_OPTIONS, ({ overload }) => overload),
   slice(MONITORING_OPTIONS, ({ monitoring }) => monitoring),
   slice(PRIVACY_OPTIONS, ({ privacy }) => privacy),
+  slice(ROOM_OPTIONS, ({ rooms }) => rooms),
+  slice(CHANNEL_OPTIONS, ({ channels }) => channels),
   slice(CONNECTION_OPTIONS, (options) => options),
 ];
 
@@ -107,12 +116,13 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
     ...firewallProviders,
     ...emailProviders,
     ...sessionProviders,
+    ...roomProviders,
     ...connectionProviders,
     ...gatewayProviders,
     ...monitoringProviders,
     {
       provide: WsGatewayReload,
-      inject: [MODULE_OPTIONS_TOKEN, LiveOptions, ModulesContainer, JwtAuthenticator, WsSeal, Fingerprints, WsFirewall],
+      inject: [MODULE_OPTIONS_TOKEN, LiveOptions, ModulesContainer, JwtAuthenticator, WsSeal, Fingerprints, Firewall],
       useFactory: (
         options: WsGatewayOptions,
         live: LiveOptions,
@@ -120,7 +130,7 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
         jwt: JwtAuthenticator,
         seal: WsSeal,
         fingerprints: Fingerprints,
-        firewall: WsFirewall,
+        firewall: Firewall,
       ) => new WsGatewayReload(options, live, !provides(modules, Authenticator), { jwt, seal, fingerprints, firewall }),
     },
     {
@@ -134,12 +144,14 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
         ModulesContainer,
         WsTickets,
         Revocations,
+        ENGINE,
       ],
       useFactory: installAdapter,
     },
   ],
   exports: [
     WsSessions,
+    WsRooms,
     WsTickets,
     WsFirewall,
     Doorkeeper,
@@ -171,6 +183,8 @@ export class WsGatewayModule
     private readonly authentication: Authentication,
     private readonly afterInits: AfterInits,
     private readonly gateways: GatewayBinder,
+    @Inject(ENGINE) private readonly engine: Engine,
+    private readonly rooms: Rooms,
     health: WsHealth,
   ) {
     super();
@@ -195,6 +209,7 @@ export class WsGatewayModule
     }
     await this.afterInits.settled();
     await this.gateways.bind();
+    await this.engine.start(this.rooms);
     await this.adapter.start();
   }
 

@@ -1,58 +1,55 @@
-import { AUTH_DEFAULTS, resolveAuth } from './authentication/options.js';
-import type { AuthOptions, ResolvedAuth } from './authentication/options.js';
-import { CONNECTION_DEFAULTS, resolveConnection } from './connection/options.js';
-import type { ConnectionOptions, ResolvedConnection } from './connection/options.js';
-import { resolveKeyRing } from './data-protection/key-ring.js';
-import type { KeyRing } from './data-protection/key-ring.js';
-import { EMAIL_DEFAULTS, resolveEmailOptions } from './email/options.js';
-import type { EmailOptions, ResolvedEmailOptions } from './email/options.js';
+import { AUTH, checkKeys } from './authentication/options.js';
+import type { AuthOptions } from './authentication/options.js';
+import { group, Place } from './base/options.js';
+import type { GivenOf, ResolvedOf } from './base/options.js';
+import { CONNECTION } from './connection/options.js';
+import { FINGERPRINTS, SEALING } from './data-protection/options.js';
+import { EMAIL } from './email/options.js';
 import { checkOrigins, FIREWALL } from './firewall/options.js';
-import type { FirewallOptions, ResolvedFirewall } from './firewall/options.js';
-import { MONITORING_DEFAULTS, resolveMonitoring, resolvePrivacy } from './monitoring/options.js';
-import type { MonitoringOptions, ResolvedMonitoring } from './monitoring/options.js';
-import { PRIVACY_DEFAULTS } from './monitoring/privacy.js';
-import type { PrivacyOptions } from './monitoring/privacy.js';
-import { OptionCheck, Place } from './base/options.js';
+import { checkPrivacy, MONITORING, PRIVACY } from './monitoring/options.js';
+import { CHANNELS, ROOMS } from './rooms/options.js';
 
-/** The options of `WsGatewayModule.forRoot()`. */
-export interface WsGatewayOptions extends ConnectionOptions {
+/** The options of `WsGatewayModule.forRoot()`: each is declared once, in the folder that reads it. */
+export const WS_GATEWAY = group(
+  {
+    /** Who connects, and how it is known. */
+    auth: AUTH,
+    ...CONNECTION,
+    /** Who may connect, and how often. */
+    firewall: FIREWALL,
+    /** Fields that travel sealed. */
+    sealing: SEALING,
+    /** Pseudonyms. */
+    fingerprints: FINGERPRINTS,
+    /** How `WsEmail` and `@IsDeliverableEmail()` look domains up. */
+    email: EMAIL,
+    /** Metrics and traces. */
+    monitoring: MONITORING,
+    /** How the log and the audit show personal data. */
+    privacy: PRIVACY,
+    /** Bounds of rooms. */
+    rooms: ROOMS,
+    /** Rooms that clients subscribe to by themselves, and their history. */
+    channels: CHANNELS,
+  },
+  (options, place) => {
+    const { auth, fingerprints, firewall, privacy } = options;
+    checkOrigins(place.member('firewall'), firewall, auth.sources);
+    checkPrivacy(place.member('privacy'), privacy, fingerprints.keys !== undefined);
+    return options;
+  },
+);
+
+export interface WsGatewayOptions extends GivenOf<typeof WS_GATEWAY> {
+  /** Who connects, and how it is known. */
   auth: AuthOptions;
-  firewall?: FirewallOptions;
-  sealing?: {
-    /** Keys for sealed fields, the newest first: `kid:base64url,kid:base64url`, each of 32 bytes. Unset: nothing is sealed. */
-    keys?: string;
-  };
-  fingerprints?: {
-    /** Keys for pseudonyms, in the same form; nodes of a cluster need the same. @default a random one for the process */
-    keys?: string;
-  };
-  monitoring?: MonitoringOptions;
-  /** How the log and the audit show personal data. */
-  privacy?: PrivacyOptions;
-  /** How `WsEmail` and `@IsDeliverableEmail()` look domains up. */
-  email?: EmailOptions;
 }
 
-/** The defaults, written once: documentation and README are tested against this object. */
-export const DEFAULTS = deepFreeze({
-  auth: AUTH_DEFAULTS,
-  ...CONNECTION_DEFAULTS,
-  firewall: FIREWALL.fallback,
-  email: EMAIL_DEFAULTS,
-  monitoring: MONITORING_DEFAULTS,
-  privacy: PRIVACY_DEFAULTS,
-} as const);
+/** The defaults: documentation and README are tested against this object. */
+export const DEFAULTS = deepFreeze(WS_GATEWAY.fallback);
 
 /** The options with every default filled in, checked and frozen. */
-export interface ResolvedOptions extends ResolvedConnection {
-  readonly auth: ResolvedAuth;
-  readonly firewall: ResolvedFirewall;
-  readonly sealing: { readonly keys: KeyRing | undefined };
-  readonly fingerprints: { readonly keys: KeyRing | undefined };
-  readonly email: ResolvedEmailOptions;
-  readonly monitoring: ResolvedMonitoring;
-  readonly privacy: PrivacyOptions;
-}
+export interface ResolvedOptions extends ResolvedOf<typeof WS_GATEWAY> {}
 
 /** Bad options stop the start; the message names every one of them. */
 export class WsGatewayOptionsError extends Error {
@@ -70,26 +67,10 @@ export class WsGatewayOptionsError extends Error {
  * @throws WsGatewayOptionsError naming every bad option at once
  */
 export function resolveOptions(options: unknown, needsKeys = true): ResolvedOptions {
-  const check = new OptionCheck();
-  const root = check.object(options, '', ['sealing', 'fingerprints', ...Object.keys(DEFAULTS)]);
-  const place = new Place(check.problems);
-  const firewall = FIREWALL.read(root.firewall, place.member('firewall'));
-  const auth = resolveAuth(check, root.auth, needsKeys);
-  checkOrigins(place.member('firewall'), firewall, auth.sources);
-  const sealing = check.object(root.sealing, 'sealing', ['keys']);
-  const fingerprints = check.object(root.fingerprints, 'fingerprints', ['keys']);
-  const fingerprintKeys = resolveKeyRing(check, fingerprints.keys, 'fingerprints.keys');
-  const resolved: ResolvedOptions = {
-    ...resolveConnection(check, root),
-    auth,
-    firewall,
-    sealing: { keys: resolveKeyRing(check, sealing.keys, 'sealing.keys') },
-    fingerprints: { keys: fingerprintKeys },
-    email: resolveEmailOptions(check, root.email),
-    monitoring: resolveMonitoring(check, root.monitoring),
-    privacy: resolvePrivacy(check, root.privacy, fingerprintKeys),
-  };
-  if (check.problems.length > 0) throw new WsGatewayOptionsError(check.problems);
+  const place = new Place();
+  const resolved = WS_GATEWAY.read(options ?? null, place);
+  if (needsKeys) checkKeys(place.member('auth'), resolved.auth);
+  if (place.problems.length > 0) throw new WsGatewayOptionsError(place.problems);
   return deepFreeze(resolved);
 }
 

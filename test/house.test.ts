@@ -8,12 +8,17 @@ import { overrides, table } from './house/lint-rules.mjs';
 
 const execute = promisify(execFile);
 const at = (path: string): URL => new URL(`../${path}`, import.meta.url);
-const rooms = Object.keys(table);
+const [beside, rooms] = [true, false].map((isFile) =>
+  Object.keys(table).filter((name) => name.endsWith('.ts') === isFile),
+) as [string[], string[]]; // because there are two
 
 describe('the house', () => {
-  it('has the rooms of the table and no other', () => {
-    const folders = readdirSync(at('src'), { withFileTypes: true }).filter((entry) => entry.isDirectory());
-    expect(folders.map(({ name }) => name).toSorted()).toEqual(rooms.toSorted());
+  it('has the rooms and files of the table and no other', () => {
+    const entries = readdirSync(at('src'), { withFileTypes: true });
+    const namesOf = (isFile: boolean): string[] =>
+      entries.filter((entry) => entry.isFile() === isFile).map(({ name }) => name);
+    expect(namesOf(false).toSorted()).toEqual(rooms.toSorted());
+    expect(namesOf(true).toSorted()).toEqual(beside.toSorted());
   });
 
   it('is linted by the table', () => {
@@ -35,6 +40,11 @@ describe('the house', () => {
       'base/b.ts': "import type { A } from './a.js';\nexport type B = A | 'b';",
       'session/s.ts': "export type { C } from '../base/c.js';",
       'base/c.ts': 'export type C = string;',
+      'email/options.ts': 'export type E = string;',
+      'email/address.ts': 'export type A = string;',
+      'ws-gateway.options.ts':
+        "export type { E } from './email/options.js';\nexport type { A } from './email/address.js';",
+      'main.ts': "export type { C } from './base/c.js';",
     };
     for (const [path, text] of Object.entries(files)) {
       mkdirSync(join(folder, 'src', path, '..'), { recursive: true });
@@ -47,6 +57,8 @@ describe('the house', () => {
     const { diagnostics } = JSON.parse(stdout) as { diagnostics: { code: string; filename: string }[] };
     expect(diagnostics.map(({ code, filename }) => `${code} ${filename.split('/src/')[1]}`).toSorted()).toEqual([
       'eslint(no-restricted-imports) base/against.ts',
+      'eslint(no-restricted-imports) main.ts',
+      'eslint(no-restricted-imports) ws-gateway.options.ts',
       'import(no-cycle) base/a.ts',
       'import(no-cycle) base/b.ts',
     ]);

@@ -130,10 +130,10 @@ describe('the packed package', () => {
     expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 
-  it('has types that a strict application compiles against, without skipLibCheck', async () => {
+  it('has types that a strict application compiles against, without skipLibCheck', { timeout: 60_000 }, async () => {
     writeFileSync(
       join(folder, 'app.mts'),
-      `import { GatewayError, WsGatewayModule, WsSession, WsSessions, type ErrorCode, type WsGatewayOptions } from 'nestjs-ws-gateway';
+      `import { GatewayError, WsFirewall, WsGatewayModule, WsSession, WsSessions, type ErrorCode, type WsGatewayOptions } from 'nestjs-ws-gateway';
        const options: WsGatewayOptions = { auth: { jwt: { secret: 'x' }, sources: ['header'] } };
        const code: ErrorCode = new GatewayError('ORDER_CLOSED', { details: [1] }).code;
        export const send = (session: WsSession): boolean => session.send('event', { subject: session.principal?.subject, code });
@@ -146,6 +146,15 @@ describe('the packed package', () => {
        }
        declare const session: WsSession;
        declare const sessions: WsSessions;
+       declare const firewall: WsFirewall;
+       export const banned: Promise<number> = firewall.ban({ subject: 'ada' }, { forMs: 60_000 }).then(({ until }) => until);
+       export const lifted: Promise<boolean> = firewall.unban({ subject: 'ada' });
+       // @ts-expect-error the product's own
+       firewall.apply({ action: 'lists', lists: {} });
+       // @ts-expect-error
+       firewall.admission;
+       // @ts-expect-error
+       new WsFirewall();
        // @ts-expect-error the product's own
        session.intake;
        // @ts-expect-error

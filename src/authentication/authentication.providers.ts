@@ -1,5 +1,4 @@
 import type { Provider } from '@nestjs/common';
-import { JwtService } from '@nestjs/jwt';
 import { WsClock } from '../base/clock.js';
 import { Authentication } from './authentication.js';
 import { Deadlines } from './deadlines.js';
@@ -22,9 +21,7 @@ export const authenticationProviders: Provider[] = [
   {
     provide: JwtAuthenticator,
     inject: [AUTH_OPTIONS, WsClock],
-    // A service of our own: one that the application configured for its HTTP routes has other keys and defaults.
-    useFactory: ({ issuers, claims }: JwtSlice, clock: WsClock) =>
-      new JwtAuthenticator(issuers, claims, clock, new JwtService({})),
+    useFactory: ({ issuers, claims }: JwtSlice, clock: WsClock) => new JwtAuthenticator(issuers, claims, clock),
   },
   Authentication,
 ];

@@ -1,7 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { PeerCertificate } from 'node:tls';
 import { TLSSocket } from 'node:tls';
-import type { OptionCheck } from '../base/options.js';
 import { GatewayError } from '../protocol/errors.js';
 import { principalOf } from './principal.js';
 import type { Principal } from './principal.js';
@@ -10,25 +9,6 @@ import { invalid } from './token.js';
 /** What of a client's certificate is the subject: its common name, or its subject alternative name of a kind (RFC 5280 §4.2.1.6). */
 export const CERTIFICATE_SUBJECTS = ['cn', 'dns', 'email', 'uri'] as const;
 export type CertificateSubject = (typeof CERTIFICATE_SUBJECTS)[number];
-
-export const CERTIFICATE_DEFAULTS = Object.freeze({ subject: 'cn' } as const);
-
-export interface CertificateOptions {
-  /**
-   * Which name of a client's certificate is the subject: `cn`, or the one alternative name of the kind `dns`, `email` or `uri`. A
-   * certificate with no such name, or with several, is TOKEN_INVALID. @default 'cn'
-   */
-  subject?: CertificateSubject;
-}
-
-export function resolveCertificateOptions(
-  check: OptionCheck,
-  value: unknown,
-  at: string,
-): Readonly<Required<CertificateOptions>> {
-  const { subject } = check.object(value, at, Object.keys(CERTIFICATE_DEFAULTS));
-  return { subject: check.oneOf(subject, `${at}.subject`, CERTIFICATE_SUBJECTS, CERTIFICATE_DEFAULTS.subject) };
-}
 
 /** How Node calls the kinds. */
 const KINDS: Readonly<Record<Exclude<CertificateSubject, 'cn'>, string>> = { dns: 'DNS', email: 'email', uri: 'URI' };

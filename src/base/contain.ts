@@ -1,5 +1,6 @@
 import type { WsClock } from './clock.js';
 import { isThenable } from './thenable.js';
+import { isError, stackOf } from './thrown.js';
 import { visible, visibleStack } from './visible.js';
 
 /**
@@ -104,19 +105,8 @@ function tell(failed: Failed, error: unknown): void {
 }
 
 function warn(message: string, error: unknown): void {
-  const stack = stackOf(error);
+  const stack = isError(error) ? stackOf(error) : undefined;
   // What was thrown may quote a stranger.
   const detail = stack !== undefined && { detail: visibleStack(stack) };
   process.emitWarning(visible(message), { type: 'WsGatewayWarning', ...detail });
-}
-
-/** Longest stack in a warning, in UTF-16 units. */
-const MAX_STACK_LENGTH = 8_192;
-
-function stackOf(error: unknown): string | undefined {
-  try {
-    return error instanceof Error ? String(error.stack ?? error.message).slice(0, MAX_STACK_LENGTH) : undefined;
-  } catch {
-    return undefined; // a getter, or a trap of a Proxy, threw
-  }
 }

@@ -12,12 +12,12 @@ export function visible(text: string): string {
 }
 
 /**
- * A stack over several lines. A line feed stays only where V8 puts one, before a frame: what a client wrote may be in the message,
+ * A stack over several lines. A line feed stays only before a frame and before a cause: what a client wrote may be in the message,
  * and the lines that it begins there would look like lines of the log.
  */
 export function visibleStack(stack: string): string {
   return stack
-    .split(/\n(?= {4}at )/)
+    .split(/\n(?= {4}(?:at |caused by: ))/)
     .map(visible)
     .join('\n');
 }

@@ -3,11 +3,13 @@ import { Authentication } from '../authentication/authentication.js';
 import { Deadlines } from '../authentication/deadlines.js';
 import { WsClock } from '../base/clock.js';
 import { EMITTER } from '../base/emitter.js';
-import { WsFirewall } from '../firewall/ws-firewall.js';
-import { Ledger } from '../session/ledger.js';
+import { Firewall } from '../firewall/firewall.js';
+import { ByteBudget } from '../session/byte-budget.js';
 import { Revalidation } from '../session/revalidation.js';
 import { SessionRegistry } from '../session/registry.js';
-import { endBanned } from './banned.js';
+import type { Session } from '../session/session.js';
+import { SESSION_ROOMS } from '../session/session-host.js';
+import type { SessionRooms } from '../session/session-host.js';
 import { Disconnects } from './disconnects.js';
 import { Doorkeeper } from './doorkeeper.js';
 import { LoadGauge } from './load-gauge.js';
@@ -49,14 +51,15 @@ export const connectionProviders: Provider[] = [
       SessionRegistry,
       Authentication,
       Deadlines,
-      WsFirewall,
+      Firewall,
       LoadGauge,
-      Ledger,
+      ByteBudget,
       Revalidation,
       PendingRequests,
       Disconnects,
       Traffic,
       TRACING,
+      SESSION_ROOMS,
     ],
     useFactory: (
       options: Options,
@@ -65,20 +68,21 @@ export const connectionProviders: Provider[] = [
       sessions: SessionRegistry,
       authentication: Authentication,
       deadlines: Deadlines,
-      firewall: WsFirewall,
+      firewall: Firewall,
       load: LoadGauge,
-      ledger: Ledger,
+      byteBudget: ByteBudget,
       revalidation: Revalidation,
       pending: PendingRequests,
       disconnects: Disconnects,
       traffic: Traffic,
       tracing: Tracing | undefined,
+      rooms: SessionRooms<Session>,
     ): ConnectionContext => {
-      firewall.onBan((notice) => endBanned(sessions, notice));
-      sessions.onLeave(({ subjectPeer }) => subjectPeer !== undefined && firewall.part(subjectPeer));
+      firewall.onBan((notice) => sessions.endBanned(notice));
+      sessions.onLeave(({ subjectUsage }) => subjectUsage !== undefined && firewall.metering.part(subjectUsage));
       sessions.onLeave((session) => serverOf(session).clients.delete(session.socket));
       const shared = { options, clock, monitor, sessions, authentication, deadlines, firewall };
-      return { ...shared, load, ledger, revalidation, pending, disconnects, traffic, tracing };
+      return { ...shared, load, byteBudget, revalidation, pending, disconnects, traffic, tracing, rooms };
     },
   },
 ];

@@ -6,8 +6,8 @@ import { EMITTER } from '../base/emitter.js';
 import type { Emitter } from '../base/emitter.js';
 import { bearerOf } from '../authentication/credentials.js';
 import type { Principal } from '../authentication/principal.js';
-import { WsFirewall } from '../firewall/ws-firewall.js';
-import type { Client } from '../firewall/ws-firewall.js';
+import { Firewall } from '../firewall/firewall.js';
+import type { Client } from '../firewall/client.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { SessionEvent } from '../session/events.js';
 import { isGatewayError } from '../session/failure.js';
@@ -16,14 +16,14 @@ import { refuseRequest } from './refusal.js';
 /** A request as a framework hands it over: Node's own, as Express has it, or one around it, as Fastify has it. */
 export type HttpRequest = IncomingMessage | { readonly raw: IncomingMessage };
 
-/** Who asks, as far as is known by now. */
+/** The client of a request, and whether it has been admitted. */
 interface Visitor {
   readonly client: Client;
   isAdmitted: boolean;
   subject?: string;
 }
 
-/** How a refused request is told. */
+/** How a refused request is answered and logged. */
 interface RefusedRequest {
   /** The HTTP status, where it is not the catalogue's. */
   readonly status?: number;
@@ -32,21 +32,21 @@ interface RefusedRequest {
 }
 
 /**
- * Keeps every door that is no upgrade: who may not connect at `/ws` may not ask over HTTP either, by the same lists, bans and
- * budgets, and a forged token counts the same here and there. Each refusal has one line in the log and one record in the audit.
+ * Guards plain HTTP by the lists, bans and budgets of upgrades: a client that may not connect at `/ws` may not ask over HTTP either,
+ * and a forged token counts the same. Each refusal has one line in the log and one record in the audit.
  */
 @Injectable()
 export class Doorkeeper {
   readonly #visitors = new WeakMap<IncomingMessage, Visitor>();
 
   constructor(
-    private readonly firewall: WsFirewall,
+    private readonly firewall: Firewall,
     private readonly authentication: Authentication,
     @Inject(EMITTER) private readonly monitor: Emitter<SessionEvent>,
   ) {}
 
   /**
-   * Middleware that goes before everything else of a server, parsers of bodies included: a door that is added later is kept as well.
+   * Middleware that runs before all others of a server, body parsers included: routes that are added later are guarded as well.
    *
    * @param probes paths that an orchestrator or a load balancer asks. They are open to every address, whatever lists and bans say,
    * and have a budget of their own
@@ -58,8 +58,8 @@ export class Doorkeeper {
     return (request, response, next) => {
       try {
         if (isProbe(request, paths)) {
-          this.firewall.checkHost(request, true);
-          this.firewall.checkProbes(this.#visitorOf(request).client);
+          this.firewall.admission.checkHost(request, true);
+          this.firewall.connections.checkProbes(this.#visitorOf(request).client);
         } else this.admit(request);
       } catch (error) {
         request.resume();
@@ -70,25 +70,25 @@ export class Doorkeeper {
   }
 
   /**
-   * Lets a request in, or not. It is charged once, however often this is called.
+   * Admits a request or throws. The request is charged once, however often this is called.
    *
-   * @returns who asks, through the proxies that are trusted
+   * @returns the client, as the trusted proxies name it
    * @throws GatewayError BAD_UPGRADE, ORIGIN_FORBIDDEN, IP_FORBIDDEN, BANNED, TOO_MANY_CONNECTIONS
    */
   admit(request: HttpRequest): Client {
     const visitor = this.#visitorOf(rawOf(request));
     const { client } = visitor;
     if (visitor.isAdmitted) return client;
-    this.firewall.checkHost(rawOf(request));
-    this.firewall.checkLists(client);
-    this.firewall.checkHandshakes(client);
+    this.firewall.admission.checkHost(rawOf(request));
+    this.firewall.admission.checkLists(client);
+    this.firewall.connections.checkHandshakes(client);
     visitor.isAdmitted = true;
     return client;
   }
 
   /**
-   * Who has signed the request with a token. A bearer token and nothing else: a browser adds none by itself, so no other page can act
-   * for its owner.
+   * The principal of the request's bearer token. Cookies do not count: a browser adds them by itself, so that any page could act for
+   * their owner.
    *
    * @throws GatewayError what {@link admit} throws; UNAUTHENTICATED, TOKEN_INVALID, TOKEN_EXPIRED, SESSION_REVOKED, BANNED;
    * OVERLOADED when the token cannot be verified now
@@ -103,21 +103,21 @@ export class Doorkeeper {
       principal = await this.authentication.authenticate(token, { source: 'header', request: raw }, client.address);
     } catch (error) {
       if (isGatewayError(error) && error.code === 'TOKEN_INVALID')
-        this.firewall.failedAuthentication(client, refusedDigestOf(error));
+        this.firewall.violations.failedAuthentication(client, refusedDigestOf(error));
       throw error;
     }
     this.#visitorOf(raw).subject = principal.subject;
-    this.firewall.checkSubject(client, principal.subject);
+    this.firewall.admission.checkSubject(client, principal.subject);
     return principal;
   }
 
-  /** The address that a request came from, also of one that was not let in. */
+  /** The address that a request came from, refused or not. */
   addressOf(request: HttpRequest): string {
     const raw = rawOf(request);
-    return this.#visitors.get(raw)?.client.address ?? this.firewall.addressOf(raw);
+    return this.#visitors.get(raw)?.client.address ?? this.firewall.admission.addressOf(raw);
   }
 
-  /** Answers a request that was refused or has failed, with `{"code","message"}`, and tells of it once. */
+  /** Answers a request that was refused or has failed, with `{"code","message"}`, and logs it once. */
   refuse(
     request: HttpRequest,
     response: ServerResponse,
@@ -137,7 +137,7 @@ export class Doorkeeper {
   #visitorOf(raw: IncomingMessage): Visitor {
     const known = this.#visitors.get(raw);
     if (known !== undefined) return known;
-    const visitor = { client: this.firewall.clientOf(raw, raw.socket), isAdmitted: false };
+    const visitor = { client: this.firewall.admission.clientOf(raw, raw.socket), isAdmitted: false };
     this.#visitors.set(raw, visitor);
     return visitor;
   }
@@ -147,7 +147,7 @@ function rawOf(request: HttpRequest): IncomingMessage {
   return 'raw' in request ? request.raw : request;
 }
 
-/** Only as it is declared: a spelling that a router may take for something else is no probe. */
+/** True for the exact path alone: a router may take another spelling for another route. */
 function isProbe({ url = '' }: IncomingMessage, paths: ReadonlySet<string>): boolean {
   const query = url.indexOf('?');
   return paths.has(query === -1 ? url : url.slice(0, query));

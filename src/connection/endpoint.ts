@@ -49,7 +49,7 @@ export class Endpoint {
   add(server: GatewayServer): void {
     this.#servers.add(server.pathname, server);
     server.on('wsClientError', (error: Error, socket: Duplex, request: IncomingMessage) => {
-      const clientAddress = this.context.firewall.addressOf(request);
+      const clientAddress = this.context.firewall.admission.addressOf(request);
       this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: error.message }), clientAddress);
     });
   }
@@ -85,11 +85,11 @@ export class Endpoint {
     const server = this.#servers.find(path);
     if (server === undefined && this.http.listenerCount('upgrade') > 1) {
       // Another listener's, perhaps: none of them has to answer.
-      const clientAddress = this.context.firewall.addressOf(request);
+      const clientAddress = this.context.firewall.admission.addressOf(request);
       return this.sockets.await(socket, () => this.#refuse(socket, noGateway(), clientAddress));
     }
     // Its answer would be written into our frames. Nobody pipelines an upgrade behind a request but to see this happen.
-    const clientAddress = this.context.firewall.addressOf(request); // now, since a destroyed socket has none
+    const clientAddress = this.context.firewall.admission.addressOf(request); // now, since a destroyed socket has none
     if (owesResponse(socket)) {
       return this.#refuse(socket, new GatewayError('BAD_UPGRADE', { message: 'Pipelined' }), clientAddress);
     }
@@ -128,7 +128,7 @@ export class Endpoint {
   }
 
   #refuseRequest(response: ServerResponse, error: GatewayError): void {
-    refuseRequest(response, error, this.context.monitor, this.context.firewall.addressOf(response.req));
+    refuseRequest(response, error, this.context.monitor, this.context.firewall.admission.addressOf(response.req));
   }
 
   #refuse(socket: Duplex, error: unknown, clientAddress: string, trace?: UpgradeTrace): void {
@@ -172,7 +172,7 @@ const OFFERS: ReadonlySet<string> = new Set(['upgrade', 'http2-settings', 'conne
 
 /**
  * A request that offers another protocol, as HTTP clients do with `h2c`, and does without (RFC 9110 §7.8). Node hands every
- * upgrade to whoever listens for them; this one is the application's, so the server reads it again without its offer.
+ * upgrade to each listener for upgrades; this one is the application's, so the server reads it again without its offer.
  */
 function serveAsPlainHttp(http: HttpServer, request: IncomingMessage, socket: Duplex, head: Buffer): void {
   const { method, url, httpVersion, rawHeaders } = request;

@@ -6,8 +6,9 @@ import type { UpgradeTrace } from './tracing.js';
 import { GatewayError, specOf } from '../protocol/errors.js';
 import { isThenable } from '../base/thenable.js';
 import type { SocketDeadlines, SocketHolder } from '../socket/socket-deadlines.js';
-import type { Client, WsFirewall } from '../firewall/ws-firewall.js';
-import { admit, checkHandshake, refuseWhileDraining } from './admission.js';
+import type { Client } from '../firewall/client.js';
+import type { Firewall } from '../firewall/firewall.js';
+import { admit, checkHandshake, refuseWhileDraining } from './upgrade-checks.js';
 import { isGatewayError } from '../session/failure.js';
 import { reportSetAside, refuseAfterUpgrade } from './refusal.js';
 import { open } from './lifecycle.js';
@@ -25,7 +26,7 @@ export interface Handshake {
   readonly socket: Duplex;
   readonly head: Buffer;
   readonly sockets: SocketDeadlines;
-  /** Its span, where somebody keeps those. */
+  /** Its span, where the application traces. */
   readonly trace?: UpgradeTrace | undefined;
 }
 
@@ -62,23 +63,23 @@ export function upgrade(handshake: Handshake): void | Promise<void> {
   );
 }
 
-/** It counts until its TCP connection has closed, whatever becomes of it. */
+/** An admitted connection: it counts until its TCP connection has closed. */
 class Connection implements SocketHolder {
   constructor(
     private readonly client: Client,
-    private readonly firewall: WsFirewall,
+    private readonly firewall: Firewall,
   ) {
-    firewall.enter(client);
+    firewall.connections.enter(client);
   }
 
   onClosed(): void {
-    this.firewall.leave(this.client);
+    this.firewall.connections.leave(this.client);
   }
 }
 
 /**
- * Who it is that connects. A credential that the browser sends by itself, and that is bad, locks nobody out of where one may be
- * anonymous: it counts as absent, and the log says so.
+ * The principal that connects. Where clients may be anonymous, a bad credential that the browser sends by itself locks none out: it
+ * counts as absent, and the log says so.
  *
  * @throws GatewayError UNAUTHENTICATED when a token is needed at the handshake and there is none
  */
@@ -102,7 +103,7 @@ function identify(
     return identify(handshake, client, sources.slice(sources.indexOf(source) + 1));
   };
   try {
-    const context = { source, request, isSuspect: firewall.hasFailed(client) };
+    const context = { source, request, isSuspect: firewall.violations.hasFailed(client) };
     const answer = authentication.authenticate(token, context, client.address);
     return isThenable(answer) ? Promise.resolve(answer).catch(withoutIt) : answer;
   } catch (error) {
@@ -136,13 +137,13 @@ function accept(handshake: Handshake, client: Client, principal: Principal | und
     server.clients.delete(ws); // until it may be written to, see Session.open()
     ws.writeTo(socket);
     const session = new Session(ws, server, client, params);
-    if (server.connectionGuards.length > 0) session.request = request; // a few kilobytes, so only where somebody may ask
+    if (server.connectionGuards.length > 0) session.request = request; // a few kilobytes, so only where a connection guard may ask for it
     handshake.trace?.accepted(session.id);
     open(session, request, principal);
   });
 }
 
-/** A browser cannot read a refused handshake, so it is told after it, unless `auth.reject` says otherwise. */
+/** A browser's script cannot read a refused handshake, so the refusal comes after it as a `disconnect`, unless `auth.reject` says otherwise. */
 function reject(handshake: Handshake, client: Client, error: unknown): void {
   const { server, request, socket, head, sockets, trace } = handshake;
   const { monitor, options } = server.context;

@@ -66,7 +66,7 @@ function connect(session: Session, request: IncomingMessage): Promise<unknown>[]
 
 export function onMessage(session: Session, data: Buffer, isBinary: boolean): void {
   // Charged when it comes, and before it is looked at: a bad frame is not free.
-  const wait = session.server.context.firewall.charge(session, data.length);
+  const wait = session.server.context.firewall.metering.charge(session, data.length);
   if (wait > 0) overBudget(session, data, wait);
   else if (isBinary) session.end(new GatewayError('UNSUPPORTED_DATA'));
   else receive(session, data);
@@ -74,7 +74,7 @@ export function onMessage(session: Session, data: Buffer, isBinary: boolean): vo
 
 /** A ping or a pong counts like a message. */
 export function onControl(session: Session, data: Buffer): void {
-  const wait = session.server.context.firewall.charge(session, data.length);
+  const wait = session.server.context.firewall.metering.charge(session, data.length);
   if (wait > 0) overBudget(session, undefined, wait);
 }
 

@@ -13,7 +13,7 @@ export interface LoadLimits {
 const SAMPLE_MS = 1_000;
 /** A sample that comes this late, in milliseconds, is of a process that was stopped. */
 const STOPPED_MS = 1_000;
-/** How exactly a delay is measured, in milliseconds; what is measured without any load is this. */
+/** Resolution of the measured delay, in milliseconds, which is also what an idle process measures. */
 const RESOLUTION_MS = 20;
 
 /** Watches event loop and heap, once a second. */
@@ -21,7 +21,7 @@ const RESOLUTION_MS = 20;
 export class LoadGauge {
   #histogram: IntervalHistogram | undefined;
   #sampleAt = 0;
-  /** After a stop: 2 until the next sweep has left out the rest of it, then 1 until a sample comes in time. */
+  /** After a stop: 2 until the next sweep has dropped the rest of the stop, then 1 until a sample comes in time. */
   #toLeaveOut: 0 | 1 | 2 = 0;
   #delayMs = 0;
   #heapPercent = 0;
@@ -48,7 +48,7 @@ export class LoadGauge {
     return this.#heapPercent;
   }
 
-  /** True when the process has more to do than it can: nobody else is let in. */
+  /** True while the process is overloaded: it refuses new connections. */
   get isOverloaded(): boolean {
     const { maxEventLoopDelayMs, maxHeapPercent } = this.limits;
     return this.#delayMs > maxEventLoopDelayMs || this.#heapPercent > maxHeapPercent;
@@ -61,12 +61,12 @@ export class LoadGauge {
 
   sweep(now: number): void {
     if (this.#histogram === undefined || now < this.#sampleAt) return;
-    // One stop is no load, and would cost sessions that are well; two in a row are one. The histogram has its own timer, which
-    // may come after this one, so what it holds at the next sweep is of the stop, too.
+    // One stop is no load, and counting it would end healthy sessions; two in a row are load. The histogram has its own timer, which
+    // may fire after this one, so that its values at the next sweep belong to the stop, too.
     const wasStopped = this.#sampleAt > 0 && now - this.#sampleAt > STOPPED_MS;
     const left = this.#toLeaveOut;
     this.#toLeaveOut = left === 0 ? (wasStopped ? 2 : 0) : left === 2 ? 1 : wasStopped ? 1 : 0;
-    // The first is of the start, when a process is busy or may have been stopped.
+    // The first sample covers the start, when a process is busy or may have been stopped.
     const isLeftOut = this.#sampleAt === 0 || this.#toLeaveOut === 2 || left === 2;
     const mean = isLeftOut ? NaN : this.#histogram.mean / 1e6;
     this.#sampleAt = this.#toLeaveOut === 2 ? now : now + SAMPLE_MS;

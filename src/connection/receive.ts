@@ -8,10 +8,9 @@ import type { MessageTrace } from './tracing.js';
 import type { RequestInfo } from '../session/answers.js';
 import { heapCostOf } from '../session/heap-cost.js';
 import { isAsyncIterable, PulledStream } from './pulled-stream.js';
-import { PendingRequest } from './request.js';
+import { encodeReply, PendingRequest, reply, tooManyStreams } from './request.js';
 import { InterceptedReply } from './router.js';
 import type { Route } from './router.js';
-import { encodeReply, reply } from './send.js';
 import { controllerOf } from './signals.js';
 import type { Session } from '../session/session.js';
 import { isThenable } from '../base/thenable.js';
@@ -28,6 +27,7 @@ const RETRY_MS = 1_000;
 /** One text message, from its bytes to its reply. */
 export function receive(session: Session, bytes: Buffer): void {
   if (!session.handlesMessages || session.intake.hold(bytes)) return;
+  if (session.socket.isListenedTo && !deliver(session, bytes, false)) return;
   let message: InboundMessage | undefined;
   let route: Route | undefined;
   let bare = false;
@@ -44,6 +44,8 @@ export function receive(session: Session, bytes: Buffer): void {
     route.traffic.received++;
     isRefused = route.traffic.waits && !route.serial && session.intake.mayNotWait;
     if (isRefused) throw new GatewayError('RATE_LIMITED', { retryAfterMs: RETRY_MS, cause: HANDLERS_FULL });
+    if (route.traffic.streams && session.intake.hasAllStreams && mayKnow(session, route))
+      throw tooManyStreams(RETRY_MS);
     measuredFrom = traffic.startTiming();
     trace = tracing?.message(message, session.id);
     const result = trace === undefined ? route.call(session, message) : traced(trace, route, session, message); // guard → pipe → handler
@@ -61,6 +63,12 @@ export function receive(session: Session, bytes: Buffer): void {
     if (isRefused) session.intake.refused(RETRY_MS);
   }
   trace?.end();
+}
+
+/** Tells the application's own listeners, as far as the peer may be heard. @returns false where they end the session */
+function deliver(session: Session, bytes: Buffer, isBinary: boolean): boolean {
+  if (session.isHeard) session.socket.deliver(bytes, isBinary);
+  return session.handlesMessages;
 }
 
 /** What is a stream, or may turn out to be one. */
@@ -83,7 +91,7 @@ export function overBudget(session: Session, bytes: Buffer | undefined, retryAft
   const { firewall, options } = serverOf(session).context;
   const error = new GatewayError('RATE_LIMITED', { retryAfterMs });
   session.fail(error, { id: idIn(bytes, options.limits.maxJsonDepth), event: undefined });
-  if (firewall.refuse(session)) session.end(error);
+  if (firewall.metering.refuse(session)) session.end(error);
 }
 
 function idIn(bytes: Buffer | undefined, maxDepth: number): RequestInfo['id'] {
@@ -102,6 +110,11 @@ function findRoute(session: Session, event: string): Route {
   return route;
 }
 
+/** True where the session may know that the event exists: it would hear more of it than UNAUTHENTICATED. */
+function mayKnow(session: Session, route: Route): boolean {
+  return route.isPublic || session.principal !== undefined;
+}
+
 function idOf(message: InboundMessage | undefined, error: unknown): RequestInfo['id'] {
   // Only what decode() threw is asked; what a handler threw may not like to be.
   return message === undefined && error instanceof BadFrame ? error.id : message?.id;
@@ -115,7 +128,7 @@ function acceptsBareToken(session: Session, text: string): boolean {
   );
 }
 
-/** The bare JWT is `auth` without an envelope: nobody asked by name, so a bad one gets no exception, only the end. */
+/** The bare JWT is `auth` without an envelope: there is no `id` to answer, so a bad one ends the session without an exception. */
 function authMessage(token: string): InboundMessage {
   return { event: 'auth', data: { token }, id: undefined };
 }

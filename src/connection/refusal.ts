@@ -29,7 +29,7 @@ export function refuseAfterUpgrade(
   return failure;
 }
 
-/** A bad credential that counts as absent: the peer is told nothing, and goes on without it. */
+/** Reports a bad credential that counts as absent: the peer gets no answer about it and stays anonymous. */
 export function reportSetAside(
   thrown: unknown,
   source: string,
@@ -62,9 +62,9 @@ export function refuse(
   return failure;
 }
 
-/** What is known of a plain HTTP request that is refused. */
+/** Details of a refused plain HTTP request. */
 export interface RefusedHttp {
-  /** `upgrade` at a gateway's path, where a WebSocket is what was meant; `http` at any other door. @default 'upgrade' */
+  /** `upgrade` for a request at a gateway's path, which should have been an upgrade; `http` for any other. @default 'upgrade' */
   readonly kind?: 'upgrade' | 'http';
   /** The HTTP status, where it is not the catalogue's. */
   readonly status?: number;
@@ -84,7 +84,7 @@ export function refuseRequest(
   const status = given ?? specOf(failure.code).status ?? 500;
   const body = refusalBody(failure);
   if (response.headersSent)
-    response.destroy(); // half an answer cannot be taken back
+    response.destroy(); // part of the answer has been sent
   else {
     const headers = refusalHeaders(failure, body, status);
     const stays = kind === 'http' && !KEPT_OUT.has(status);
@@ -95,10 +95,10 @@ export function refuseRequest(
   reportRefusal(failure, status, monitor, clientAddress, { kind, ...who });
 }
 
-/** HTTP statuses of peers that are kept out: each further request takes them a connection. */
+/** HTTP statuses after which the connection closes: each further request costs the peer a new one. */
 const KEPT_OUT: ReadonlySet<number> = new Set([401, 403, 429]);
 
-/** A TCP connection was cut before it had asked for anything, so there was nothing to answer. */
+/** Reports a TCP connection that was cut before its first request, so that there was nothing to answer. */
 export function reportCut(thrown: unknown, monitor: Emitter<SessionEvent>, clientAddress: string): void {
   reportRefusal(toFailure(thrown), undefined, monitor, clientAddress);
 }

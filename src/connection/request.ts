@@ -1,6 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { Unsubscribable } from 'rxjs';
 import type { Swept } from '../base/sweeper.js';
+import { encode, encodeDone, isWsResponse } from '../protocol/codec.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { MessageId } from '../protocol/message.js';
 import type { OpenRequest } from '../session/intake.js';
@@ -8,17 +9,26 @@ import type { Session } from '../session/session.js';
 import { LIMIT_OPTIONS } from './options.js';
 import type { PulledStream } from './pulled-stream.js';
 import type { Route } from './router.js';
-import { done } from './send.js';
 import { isAbortError } from './signals.js';
 import type { MessageTrace } from './tracing.js';
 import { Traffic } from './traffic.js';
+
+/**
+ * The session has as many streams as it may have.
+ *
+ * @param retryAfterMs only where the handler was not called: the client takes it for a promise that nothing was done
+ */
+export function tooManyStreams(retryAfterMs?: number): GatewayError {
+  const again = retryAfterMs === undefined ? { retryable: false } : { retryAfterMs };
+  return new GatewayError('RATE_LIMITED', { message: 'Too many streams', ...again });
+}
 
 /**
  * A request whose handler answers later, or through an Observable. One that completes while it is subscribed to is never
  * enlisted: no table holds it, so it dies young.
  */
 export class PendingRequest implements OpenRequest {
-  /** True when it has been answered, or nobody waits any more. */
+  /** True when it has been answered, or no client waits for the answer. */
   settled = false;
   /** True once the reply is a stream; it counts among the session's streams then. */
   isStream = false;
@@ -82,9 +92,8 @@ export class PendingRequest implements OpenRequest {
     if (!session.isLive) return this.settle(); // no client is left to read it
     if (this.isCancelled) return this.finish();
     this.enlist();
-    if (!session.intake.streaming()) {
-      return this.fail(new GatewayError('RATE_LIMITED', { message: 'Too many streams', retryAfterMs: 1_000 }));
-    }
+    this.route.traffic.streams = true;
+    if (!session.intake.streaming()) return this.fail(tooManyStreams());
     this.isStream = true;
     this.answers();
   }
@@ -216,4 +225,33 @@ export class PendingRequests implements Swept {
       request.expire();
     }
   }
+}
+
+/** What a handler of this package returns where a request has no answer, whatever its `id`. */
+export const NO_ANSWER = Symbol('nestjs-ws-gateway.no-answer');
+
+/**
+ * Answers a request with what its handler returned (PROTOCOL.md §1).
+ *
+ * @throws TypeError when the value cannot be serialised; nothing has been sent then
+ */
+export function reply(session: Session, event: string, id: MessageId | undefined, result: unknown): void {
+  const text = encodeReply(event, id, result);
+  if (text !== undefined) session.sendText(text);
+}
+
+/**
+ * The answer as it is sent; undefined when nothing is.
+ *
+ * @throws TypeError when the value cannot be serialised
+ */
+export function encodeReply(event: string, id: MessageId | undefined, result: unknown): string | undefined {
+  if (result === NO_ANSWER) return undefined;
+  if (result === undefined || result === null) return id === undefined ? undefined : encode(event, null, id);
+  return isWsResponse(result) ? encode(result.event, result.data, id) : encode(event, result, id);
+}
+
+/** Ends a streamed reply. */
+export function done(session: Session, event: string, id: MessageId): void {
+  session.sendText(encodeDone(event, id));
 }

@@ -52,6 +52,8 @@ export interface Route {
   readonly isReplaceable: boolean;
   /** True where the handler asks for a signal. */
   readonly takesSignal: boolean;
+  /** True where a session without a principal may ask for it. */
+  readonly isPublic: boolean;
   /** What has come in for it. */
   readonly traffic: EventTraffic;
   /** Guard, pipe and handler. The value, a promise or an Observable of it; throws what the client is to be told. */

@@ -1,10 +1,10 @@
 import type { LoadGauge } from './load-gauge.js';
 import { GatewayError } from '../protocol/errors.js';
-import type { ByteLimits, Ledger } from '../session/ledger.js';
+import type { ByteLimits, ByteBudget } from '../session/byte-budget.js';
 import type { Session } from '../session/session.js';
 import type { SessionRegistry } from '../session/registry.js';
 
-/** Time between two rounds, in milliseconds: what was ended in one has to have an effect before the next. */
+/** Time between two rounds, in milliseconds: the ends of one round have to free memory before the next. */
 const ROUND_MS = 1_000;
 
 /** The share of the anonymous sessions that one round ends, and how many it ends at least. */
@@ -12,28 +12,28 @@ const SHARE = 0.1;
 const AT_LEAST = 10;
 
 /**
- * Ends the sessions that hold most bytes where all together hold too many; under load the newest anonymous ones; and where the
- * heap stays full, those that hold most whoever they are.
+ * Ends the sessions that hold most bytes where all together hold too many, and under load the newest anonymous ones. Where the heap
+ * stays full, it ends those that hold most, authenticated ones included.
  */
 export class Shedding {
   #roundAt = 0;
-  /** Set while the heap is full; gone once V8 has collected all garbage since. */
+  /** Set while the heap is full; V8 clears it when it has collected all garbage since. */
   #sinceCollection: WeakRef<object> | undefined;
 
   constructor(
     private readonly sessions: SessionRegistry,
     private readonly load: LoadGauge,
-    private readonly ledger: Ledger,
+    private readonly byteBudget: ByteBudget,
     private readonly limits: ByteLimits,
   ) {
-    ledger.onFull(() => this.#shedOutbound());
+    byteBudget.onFull(() => this.#shedOutbound());
   }
 
   sweep(now: number): void {
     this.#shedOutbound();
     this.#shedReceiving();
     this.#shedHandling();
-    this.ledger.sweep();
+    this.byteBudget.sweep();
     if (now < this.#roundAt) return;
     this.#roundAt = now + ROUND_MS;
     if (this.load.isOverloaded) this.#shedAnonymous();
@@ -41,19 +41,19 @@ export class Shedding {
   }
 
   #shedOutbound(): void {
-    const { sessions, ledger } = this;
+    const { sessions, byteBudget } = this;
     const { maxOutboundBytesTotal } = this.limits;
     let own = 0;
     for (const { socket } of sessions.all()) own += socket.ownOutbound;
-    // What is shared goes when the last of its readers does, so it is asked for anew each time.
-    if (own + ledger.shared > maxOutboundBytesTotal) {
+    // A shared frame is freed when its last reader ends, so the sum is read anew each time.
+    if (own + byteBudget.shared > maxOutboundBytesTotal) {
       for (const session of this.#largest(({ socket }) => socket.bufferedAmount)) {
-        if (own + ledger.shared <= maxOutboundBytesTotal) break;
+        if (own + byteBudget.shared <= maxOutboundBytesTotal) break;
         own -= session.socket.ownOutbound;
         cut(session, 'SLOW_CONSUMER');
       }
     }
-    ledger.outbound = own + ledger.shared;
+    byteBudget.outbound = own + byteBudget.shared;
   }
 
   #shedReceiving(): void {
@@ -63,10 +63,10 @@ export class Shedding {
     this.#endLargest(size, receiving - this.limits.maxReceivingBytesTotal);
   }
 
-  /** What handlers hold whose session has gone is nothing that ending another would bring back, so only sessions count here. */
+  /** Counts sessions alone: ending one does not free the bytes that handlers of closed sessions hold. */
   #shedHandling(): void {
     const { maxHandlingBytesTotal } = this.limits;
-    if (this.ledger.handling <= maxHandlingBytesTotal) return;
+    if (this.byteBudget.handling <= maxHandlingBytesTotal) return;
     let handling = 0;
     for (const session of this.sessions.all()) handling += session.intake.handling;
     this.#endLargest((session) => session.intake.handling, handling - maxHandlingBytesTotal);
@@ -93,8 +93,8 @@ export class Shedding {
   }
 
   /**
-   * Garbage counts as heap in use until it is collected. So each round waits until V8 has collected all of it since the round
-   * before, and found the heap full again.
+   * Garbage counts as heap in use until V8 collects it. So each round waits until V8 has collected all garbage since the round before
+   * and the heap is still full.
    */
   #shedHeap(): void {
     if (!this.load.isHeapFull) this.#sinceCollection = undefined;
@@ -103,7 +103,7 @@ export class Shedding {
       this.#sinceCollection = undefined;
       const live = [...this.sessions.all()].filter(({ isLive }) => isLive);
       const count = Math.max(AT_LEAST, Math.ceil(live.length * SHARE));
-      const newest = live.toReversed(); // of those that hold as much, since the sort is stable
+      const newest = live.toReversed(); // the newest first among those that hold as much, since the sort is stable
       for (const session of newest.toSorted((a, b) => held(b) - held(a)).slice(0, count)) cut(session, 'OVERLOADED');
     }
   }
@@ -115,5 +115,5 @@ function held({ intake: { handling }, socket }: Session): number {
 
 function cut(session: Session, code: 'SLOW_CONSUMER' | 'OVERLOADED'): void {
   session.end(new GatewayError(code, { retryAfterMs: 5_000, cause: 'the process holds too many bytes' }));
-  session.socket.terminate(); // its bytes are needed now, and not when the peer likes to close
+  session.socket.terminate(); // frees its bytes now; a closing handshake would wait for the peer
 }

@@ -5,7 +5,7 @@ import type { Principal } from '../authentication/principal.js';
 import { refusedDigestOf } from '../authentication/refused-token.js';
 import { UnknownKey } from '../authentication/token.js';
 import { isThenable } from '../base/thenable.js';
-import type { Client } from '../firewall/ws-firewall.js';
+import type { Client } from '../firewall/client.js';
 import { GatewayError } from '../protocol/errors.js';
 import { checkConnection } from '../authentication/connection-guard.js';
 import { isGatewayError, SessionEnd, toFailure } from '../session/failure.js';
@@ -57,11 +57,13 @@ export function adopt(session: Session, principal: Principal): void {
   const { context } = serverOf(session);
   const { sessions, firewall, revalidation } = context;
   refuseUnfit(context, session.client, principal, false);
-  if (session.principal === undefined) {
+  const isFirst = session.principal === undefined;
+  if (isFirst) {
     sessions.join(session, principal.subject);
-    session.subjectPeer = firewall.join(principal.subject);
+    session.subjectUsage = firewall.metering.join(principal.subject);
   }
   session.adopt(principal);
+  if (!isFirst) sessions.refreshed(session);
   revalidation.watch(session);
 }
 
@@ -88,8 +90,8 @@ export function signIn(session: Session, principal: Principal): void | Promise<v
 /** Counts a token that was bad, or that may have been, against the address that it came from. */
 export function countBadToken({ firewall }: Pick<ConnectionContext, 'firewall'>, client: Client, error: unknown): void {
   if (!isGatewayError(error)) return;
-  if (error.code === 'TOKEN_INVALID') firewall.failedAuthentication(client, refusedDigestOf(error));
-  else if (error instanceof UnknownKey) firewall.doubtfulAuthentication(client, refusedDigestOf(error));
+  if (error.code === 'TOKEN_INVALID') firewall.violations.failedAuthentication(client, refusedDigestOf(error));
+  else if (error instanceof UnknownKey) firewall.violations.doubtfulAuthentication(client, refusedDigestOf(error));
 }
 
 /** A session has one subject for all its life, and none once it has ended: both may come to pass while a token is verified. */
@@ -114,7 +116,7 @@ function refuseUnfit(context: ConnectionContext, client: Client, principal: Prin
   context.sessions.refuseRevoked(principal);
   const timeOfDay = context.clock.now();
   if (timeOfDay >= endOf(principal, timeOfDay)) throw new GatewayError('TOKEN_EXPIRED');
-  context.firewall.checkSubject(client, principal.subject, isFirst);
+  context.firewall.admission.checkSubject(client, principal.subject, isFirst);
 }
 
 /** A connection guard's no ends the session, as it does at the handshake; a fault, or a guard that cannot say now, does not. */
@@ -125,7 +127,7 @@ function asEnd(error: unknown): unknown {
     message,
     details,
     ...(retryAfterMs !== undefined && { retryAfterMs }),
-    ...(reason !== undefined && { cause: reason }),
+    cause: reason ?? (error as { cause?: unknown }).cause, // because what has a code of its own is an error
   });
 }
 

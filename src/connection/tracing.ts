@@ -20,7 +20,7 @@ const GETTER: TextMapGetter = {
 
 /**
  * The spans of OpenTelemetry, where the application has it: `@opentelemetry/api` is installed and a tracer provider is
- * registered by now. Undefined otherwise, so that nothing is paid for spans that nobody keeps.
+ * registered by now. Undefined otherwise, so that spans which no exporter keeps cost nothing.
  */
 export async function loadTracing(): Promise<Tracing | undefined> {
   let api: Api;
@@ -120,7 +120,7 @@ interface Tools {
   readonly faults: Faults;
 }
 
-/** What a span is told of a failure. */
+/** The attributes and the status that a failure gives a span. */
 function failed({ api, faults }: Tools, span: Span, code: ErrorCode, incidentId: string | undefined): void {
   contain(() => span.setAttribute('ws_gateway.code', code), faults.tell);
   if (incidentId !== undefined) contain(() => span.setAttribute('ws_gateway.incident_id', incidentId), faults.tell);
@@ -137,7 +137,7 @@ function start({ tracer, faults }: Tools, ...args: Parameters<Tracer['startSpan'
   throw new TypeError('A tracer starts its spans at once');
 }
 
-/** A span that throws here has ended, or nobody keeps it. */
+/** A span that throws here has ended, or no exporter keeps it. */
 function end({ faults }: Tools, span: Span): void {
   contain(() => span.end(), faults.tell);
 }

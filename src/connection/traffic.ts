@@ -9,17 +9,19 @@ export const DURATION_BOUNDS_MS = [
 ] as const;
 
 /**
- * What has happened at one declared event. Plain numbers that the path of a message counts up and metrics read when they
- * are asked for: no label is looked up for a message.
+ * Counts of one declared event. The path of a message increments plain numbers, and metrics read them at a scrape: no message looks
+ * up a label.
  */
 export class EventTraffic {
   received = 0;
-  /** True once a handler of it has not answered at once. */
+  /** True once a handler of the event has answered later than at once. */
   waits = false;
-  /** How many durations are in the buckets, and their sum in milliseconds. */
+  /** True once a handler of the event has answered with a stream. */
+  streams = false;
+  /** Number of durations in the buckets, and their sum in milliseconds. */
   timed = 0;
   timedMs = 0;
-  /** How many handlers took up to the bound of the same place, and longer than the one before. */
+  /** Number of durations up to the bound of the same index, and above the bound before it. */
   readonly buckets = new Float64Array(DURATION_BOUNDS_MS.length + 1);
 
   constructor(readonly event: string) {}
@@ -33,11 +35,11 @@ export class EventTraffic {
   }
 }
 
-/** What all sessions have sent and been sent. */
+/** Messages and bytes of all sessions, both ways. */
 export class Traffic {
   readonly #events = new Map<string, EventTraffic>();
 
-  /** Messages at no declared event, or that could not be read. */
+  /** Messages for no declared event, or that could not be decoded. */
   unknown = 0;
   /** Payload of messages received, in bytes. */
   receivedBytes = 0;
@@ -65,7 +67,7 @@ export class Traffic {
   handled(session: Session, event: EventTraffic, startedAt: number, ok: boolean, isStream = false): void {
     if (startedAt === 0) return;
     const durationMs = performance.now() - startedAt;
-    // A stream may go on for hours: that is no latency.
+    // A stream may last for hours, which says nothing of latency.
     if (!isStream) event.took(durationMs);
     if (!this.monitor.has('message')) return;
     const { id: sessionId, clientAddress, principal } = session;
@@ -73,7 +75,7 @@ export class Traffic {
     this.monitor.emit({ kind: 'message', event: event.event, sessionId, clientAddress, ok, durationMs, ...subject });
   }
 
-  /** That of an event, on whatever path; made when a handler is bound, so there are as many as handlers. */
+  /** The counts of an event on all paths; made when a handler is bound, so there are at most as many as handlers. */
   of(event: string): EventTraffic {
     let traffic = this.#events.get(event);
     if (traffic === undefined) this.#events.set(event, (traffic = new EventTraffic(event)));

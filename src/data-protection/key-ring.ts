@@ -99,21 +99,3 @@ export class KeyRing {
     return new KeyRing({ kid: 'process', key: createSecretKey(randomBytes(KEY_BYTES)) }, []);
   }
 }
-
-/** What a check of options is asked for here. */
-interface Complaints {
-  problem(at: string, what: string): void;
-}
-
-/** A ring among options: undefined when it is not set, and when it is bad, which `check` is told of. */
-export function resolveKeyRing(check: Complaints, value: unknown, at: string): KeyRing | undefined {
-  if (value === undefined) return undefined;
-  if (typeof value !== 'string') return void check.problem(at, `must be a string: ${KEY_RING_FORMAT}`);
-  try {
-    return KeyRing.parse(value);
-  } catch (error) {
-    if (!(error instanceof KeyRingError)) throw error;
-    for (const problem of error.problems) check.problem(at, problem);
-    return undefined;
-  }
-}

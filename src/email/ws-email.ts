@@ -1,12 +1,12 @@
 import { SystemClock } from '../base/clock.js';
 import type { WsClock } from '../base/clock.js';
 import { TokenBucket } from '../base/token-bucket.js';
-import { OptionCheck } from '../base/options.js';
+import { Place } from '../base/options.js';
 import { domainOf, normaliseEmail } from './address.js';
 import { emailContext } from './context.js';
 import { lookUp } from './lookup.js';
 import type { Lookup } from './lookup.js';
-import { resolveEmailOptions } from './options.js';
+import { EMAIL } from './options.js';
 import type { EmailOptions, ResolvedEmailOptions } from './options.js';
 import { verdictOf } from './verdict.js';
 import type { EmailReason, EmailVerdict } from './verdict.js';
@@ -35,9 +35,9 @@ export class WsEmail {
     options: EmailOptions = {},
     private readonly clock: Pick<WsClock, 'monotonic'> = new SystemClock(),
   ) {
-    const check = new OptionCheck();
-    this.#options = resolveEmailOptions(check, options);
-    if (check.problems.length > 0) throw new TypeError(check.problems.join('\n'));
+    const place = new Place([], 'email');
+    this.#options = EMAIL.read(options, place);
+    if (place.problems.length > 0) throw new TypeError(place.problems.join('\n'));
     this.#disposable = new Set(this.#options.disposableDomains);
     this.#process = new TokenBucket(this.#options.lookupsPerSecond, clock.monotonic());
   }

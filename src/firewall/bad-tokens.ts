@@ -1,9 +1,9 @@
-/** Bad tokens remembered; the one that was counted first goes first. About 150 bytes each. */
+/** Bad tokens remembered; the one counted first is forgotten first. About 150 bytes each. */
 const MAX_REMEMBERED = 10_000;
 
 /**
- * Bad tokens that have been counted: the same one again, from the same address, is a client that reconnects, and nobody who
- * guesses. Times are monotonic milliseconds.
+ * Bad tokens that have been counted: the same one again, from the same address, is a client that reconnects, not one that guesses.
+ * Times are monotonic milliseconds.
  */
 export class BadTokens {
   // In the order in which they were counted.
@@ -13,7 +13,7 @@ export class BadTokens {
     return this.#countedAt.size;
   }
 
-  /** @returns true where it counts: once within the time */
+  /** @returns true for a token that has not counted within the time */
   isNew(address: string, digest: string, withinMs: number, now: number): boolean {
     const key = `${address} ${digest}`;
     const at = this.#countedAt.get(key);

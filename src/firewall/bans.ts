@@ -1,4 +1,5 @@
 import { GatewayError } from '../protocol/errors.js';
+import type { Metered } from './client.js';
 
 /** Who is banned. */
 export type BanTarget = { readonly address: string } | { readonly subject: string };
@@ -12,13 +13,24 @@ export type Ban = BanTarget & {
   readonly dryRun?: true;
 };
 
+/** A ban that this node has applied and enforces. */
+export interface BanNotice {
+  readonly ban: Ban;
+  /** How long it is in force, in milliseconds. */
+  readonly forMs: number;
+  /** A session that has an end of its own before it. */
+  readonly spared: Metered | undefined;
+  /** True where an operator made it. */
+  readonly isManual: boolean;
+}
+
 interface Entry {
   readonly ban: Ban;
-  /** In monotonic milliseconds, as all that is enforced: a ban lasts as long as it was made for, whatever the time of day is set to. */
+  /** In monotonic milliseconds, as all that is enforced: setting the time of day neither lifts a ban nor prolongs it. */
   readonly endsAt: number;
-  /** True for one of an operator's, as long as it is in force. */
+  /** True for an operator's ban, as long as it is in force. */
   isManual: boolean;
-  /** True when its end has been told. */
+  /** True when its end has been reported. */
   isTold: boolean;
   /** How many bans there have been before this one; they make the next one longer. */
   readonly level: number;
@@ -26,39 +38,39 @@ interface Entry {
   readonly forgetAt: number;
 }
 
-/** Bans that came by themselves, held at once, those included that are over and remembered. About 300 bytes each. */
+/** Automatic bans held at once, remembered ones that are over included. About 300 bytes each. */
 const MAX_AUTOMATIC = 10_000;
 
-/** Bans of operators in force at once. None of them makes room for another: whoever asks for one more is told so. */
+/** Bans of operators in force at once. None of them makes room for another: one more is refused. */
 const MAX_MANUAL = 10_000;
 
 /** How long after its end a ban still makes the next one longer, in milliseconds. */
 const REMEMBERED_MS = 86_400_000;
 
-/** Times are monotonic milliseconds. */
+/** The bans of this node, by target. Times are monotonic milliseconds. */
 export class BanTable {
   // In the order in which they were made.
   readonly #entries = new Map<string, Entry>();
   #manual = 0;
 
   /**
-   * @param expired is told of each ban that has run its time, once
-   * @param dropped is told of each ban that was in force and had to make room
+   * @param expired called once with each ban that has run its time
+   * @param dropped called with each ban that was in force and made room for another
    */
   constructor(
     private readonly expired: (ban: Ban) => void,
     private readonly dropped: (ban: Ban) => void,
   ) {}
 
-  /** How many are held, those included that are over and remembered. */
+  /** How many are held, remembered ones that are over included. */
   get size(): number {
     return this.#entries.size;
   }
 
   /**
-   * @param isManual true for one that an operator makes, which is never dropped
+   * @param isManual true for an operator's ban, which is never dropped
    * @returns the ban in force: an operator's that lasts longer stays
-   * @throws GatewayError CONFLICT when there are too many of operators
+   * @throws GatewayError CONFLICT for one ban too many of operators
    */
   add(key: string, ban: Ban, forMs: number, now: number, isManual = false): Ban {
     const existing = this.#entries.get(key);
@@ -115,7 +127,7 @@ export class BanTable {
     }
   }
 
-  /** One that is over is remembered like any other, whoever made it. */
+  /** A ban that is over is remembered as an automatic one, also an operator's. */
   #tellEnd(entry: Entry | undefined, now: number): void {
     if (entry === undefined || entry.isTold || now < entry.endsAt) return;
     entry.isTold = true;
@@ -131,14 +143,14 @@ export class BanTable {
 
   #refuseTooMany(now: number): void {
     if (this.#manual < MAX_MANUAL) return;
-    this.sweep(now); // what is over counts no more
+    this.sweep(now); // bans that are over no longer count
     if (this.#manual < MAX_MANUAL) return;
     throw new GatewayError('CONFLICT', {
       message: `Operators have ${MAX_MANUAL} bans in force, and there can be no more: lift some, or deny ranges of addresses`,
     });
   }
 
-  /** What is over goes first, then the oldest that came by itself: strangers can make many, and operators' are none of theirs. */
+  /** Drops one that is over, or else the oldest automatic one: strangers can cause many, which must not push out operators' bans. */
   #dropOne(now: number): void {
     let oldest: string | undefined;
     for (const [key, { isManual, endsAt }] of this.#entries) {

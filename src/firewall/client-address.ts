@@ -11,9 +11,9 @@ export function addressOf(socket: Duplex): string {
   return normalised((socket as { remoteAddress?: string }).remoteAddress ?? '') ?? '';
 }
 
-/** An address in its one form: IPv4 in IPv6 clothes is IPv4, IPv6 is short (RFC 5952); undefined for what is none. */
+/** An address in its one form: IPv4-mapped IPv6 is IPv4, IPv6 is short (RFC 5952); undefined for what is none. */
 export function normalised(text: string): string | undefined {
-  const address = text.split('%', 1)[0] as string; // because split never returns nothing; a zone is the machine's own affair
+  const address = text.split('%', 1)[0] as string; // because split never returns nothing; a zone has a meaning on this machine only
   const version = isIP(address);
   if (version === 4) return address;
   if (version === 0) return undefined;
@@ -42,7 +42,7 @@ function isOnUnixSocket(socket: Duplex): boolean {
   return remoteAddress === undefined && localAddress === undefined && !socket.destroyed;
 }
 
-/** Finds out who a request comes from, through the proxies that are trusted. */
+/** Finds the address that a request comes from, through the trusted proxies. */
 export class ClientAddresses {
   readonly #trusted: AddressList | undefined;
   readonly #hops: number;
@@ -58,15 +58,15 @@ export class ClientAddresses {
     this.#header = proxyHeader;
   }
 
-  /** True where the word of the peer at this address is taken. */
+  /** True for a trusted proxy. */
   trusts(peer: string): boolean {
     return this.#hops > 0 || this.#trusted?.has(peer) === true;
   }
 
   /**
-   * The address of the client. Without a trusted proxy in between, headers are what anybody can write.
+   * The address of the client. Headers count only where a trusted proxy sent the request: every client can write them.
    *
-   * @throws GatewayError BAD_UPGRADE when two headers tell different stories and nobody has said which to believe
+   * @throws GatewayError BAD_UPGRADE when X-Forwarded-For and Forwarded disagree and `firewall.proxyHeader` names neither
    */
   of(request: IncomingMessage, socket: Duplex): string {
     const peer = addressOf(socket);
@@ -85,18 +85,18 @@ export class ClientAddresses {
     throw new GatewayError('BAD_UPGRADE', { message: 'X-Forwarded-For and Forwarded disagree' });
   }
 
-  /** Who reaches a Unix domain socket, file permissions decide: a list of proxies has no other name for the one behind it. */
+  /** File permissions decide which peers reach a Unix domain socket, and a list of addresses cannot name them: they are trusted. */
   #trusts(peer: string, socket: Duplex): boolean {
     return this.trusts(peer) || (this.#trusted !== undefined && isOnUnixSocket(socket));
   }
 
-  /** From the right, since the left is what the client itself wrote. */
+  /** Reads from the right: the client itself may have written the left. */
   #clientIn(story: readonly string[], peer: string): string {
     let client = peer;
     for (const [index, entry] of story.toReversed().entries()) {
       const isTrusted = this.#trusted === undefined ? index < this.#hops : index === 0 || this.#trusted.has(client);
       const address = isTrusted ? addressIn(entry) : undefined;
-      if (address === undefined) return client; // nobody to believe, or something that is no address
+      if (address === undefined) return client; // the entry is not a trusted proxy's, or is no address
       client = address;
     }
     return client;

@@ -13,7 +13,7 @@ export interface BanEvent {
   /** How long it is for, in milliseconds; `Infinity` until it is lifted. */
   readonly forMs?: number;
   readonly reason?: string;
-  /** The administrator who did it; absent for a ban that the firewall made by itself. */
+  /** The administrator who banned or lifted; absent for an automatic ban. */
   readonly actor?: string;
 }
 
@@ -33,7 +33,7 @@ export interface BudgetEvent {
   readonly event?: string;
 }
 
-/** What a rule of the firewall would have refused, were it no dry run. */
+/** A rule in a dry run has let in what it would refuse otherwise. */
 export interface AdmissionEvent {
   readonly kind: 'admission';
   readonly rule: FirewallRule;
@@ -44,7 +44,7 @@ export interface AdmissionEvent {
   readonly clientAddress?: string;
   /** Of a ban of a subject. */
   readonly subject?: string;
-  /** In this package's own words. */
+  /** In words of this package, none of the client's apart from quoted headers. */
   readonly reason?: string;
 }
 

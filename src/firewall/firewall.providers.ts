@@ -1,6 +1,7 @@
 import type { Provider } from '@nestjs/common';
 import { WsClock } from '../base/clock.js';
 import { EMITTER } from '../base/emitter.js';
+import { Firewall } from './firewall.js';
 import { WsFirewall } from './ws-firewall.js';
 
 /** Token of `options.firewall`. */
@@ -12,8 +13,9 @@ export const BROWSER_CREDENTIALS = Symbol('nestjs-ws-gateway.browser-credentials
 
 export const firewallProviders: Provider[] = [
   {
-    provide: WsFirewall,
+    provide: Firewall,
     inject: [FIREWALL_OPTIONS, FIREWALL_LIMITS, BROWSER_CREDENTIALS, WsClock, EMITTER],
-    useFactory: (...parts: ConstructorParameters<typeof WsFirewall>) => new WsFirewall(...parts),
+    useFactory: (...parts: ConstructorParameters<typeof Firewall>) => new Firewall(...parts),
   },
+  { provide: WsFirewall, useExisting: Firewall },
 ];

@@ -8,6 +8,18 @@ export interface MessageLimits {
   readonly maxMessageBytes: number;
 }
 
+/** What the sessions and their subjects may send. */
+export interface FirewallLimits extends MessageLimits {
+  readonly messagesPerSecondPerSubject: number;
+}
+
+/** The budget of one event, as `@RateLimit()` declares it. */
+export interface EventLimit {
+  readonly limit: number;
+  readonly perMs: number;
+  readonly cost: number;
+}
+
 /** Bursts of messages that a session can owe. */
 const MOST_OWED = 4;
 
@@ -23,7 +35,7 @@ export class MessageBudget {
   }
 
   /**
-   * @param creditMs what may come at once beside the bursts: so many milliseconds' worth
+   * @param creditMs milliseconds whose worth may come at once on top of the bursts
    * @returns 0, or the milliseconds after which a message of that size would be within the budget
    */
   take(size: number, limits: MessageLimits, now: number, creditMs: number): number {
@@ -33,14 +45,14 @@ export class MessageBudget {
     return this.#bytes.take(size, bytesPerSecond, burstOf(limits) + worth(bytesPerSecond, creditMs), now);
   }
 
-  /** Charges for messages that a refusal is worth. */
+  /** Charges for a refusal, which costs as much as so many messages. */
   charge(messages: number, { messageBurst }: MessageLimits): void {
     this.#messages.charge(messages, MOST_OWED * messageBurst);
   }
 
   /** Counts a message over the budget. @returns true with the one that is a `messageBurst` too many */
   refuse({ messagesPerSecond, messageBurst }: MessageLimits, now: number): boolean {
-    // Without a rate it is the bytes that are too many, or the subject's messages: those come back within a second.
+    // Without a rate of its own, the session has spent its bytes or its subject's messages, which refill within a second.
     const withinMs = messagesPerSecond === Infinity ? 1_000 : (messageBurst * 1_000) / messagesPerSecond;
     return this.#refusals.add(messageBurst, withinMs, now);
   }

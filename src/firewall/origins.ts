@@ -1,8 +1,45 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { parseCookie } from 'cookie';
+
+/** What the firewall reads of the options about credentials. */
+export interface BrowserCredentials {
+  /** Where tokens are looked for. */
+  readonly sources: readonly string[];
+  /** Name of the cookie that holds a token. */
+  readonly cookie: string | undefined;
+}
+
+/** The options about Origins. */
+export interface OriginRules {
+  readonly origins: readonly string[] | undefined;
+  readonly allowMissingOrigin: boolean;
+  readonly allowNullOrigin: boolean;
+}
+
+/** Longest header that is quoted in the log, in characters. */
+const MAX_QUOTED = 120;
+
 /** In a list of origins: every one, the opaque `null` included. */
 const ANY = '*';
 
 /** Schemes that URLs have and an Origin never does, and `file`, which has no host. */
 const NO_ORIGINS: ReadonlySet<string> = new Set(['ws:', 'wss:', 'ftp:', 'file:']);
+
+/** True where the Origin of a request may connect, or where it may connect without one. */
+export function admitsOrigin(
+  headers: IncomingHttpHeaders,
+  rules: OriginRules,
+  credentials: BrowserCredentials,
+): boolean {
+  const { origin, host, cookie } = headers;
+  if (origin === undefined) return rules.allowMissingOrigin && !hasTokenIn(cookie, credentials);
+  return (origin === 'null' && rules.allowNullOrigin) || isOriginAllowed(origin, host ?? '', rules.origins);
+}
+
+/** For the log: which Origin met which Host. */
+export function encounterOf({ origin, host }: IncomingHttpHeaders): string {
+  return `${origin === undefined ? 'no Origin' : `Origin ${quoted(origin)}`} met Host ${quoted(host ?? '')}`;
+}
 
 /**
  * Origins are compared after parsing (RFC 6454): as text, `https://app.example.com.evil.test` would share a prefix.
@@ -14,7 +51,7 @@ export function isOriginAllowed(origin: string, host: string, allowed: readonly 
   if (allowed === undefined) return isOwn(origin, host);
   if (allowed.includes(origin) || allowed.includes(ANY)) return true; // the usual case
   const url = parse(origin);
-  if (url === undefined) return false; // "null", too: an opaque origin is nobody's
+  if (url === undefined) return false; // "null", too: an opaque origin belongs to no site
   return allowed.some((pattern) => matches(url, pattern));
 }
 
@@ -24,6 +61,17 @@ export function isOriginPattern(value: unknown): value is string {
   if (value === ANY) return true;
   const url = parse(value.replace(/^(https?:\/\/)\*\./i, '$1'));
   return url !== undefined && !url.host.includes('*');
+}
+
+/** A browser sends the cookie for every page that asks, so the page's Origin has to be known (RFC 6455 §10.2). */
+function hasTokenIn(header: string | undefined, { sources, cookie = '' }: BrowserCredentials): boolean {
+  return header !== undefined && sources.includes('cookie') && parseCookie(header)[cookie] !== undefined;
+}
+
+/** A header of an untrusted peer, in printable ASCII and cut. */
+function quoted(header: string): string {
+  const text = header.slice(0, MAX_QUOTED).replace(/[^!#-~]/g, '?');
+  return `"${text}${header.length > MAX_QUOTED ? '…' : ''}"`;
 }
 
 function isOwn(origin: string, host: string): boolean {

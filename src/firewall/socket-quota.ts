@@ -27,23 +27,23 @@ export class AddressCounts {
     }
   }
 
-  /** True when one of the ranges has as many as its cap, which stands at the same place. */
+  /** True when one of the ranges has reached the cap at the same index. */
   isFull(ranges: readonly string[], caps: readonly number[]): boolean {
     return ranges.some((range, index) => (this.#counts.get(range) ?? 0) >= (caps[index] ?? Infinity));
   }
 }
 
-/** What one address may have, and a /56 and a /48 around it: never fewer than a smaller range. */
+/** The caps of one address, and of the /56 and the /48 around it: none is below that of a smaller range. */
 export function capsOf(perAddress: number, options: ResolvedFirewall): [number, number, number] {
   const per56 = Math.max(perAddress, options.maxConnectionsPer56);
   return [perAddress, per56, Math.max(per56, options.maxConnectionsPer48)];
 }
 
-/** What the firewall tells of who connects. */
+/** What the quota asks the firewall. */
 export interface SocketRules {
-  /** True where the word of the peer is taken for its clients' addresses. */
+  /** True for a trusted proxy. */
   isProxy(address: string): boolean;
-  /** Sockets that are sessions, or were let in. */
+  /** Sockets of admitted connections. */
   connections(): number;
   /** @throws the error, unless the rule is in a dry run */
   enforce(rule: 'connections', address: string, error: () => GatewayError): void;
@@ -78,7 +78,7 @@ export class FirewallSockets {
 
   checkAddress(remoteAddress: string): void {
     const address = normalised(remoteAddress) ?? '';
-    // Of a Unix socket no address is known; who connects there is on this machine, and most often a proxy.
+    // A Unix socket has no address; its peers are on this machine, and most often they are proxies.
     const isProxy = address === '' || this.rules.isProxy(address);
     if (!this.#counts.isFull(rangesOf(address), isProxy ? this.#capsOfProxy() : this.#capsOfAddress())) return;
     const message = isProxy
@@ -107,7 +107,7 @@ export class FirewallSockets {
     return [this.options.maxSocketsPerProxy];
   }
 
-  /** Never fewer than may have a session: each of those is a socket first. */
+  /** Never below the cap of sessions: each of those is a socket first. */
   #capsOfAddress(): readonly number[] {
     const { maxSocketsPerAddress, maxConnectionsPerAddress } = this.options;
     const caps = capsOf(Math.max(maxSocketsPerAddress, maxConnectionsPerAddress), this.options);
@@ -116,7 +116,7 @@ export class FirewallSockets {
   }
 }
 
-/** The process's limit of open files, which an option knows nothing of; `Infinity` where the system does not say. */
+/** The process's limit of open files; `Infinity` where the system does not say. */
 function openFiles(): number {
   try {
     const limit = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];

@@ -1,11 +1,11 @@
 import { LeakyCounter, TokenBucket } from '../base/token-bucket.js';
 import type { ResolvedFirewall } from './options.js';
 
-/** What is known of an address, or of a subject: only as much as it takes to hold it to its limits. */
-export abstract class Peer {
-  /** How many connections, or sessions, hold on to it. */
+/** What an address or a subject uses, as far as its limits are about it. */
+export abstract class Usage {
+  /** Connections of the address, or sessions of the subject. */
   users = 0;
-  /** When the last of them let go, in monotonic milliseconds. */
+  /** When the last of them ended, in monotonic milliseconds. */
   idleSince: number;
   readonly violations = new LeakyCounter();
   // At most one for each handler that has a `@RateLimit()`.
@@ -27,8 +27,8 @@ export abstract class Peer {
   }
 }
 
-/** An address, or the /64 of one. */
-export class AddressPeer extends Peer {
+/** Of an IPv4 address, or of the /64 of an IPv6 one. */
+export class AddressUsage extends Usage {
   /** Bytes of its messages that wait for their turn or their handler. */
   handling = 0;
   readonly handshakes: TokenBucket;
@@ -52,8 +52,8 @@ export class AddressPeer extends Peer {
   }
 }
 
-/** A subject with its sessions. */
-export class SubjectPeer extends Peer {
+/** Of a subject, over all its sessions. */
+export class SubjectUsage extends Usage {
   readonly messages: TokenBucket;
 
   constructor(key: string, burst: number, now: number) {
@@ -62,59 +62,59 @@ export class SubjectPeer extends Peer {
   }
 }
 
-/** Peers without a connection that are remembered; the one that was gone for longest is forgotten first. */
+/** Entries without a connection that are remembered; the one that was idle for longest is forgotten first. */
 const MAX_IDLE = 50_000;
 
-/** Shortest time that one is remembered, in milliseconds: by then every budget of a minute is full again. */
+/** Shortest time that an idle entry is remembered, in milliseconds: after it every budget of a minute is full again. */
 const MIN_IDLE_MS = 600_000;
 
 /**
- * Peers by key. Those with connections stay, and have a bound in the number of connections; of the others a limited number is
- * remembered, so that nobody has a fresh budget by coming back.
+ * Entries by key. Those with connections stay, and the number of connections bounds them; of the others a limited number is
+ * remembered, so that a client gets no fresh budget by coming back.
  */
-export class PeerTable<P extends Peer> {
-  readonly #active = new Map<string, P>();
+export class UsageTable<U extends Usage> {
+  readonly #active = new Map<string, U>();
   // In the order in which they went idle.
-  readonly #idle = new Map<string, P>();
+  readonly #idle = new Map<string, U>();
   #idleMs = MIN_IDLE_MS;
 
-  constructor(private readonly make: (key: string) => P) {}
+  constructor(private readonly make: (key: string) => U) {}
 
   /** How many are held. */
   get size(): number {
     return this.#active.size + this.#idle.size;
   }
 
-  /** Remembers idle peers for at least so long. */
+  /** Remembers idle entries for at least so long, in milliseconds. */
   remember(ms: number): void {
     this.#idleMs = Math.max(this.#idleMs, ms);
   }
 
-  /** The peer, as it is remembered. It is held on to only after {@link hold}. */
-  of(key: string, now: number): P {
+  /** The entry as it is remembered, or a new one. It is kept for certain only after {@link hold}. */
+  of(key: string, now: number): U {
     const active = this.#active.get(key);
     if (active !== undefined) return active;
-    const peer = this.#idle.get(key) ?? this.make(key);
-    this.#rest(peer, now);
-    return peer;
+    const usage = this.#idle.get(key) ?? this.make(key);
+    this.#rest(usage, now);
+    return usage;
   }
 
-  hold(peer: P): void {
-    if (peer.users++ > 0) return;
-    this.#idle.delete(peer.key);
-    this.#active.set(peer.key, peer);
+  hold(usage: U): void {
+    if (usage.users++ > 0) return;
+    this.#idle.delete(usage.key);
+    this.#active.set(usage.key, usage);
   }
 
-  release(peer: P, now: number): void {
-    if (--peer.users > 0) return;
-    this.#active.delete(peer.key);
-    this.#rest(peer, now);
+  release(usage: U, now: number): void {
+    if (--usage.users > 0) return;
+    this.#active.delete(usage.key);
+    this.#rest(usage, now);
   }
 
-  #rest(peer: P, now: number): void {
-    peer.idleSince = now;
-    this.#idle.delete(peer.key); // so that it is the youngest again
-    this.#idle.set(peer.key, peer);
+  #rest(usage: U, now: number): void {
+    usage.idleSince = now;
+    this.#idle.delete(usage.key); // so that it is the youngest again
+    this.#idle.set(usage.key, usage);
     if (this.#idle.size <= MAX_IDLE) return;
     for (const oldest of this.#idle.keys()) return void this.#idle.delete(oldest);
   }

@@ -1,4 +1,4 @@
-import type { EventLimit } from '../firewall/ws-firewall.js';
+import type { EventLimit } from '../firewall/message-budget.js';
 import { SessionEnd } from '../session/failure.js';
 import type { Session } from '../session/session.js';
 import { GatewayError } from '../protocol/errors.js';

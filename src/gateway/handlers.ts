@@ -122,6 +122,7 @@ export class Handlers {
       serial: host.own && event === 'auth',
       isReplaceable: host.own && REPLACEABLE.has(event),
       takesSignal: asksForSignal,
+      isPublic: access.isPublic,
       traffic: server.context.traffic.of(event),
       call,
     };

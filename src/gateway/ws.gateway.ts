@@ -7,7 +7,7 @@ import { sessionOf } from '../session/session.js';
 import type { Session } from '../session/session.js';
 import { WsSession } from '../session/ws-session.js';
 import { serverOf } from '../connection/context.js';
-import { NO_ANSWER } from '../connection/send.js';
+import { NO_ANSWER } from '../connection/request.js';
 import { countBadToken, signIn } from '../connection/sign-in.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isThenable } from '../base/thenable.js';
@@ -61,7 +61,7 @@ export class WsGateway {
       throw error;
     };
     try {
-      const origin = { source: 'message', isSuspect: context.firewall.hasFailed(client) } as const;
+      const origin = { source: 'message', isSuspect: context.firewall.violations.hasFailed(client) } as const;
       const answer = this.authentication.authenticate(token, origin, client.address);
       return isThenable(answer) ? Promise.resolve(answer).catch(refused) : answer;
     } catch (error) {

@@ -17,9 +17,9 @@ import { Sampler } from './log/sampler.js';
 import { WsMetrics } from './metrics/ws-metrics.js';
 import { subscribeDecorated } from './on-ws-event.js';
 import { MONITORING_OPTIONS, PRIVACY_OPTIONS } from './options.js';
-import type { ResolvedMonitoring } from './options.js';
+import type { PrivacyOptions, ResolvedMonitoring } from './options.js';
 import { privacyOf } from './privacy.js';
-import type { Privacy, PrivacyOptions } from './privacy.js';
+import type { Privacy } from './privacy.js';
 import { WsMonitor } from './ws-monitor.js';
 
 const PRIVACY = Symbol('nestjs-ws-gateway.privacy');

@@ -1,7 +1,5 @@
-import type { KeyRing } from '../data-protection/key-ring.js';
-import type { OptionCheck } from '../base/options.js';
-import { DISCLOSURES, PRIVACY_DEFAULTS } from './privacy.js';
-import type { PrivacyOptions } from './privacy.js';
+import { flag, group, oneOf, Option } from '../base/options.js';
+import type { GivenOf, Place, ResolvedOf } from '../base/options.js';
 
 /** Token of `options.monitoring`. */
 export const MONITORING_OPTIONS = Symbol('nestjs-ws-gateway.monitoring-options');
@@ -15,66 +13,64 @@ export interface MetricsRegistry {
   metrics(): Promise<string>;
 }
 
-export interface MonitoringOptions {
-  /** Collects metrics for Prometheus; needs the package prom-client. @default false; true when there is a `registry` */
-  metrics?: boolean;
-  /** The registry of prom-client that the metrics go into. @default one of their own */
-  registry?: MetricsRegistry;
-  /**
-   * Makes spans of upgrades, messages and handlers, where `@opentelemetry/api` is installed and a tracer provider is
-   * registered before the application starts. @default true
-   */
-  traces?: boolean;
-}
+export const MONITORING = group(
+  {
+    /** The registry of prom-client that the metrics go into. @default one of their own */
+    registry: new Option<MetricsRegistry, MetricsRegistry | undefined>(undefined, undefined, readRegistry),
+    /** Collects metrics for Prometheus; needs the package prom-client. @default false; true when there is a `registry` */
+    metrics: flag(false),
+    /**
+     * Makes spans of upgrades, messages and handlers, where `@opentelemetry/api` is installed and a tracer provider is
+     * registered before the application starts.
+     */
+    traces: flag(true),
+  },
+  (monitoring, place, given) => {
+    const { registry } = monitoring;
+    if (registry === undefined || monitoring.metrics) return monitoring;
+    if (given.metrics === false) place.member('registry').complain('has no effect when metrics is false');
+    return { ...monitoring, metrics: true };
+  },
+);
 
-export const MONITORING_DEFAULTS = Object.freeze({ metrics: false, traces: true } as const);
+export interface MonitoringOptions extends GivenOf<typeof MONITORING> {}
+export interface ResolvedMonitoring extends ResolvedOf<typeof MONITORING> {}
 
-export interface ResolvedMonitoring {
-  readonly metrics: boolean;
-  readonly registry: MetricsRegistry | undefined;
-  readonly traces: boolean;
-}
-
-export function resolveMonitoring(check: OptionCheck, value: unknown): ResolvedMonitoring {
-  const given = check.object(value, 'monitoring', ['registry', ...Object.keys(MONITORING_DEFAULTS)]);
-  const registry = registryOf(check, given.registry);
-  const metrics = check.boolean(given.metrics, 'monitoring.metrics', registry !== undefined);
-  if (registry !== undefined && !metrics) check.problem('monitoring.registry', 'has no effect when metrics is false');
-  return {
-    metrics,
-    registry,
-    traces: check.boolean(given.traces, 'monitoring.traces', MONITORING_DEFAULTS.traces),
-  };
-}
-
-function registryOf(check: OptionCheck, value: unknown): MetricsRegistry | undefined {
-  if (value === undefined) return undefined;
-  const registry = value as Partial<MetricsRegistry> | null; // because what it has is looked at here
+function readRegistry(given: unknown, place: Place): MetricsRegistry | undefined {
+  const registry = given as Partial<MetricsRegistry> | null; // because what it has is looked at here
   if (typeof registry?.registerMetric === 'function' && typeof registry.metrics === 'function')
-    return value as MetricsRegistry;
-  return void check.problem('monitoring.registry', 'must be a Registry of prom-client');
+    return given as MetricsRegistry;
+  return place.complain('must be a Registry of prom-client');
 }
 
-/** @param keys of `fingerprints`, which make pseudonyms where there is no key for the purpose */
-export function resolvePrivacy(check: OptionCheck, value: unknown, keys: KeyRing | undefined): PrivacyOptions {
-  const given = check.object(value, 'privacy', ['key', ...Object.keys(PRIVACY_DEFAULTS)]);
-  const one = (name: keyof typeof PRIVACY_DEFAULTS): PrivacyOptions['subject'] =>
-    check.oneOf(given[name], `privacy.${name}`, DISCLOSURES, PRIVACY_DEFAULTS[name]);
-  const resolved = {
-    subject: one('subject'),
-    email: one('email'),
-    address: one('address'),
-    key: keyOf(check, given.key),
-  };
-  const hasPseudonyms = [resolved.subject, resolved.email, resolved.address].includes('pseudonym');
-  if (hasPseudonyms && given.key === undefined && keys === undefined) {
-    check.problem('privacy.key', 'is needed for pseudonyms, unless there are fingerprints.keys');
+export const DISCLOSURES = ['clear', 'masked', 'pseudonym'] as const;
+/** How a personal value is shown: as it is, cut down so that it names a group, or as a keyed hash. */
+export type Disclosure = (typeof DISCLOSURES)[number];
+
+/** How the log and the audit show personal data. Tokens and payloads are in neither. */
+export const PRIVACY = group({
+  /** The token's `sub`; of an administrator, too. Masked: `a***`. */
+  subject: oneOf(DISCLOSURES, 'clear'),
+  /** Masked: `a***@example.org`. */
+  email: oneOf(DISCLOSURES, 'clear'),
+  /** Of the client. Masked: IPv4 to its /24, IPv6 to its /48. */
+  address: oneOf(DISCLOSURES, 'clear'),
+  /** Key of the pseudonyms, at least 32 bytes in UTF-8. @default `fingerprints.keys`; one of the two has to be set */
+  key: new Option<string, string | undefined>(undefined, { type: 'string' }, readKey),
+});
+
+export interface PrivacyOptions extends GivenOf<typeof PRIVACY> {}
+
+/** It does not show the key. */
+function readKey(given: unknown, place: Place): string | undefined {
+  if (typeof given === 'string' && Buffer.byteLength(given) >= 32) return given;
+  return place.complain('must be a string of at least 32 bytes');
+}
+
+/** @param hasKeys true when there are `fingerprints.keys`, which make pseudonyms where there is no key for the purpose */
+export function checkPrivacy(place: Place, privacy: ResolvedOf<typeof PRIVACY>, hasKeys: boolean): void {
+  const hasPseudonyms = [privacy.subject, privacy.email, privacy.address].includes('pseudonym');
+  if (hasPseudonyms && privacy.key === undefined && !hasKeys) {
+    place.member('key').complain('is needed for pseudonyms, unless there are fingerprints.keys');
   }
-  return resolved;
-}
-
-function keyOf(check: OptionCheck, value: unknown): string | undefined {
-  if (value === undefined) return undefined;
-  if (typeof value === 'string' && Buffer.byteLength(value) >= 32) return value;
-  return void check.problem('privacy.key', 'must be a string of at least 32 bytes'); // and it is not shown
 }

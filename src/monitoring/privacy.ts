@@ -3,28 +3,11 @@ import ipaddr from 'ipaddr.js';
 import { Fingerprints } from '../data-protection/fingerprint.js';
 import { KeyRing } from '../data-protection/key-ring.js';
 import { normalised } from '../firewall/client-address.js';
-
-/** How a personal value is shown: as it is, cut down so that it names a group, or as a keyed hash. */
-export type Disclosure = 'clear' | 'masked' | 'pseudonym';
-
-export const DISCLOSURES = ['clear', 'masked', 'pseudonym'] as const satisfies readonly Disclosure[];
+import { PRIVACY } from './options.js';
+import type { Disclosure, PrivacyOptions } from './options.js';
 
 /** What of a line is personal. The name is part of what is hashed, so that equal values of two fields do not look equal. */
 export type PersonalField = 'subject' | 'email' | 'address';
-
-/** How the log and the audit show personal data. Tokens and payloads are in neither. */
-export interface PrivacyOptions {
-  /** The token's `sub`; of an administrator, too. Masked: `a***`. @default 'clear' */
-  readonly subject?: Disclosure;
-  /** Masked: `a***@example.org`. @default 'clear' */
-  readonly email?: Disclosure;
-  /** Of the client. Masked: IPv4 to its /24, IPv6 to its /48. @default 'clear' */
-  readonly address?: Disclosure;
-  /** Key of the pseudonyms, at least 32 bytes in UTF-8. @default `fingerprints.keys`; one of the two has to be set */
-  readonly key?: string | undefined;
-}
-
-export const PRIVACY_DEFAULTS = Object.freeze({ subject: 'clear', email: 'clear', address: 'clear' } as const);
 
 /** Shows one value the way the options say. */
 export type Privacy = (field: PersonalField, value: string) => string;
@@ -42,7 +25,7 @@ const HIDDEN = '***';
  * @throws TypeError when a pseudonym is asked for and there is no key, or one shorter than 32 bytes
  */
 export function privacyOf({ key, ...fields }: PrivacyOptions, fingerprints?: Fingerprints): Privacy {
-  const disclosure: Readonly<Record<PersonalField, Disclosure>> = { ...PRIVACY_DEFAULTS, ...fields };
+  const disclosure: Readonly<Record<PersonalField, Disclosure>> = { ...PRIVACY.fallback, ...fields };
   const hasPseudonyms = Object.values(disclosure).includes('pseudonym');
   const keyed = hasPseudonyms && key !== undefined ? new Fingerprints(KeyRing.ofSecret(KID, key)) : fingerprints;
   if (hasPseudonyms && keyed === undefined) throw new TypeError('Pseudonyms need a key of at least 32 bytes');

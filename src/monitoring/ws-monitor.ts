@@ -4,6 +4,7 @@ import type { Emitter } from '../base/emitter.js';
 import type { ConnectionEvent } from '../connection/events.js';
 import type { FirewallEvent } from '../firewall/events.js';
 import type { ErrorCode } from '../protocol/errors.js';
+import type { RoomsEvent } from '../rooms/events.js';
 import type { FailureEvent, SessionEvent } from '../session/events.js';
 
 /** An administrator did something through the service. */
@@ -30,7 +31,8 @@ export interface BusEvent {
 }
 
 /** Every event: those of each folder, of the service and of a cluster. */
-export type WsEvent = AuthenticationEvent | FirewallEvent | SessionEvent | ConnectionEvent | AdminEvent | BusEvent;
+export type WsEvent =
+  AuthenticationEvent | FirewallEvent | SessionEvent | ConnectionEvent | RoomsEvent | AdminEvent | BusEvent;
 export type WsEventKind = WsEvent['kind'];
 
 /** Every kind of event and what it carries. */
@@ -57,6 +59,8 @@ export const WS_EVENT_KINDS = [
   'authentication',
   'message',
   'revocation',
+  'room',
+  'channel',
   'admin',
   'ban',
   'budget',

@@ -19,6 +19,8 @@ const AT_RUNTIME: ReadonlySet<string> = new Set([
   'shutdown',
   'sealing',
   'fingerprints',
+  'rooms',
+  'channels',
 ]);
 
 /** Options as they were written, by `group.name`, or by their name where they stand in no group. */

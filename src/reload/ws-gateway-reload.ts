@@ -2,7 +2,7 @@ import type { JwtAuthenticator } from '../authentication/jwt/jwt-authenticator.j
 import type { Fingerprints } from '../data-protection/fingerprint.js';
 import { KeyRing } from '../data-protection/key-ring.js';
 import { WsSeal } from '../data-protection/ws-seal.js';
-import type { WsFirewall } from '../firewall/ws-firewall.js';
+import type { Firewall } from '../firewall/firewall.js';
 import { resolveOptions, WsGatewayOptionsError } from '../ws-gateway.options.js';
 import type { ResolvedOptions, WsGatewayOptions } from '../ws-gateway.options.js';
 import type { LiveOptions } from './live-options.js';
@@ -22,7 +22,7 @@ interface ReloadableParts {
   readonly jwt: JwtAuthenticator;
   readonly seal: WsSeal;
   readonly fingerprints: Fingerprints;
-  readonly firewall: WsFirewall;
+  readonly firewall: Firewall;
 }
 
 const LISTS = ['allow', 'deny', 'exempt'] as const;
@@ -84,7 +84,7 @@ export class WsGatewayReload {
     parts.seal.become(seal);
     const isChanged = (name: string): boolean => atRuntime.includes(name);
     if (isChanged('fingerprints.keys')) parts.fingerprints.replaceRing(fingerprints.keys ?? KeyRing.ofProcess());
-    parts.firewall.applyProxies();
+    parts.firewall.admission.applyProxies();
     // Lists that the application has set stay as it has set them, unless the options have others than before.
     const lists = LISTS.filter((list) => isChanged(`firewall.${list}`));
     await parts.firewall.setLists(Object.fromEntries(lists.map((list) => [list, firewall[list]])));

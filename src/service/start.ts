@@ -9,7 +9,7 @@ import type { CorsOptions } from '@nestjs/common/interfaces/external/cors-option
 import type { Logger } from 'pino';
 import { SystemClock, WsClock } from '../base/clock.js';
 import { Doorkeeper } from '../connection/doorkeeper.js';
-import { WsFirewall } from '../firewall/ws-firewall.js';
+import { Firewall } from '../firewall/firewall.js';
 import { isOriginAllowed } from '../firewall/origins.js';
 import type { AuditSink } from '../monitoring/audit/audit-sink.js';
 import type { FailureSink } from '../monitoring/log/failure-log.js';
@@ -106,7 +106,7 @@ export async function createApp(
   app.use(app.get(Doorkeeper).middleware(PROBES)); // before all that looks at a request
   app.useBodyParser('json', { limit: MAX_BODY });
   const { options } = app.get(WsGatewayReload);
-  app.get(WsFirewall).restrictHosts((host, isProbe) => {
+  app.get(Firewall).admission.restrictHosts((host, isProbe) => {
     // Read for each request: the address is known once the service listens, and a reload may change the proxies.
     const { address } = (app.getHttpServer() as HttpServer).address() as AddressInfo; // because it listens on a port
     const { trustProxy } = options.firewall;

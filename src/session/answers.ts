@@ -141,13 +141,15 @@ export function logged({
   message,
   incidentId,
   reason,
+  cause,
   stack,
-}: Failure): Pick<FailureEvent, 'code' | 'message' | 'incidentId' | 'reason' | 'stack'> {
+}: Failure): Pick<FailureEvent, 'code' | 'message' | 'incidentId' | 'reason' | 'cause' | 'stack'> {
   return {
     code,
     message,
     ...(incidentId !== undefined && { incidentId }),
     ...(reason !== undefined && { reason }),
+    ...(cause !== undefined && { cause }),
     ...(stack !== undefined && { stack }),
   };
 }

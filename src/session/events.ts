@@ -28,7 +28,9 @@ export interface FailureEvent {
   readonly durationMs?: number;
   /** Why, in this package's own words: for a token that is not valid, what is wrong with it. */
   readonly reason?: string;
-  /** Where an unforeseen error was thrown. */
+  /** What caused an error of the application's: its causes, the nearest first, each with its place. */
+  readonly cause?: string;
+  /** Where an unforeseen error was thrown, with the stacks of its causes, or what a thrown value that is no error looks like. */
   readonly stack?: string;
 }
 

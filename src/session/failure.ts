@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { HttpException } from '@nestjs/common';
 import { WsException } from '@nestjs/websockets';
 import { refusedDigestOf } from '../authentication/refused-token.js';
+import { causesOf, stackOf } from '../base/thrown.js';
 import { ERRORS, GatewayError, isErrorCode, specOf } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
 
@@ -26,6 +27,8 @@ export interface Failure {
   readonly incidentId?: string;
   /** For the log: why, in our own words. */
   readonly reason?: string;
+  /** For the log: what caused it, as far as it was an error or another value. */
+  readonly cause?: string;
   /** For the log: where, of what was not foreseen. */
   readonly stack?: string;
   /** For the firewall: of the token that is refused. */
@@ -98,24 +101,16 @@ export function failureOf(code: ErrorCode, rest: Partial<Failure> = {}): Failure
 
 function internal(thrown: unknown): Failure {
   const stack = stackOf(thrown);
-  return failureOf('INTERNAL', { incidentId: randomUUID(), ...(stack !== undefined && { stack }) });
-}
-
-/** Longest stack or text of a thrown value that goes into the log, in UTF-16 units. */
-const MAX_STACK_LENGTH = 8_192;
-
-function stackOf(thrown: unknown): string | undefined {
-  try {
-    const text = thrown instanceof Error ? (thrown.stack ?? thrown.message) : `thrown: ${typeof thrown}`;
-    return String(text).slice(0, MAX_STACK_LENGTH);
-  } catch {
-    return undefined; // a getter of its own threw
-  }
+  return failureOf('INTERNAL', {
+    incidentId: randomUUID(),
+    ...(stack !== undefined && { stack }),
+    ...causeIn(thrown),
+  });
 }
 
 function fromGatewayError(error: GatewayError): Failure {
   const { code, message, details, retryable, retryAfterMs, cause } = error;
-  if (code === 'INTERNAL') return internal(cause ?? error);
+  if (code === 'INTERNAL') return internal(error);
   const refusedDigest = refusedDigestOf(error);
   return failureOf(code, {
     message: typeof message === 'string' ? message : specOf(code).message,
@@ -123,7 +118,7 @@ function fromGatewayError(error: GatewayError): Failure {
     retryable: retryable === true,
     retryAfterMs: Number.isFinite(retryAfterMs) ? retryAfterMs : undefined,
     ...(error instanceof SessionEnd && { fatal: true }),
-    ...(typeof cause === 'string' && { reason: cause }),
+    ...(typeof cause === 'string' ? { reason: cause } : causeIn(error)),
     ...(refusedDigest !== undefined && { refusedDigest }),
   });
 }
@@ -138,14 +133,20 @@ const NEST_GUARD_SAID_NO = 'Forbidden resource';
 function fromWsException(exception: WsException): Failure {
   const content: unknown = exception.getError();
   if (content === NEST_GUARD_SAID_NO) return failureOf('FORBIDDEN');
-  if (typeof content === 'string') return failureOf('APPLICATION_ERROR', { message: content });
-  if (typeof content !== 'object' || content === null) return failureOf('APPLICATION_ERROR');
+  if (typeof content === 'string') return failureOf('APPLICATION_ERROR', { message: content, ...causeIn(exception) });
+  if (typeof content !== 'object' || content === null) return failureOf('APPLICATION_ERROR', causeIn(exception));
   const { code, message, status: _status, ...details } = content as Record<string, unknown>;
   if (code === 'INTERNAL') return internal(exception);
   return failureOf(isErrorCode(code) ? code : 'APPLICATION_ERROR', {
     ...(typeof message === 'string' && { message }),
     ...(Object.keys(details).length > 0 && { details }),
+    ...causeIn(exception),
   });
+}
+
+function causeIn(error: unknown): { readonly cause?: string } {
+  const cause = causesOf(error);
+  return cause === undefined ? {} : { cause };
 }
 
 const CODE_OF_STATUS: Readonly<Record<number, ErrorCode>> = {
@@ -162,13 +163,43 @@ const CODE_OF_STATUS: Readonly<Record<number, ErrorCode>> = {
   504: 'HANDLER_TIMEOUT',
 };
 
+/** What Nest says of a 400 and a 422 that are thrown without a word of their own. */
+const NEST_SAYS_NOTHING: ReadonlySet<unknown> = new Set(['Bad Request', 'Unprocessable Entity']);
+
+/** Its words are the application's where they are one text; a list of sentences, as pipes have it, may quote the payload. */
 function fromHttpException(exception: HttpException): Failure {
   const status = exception.getStatus();
   const code = CODE_OF_STATUS[status] ?? (status < 500 ? 'APPLICATION_ERROR' : 'INTERNAL');
   if (code === 'INTERNAL') return internal(exception);
-  if (code === 'VALIDATION_FAILED') {
-    // A pipe of the application speaks in sentences that may quote the payload, so they stay here.
-    return failureOf(code, { details: [{ path: '', rule: 'badRequest', message: ERRORS.VALIDATION_FAILED.message }] });
+  const response: unknown = exception.getResponse();
+  if (typeof response === 'object' && response !== null) {
+    const { code: own, message, error: _error, status: _status, statusCode: _code, ...details } = response as Body;
+    if (own === 'INTERNAL') return internal(exception);
+    if (isErrorCode(own)) {
+      return failureOf(own, {
+        ...(typeof message === 'string' && { message }),
+        ...(Object.keys(details).length > 0 && { details }),
+        ...causeIn(exception),
+      });
+    }
   }
-  return failureOf(code, { message: String(exception.message) });
+  if (code === 'VALIDATION_FAILED') return invalid(wordsIn(response), exception);
+  return failureOf(code, { message: String(exception.message), ...causeIn(exception) });
+}
+
+/** What an HttpException carries as an object. */
+type Body = Readonly<Record<string, unknown>>;
+
+function wordsIn(response: unknown): string | undefined {
+  const words = typeof response === 'object' && response !== null ? (response as Body).message : response;
+  return typeof words === 'string' && !NEST_SAYS_NOTHING.has(words) ? words : undefined;
+}
+
+function invalid(words: string | undefined, exception: HttpException): Failure {
+  const message = words ?? ERRORS.VALIDATION_FAILED.message;
+  return failureOf('VALIDATION_FAILED', {
+    message,
+    details: [{ path: '', rule: 'badRequest', message }],
+    ...causeIn(exception),
+  });
 }

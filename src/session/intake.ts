@@ -3,7 +3,7 @@ import { GatewayError } from '../protocol/errors.js';
 import type { MessageId } from '../protocol/message.js';
 import type { GatewaySocket } from '../socket/gateway-socket.js';
 import { costOf, Inbox } from './inbox.js';
-import type { Holder, Ledger } from './ledger.js';
+import type { Holder, ByteBudget } from './byte-budget.js';
 import type { SessionOptions } from './options.js';
 
 /** What has something to send, and waits until the peer has read enough of what is queued for it. */
@@ -34,9 +34,9 @@ export interface OpenRequest extends Waiting {
 /** The session whose messages these are. */
 export interface IntakeOwner {
   readonly socket: GatewaySocket;
-  readonly client: { readonly peer: Holder };
+  readonly client: { readonly usage: Holder };
   readonly server: {
-    readonly context: { readonly options: SessionOptions; readonly clock: WsClock; readonly ledger: Ledger };
+    readonly context: { readonly options: SessionOptions; readonly clock: WsClock; readonly byteBudget: ByteBudget };
   };
   readonly isLive: boolean;
   readonly handlesMessages: boolean;
@@ -61,8 +61,8 @@ export class Intake {
 
   constructor(private readonly session: IntakeOwner) {}
 
-  get #ledger(): Ledger {
-    return this.session.server.context.ledger;
+  get #byteBudget(): ByteBudget {
+    return this.session.server.context.byteBudget;
   }
 
   /** Bytes of messages that wait for their turn or for their handler, as they are on the heap. */
@@ -93,19 +93,24 @@ export class Intake {
    * their own. @returns false when that is reached
    */
   streaming(): boolean {
-    if (this.#streams >= this.session.server.context.options.limits.maxStreams) return false;
+    if (this.hasAllStreams) return false;
     this.#streams++;
     return true;
   }
 
+  /** True where another stream would be one too many. */
+  get hasAllStreams(): boolean {
+    return this.#streams >= this.session.server.context.options.limits.maxStreams;
+  }
+
   #charge(bytes: number): void {
     this.#handling += bytes;
-    this.#ledger.charge(this.session.client.peer, bytes);
+    this.#byteBudget.charge(this.session.client.usage, bytes);
   }
 
   #discharge(bytes: number): void {
     this.#handling -= bytes;
-    this.#ledger.discharge(this.session.client.peer, bytes);
+    this.#byteBudget.discharge(this.session.client.usage, bytes);
   }
 
   /** No code refers to the request's message any more. */
@@ -114,8 +119,8 @@ export class Intake {
     if (bytes === 0) return;
     request.bytes = 0;
     if (!request.isAbandoned) return this.#discharge(bytes);
-    this.#ledger.reclaim(request);
-    this.#ledger.discharge(this.session.client.peer, bytes);
+    this.#byteBudget.reclaim(request);
+    this.#byteBudget.discharge(this.session.client.usage, bytes);
   }
 
   /** It is answered, and its handler still has the message: that counts for the address until the promise is collected. */
@@ -123,12 +128,14 @@ export class Intake {
     request.isAbandoned = true;
     request.promise = undefined;
     this.#handling -= request.bytes;
-    this.#ledger.abandon(promise, this.session.client.peer, request.bytes, request);
+    this.#byteBudget.abandon(promise, this.session.client.usage, request.bytes, request);
   }
 
   /** True when no message may be handed to a handler that takes its time: handlers hold too much already. */
   get mayNotWait(): boolean {
-    return this.#ledger.isPressed && this.#ledger.refuses(this.session.client.peer, this.inFlight === this.#streams);
+    return (
+      this.#byteBudget.isPressed && this.#byteBudget.refuses(this.session.client.usage, this.inFlight === this.#streams)
+    );
   }
 
   /**
@@ -163,17 +170,17 @@ export class Intake {
     this.#answers = undefined;
   }
 
-  /** Pauses the socket until {@link release} finds room. The ledger's sweep calls that, too: the room may come from other sessions. */
+  /** Pauses the socket until {@link release} finds room. The sweep of the {@link ByteBudget} calls that, too: other sessions may make the room. */
   stopReading(): void {
     const { socket } = this.session;
-    socket.pause();
-    if (this.#ledger.isPressed || socket.isBehind) this.#ledger.stop(this);
+    socket.stopReading();
+    if (this.#byteBudget.isPressed || socket.isBehind) this.#byteBudget.stop(this);
   }
 
   /** Holds all messages until {@link unblock}: `handleConnection` or an `auth` is still running. */
   block(): void {
     this.#blocked++;
-    this.session.socket.pause();
+    this.session.socket.stopReading();
   }
 
   unblock(): void {
@@ -190,7 +197,7 @@ export class Intake {
     const inbox = (this.#inbox ??= new Inbox());
     inbox.put(bytes);
     this.#charge(costOf(bytes));
-    if (!this.session.socket.isPaused) this.stopReading();
+    if (!this.session.socket.isStopped) this.stopReading();
     if (inbox.isOverfull(this.session.server.context.options.limits.maxMessageBytes)) {
       this.session.end(new GatewayError('RATE_LIMITED', { retryAfterMs: 1_000 }));
     }
@@ -202,8 +209,10 @@ export class Intake {
     const { options, clock } = this.session.server.context;
     const inHandlers = this.inFlight - this.#streams;
     if (inHandlers >= options.limits.maxConcurrentMessages) return true;
-    if (!this.#ledger.isPressed) return false;
-    return inHandlers > 0 ? this.#ledger.isStopped(this.session.client.peer) : this.#refusedUntil > clock.monotonic();
+    if (!this.#byteBudget.isPressed) return false;
+    return inHandlers > 0
+      ? this.#byteBudget.isStopped(this.session.client.usage)
+      : this.#refusedUntil > clock.monotonic();
   }
 
   /** Handles what was held, as far as there is room. A message that makes room meanwhile does not start it anew. */
@@ -219,10 +228,10 @@ export class Intake {
     }
     this.#releasing = false;
     if (this.#inbox?.isEmpty || !session.handlesMessages) this.#dropHeld();
-    if (!session.isLive || !session.socket.isPaused) return;
+    if (!session.isLive || !session.socket.isStopped) return;
     if (this.#isFull) return this.stopReading();
-    this.#ledger.goesOn(this);
-    session.socket.resume();
+    this.#byteBudget.goesOn(this);
+    session.socket.readOn();
   }
 
   /** The session ends: what is held is not handled, and no stream goes on. */
@@ -234,7 +243,7 @@ export class Intake {
   /** The connection has closed. What the peer sent before it closed by itself is handled all the same. */
   closed(): void {
     this.#endStreams();
-    this.#ledger.goesOn(this);
+    this.#byteBudget.goesOn(this);
     this.release();
   }
 

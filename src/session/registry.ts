@@ -1,3 +1,4 @@
+import type { BanNotice } from '../firewall/bans.js';
 import type { Principal } from '../authentication/principal.js';
 import { originOf, tokenIdOf } from '../authentication/principal.js';
 import { Revocations } from '../authentication/revocations.js';
@@ -9,9 +10,9 @@ import type { Emitter } from '../base/emitter.js';
 import { encode } from '../protocol/codec.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { SessionEvent } from './events.js';
-import { Ledger } from './ledger.js';
+import { ByteBudget } from './byte-budget.js';
 import { SharedFrame } from '../socket/shared-frame.js';
-import { frame } from '../socket/text-frames.js';
+import { flushFanOuts, frame } from '../socket/text-frames.js';
 import type { Session } from './session.js';
 import { concerns, decide } from './revoke.js';
 import type { RevocationEntry, RevocationFilter, Revoked } from './revoke.js';
@@ -20,7 +21,7 @@ import type { SessionPhase } from './ws-session.js';
 import { WsSessions } from './ws-sessions.js';
 import type { SessionFilter, SessionPage, SessionQuery } from './ws-sessions.js';
 
-/** What the registry is told of the options. */
+/** The options that the registry reads, each time anew. */
 export interface SessionLimits {
   /** `Infinity` is off. */
   readonly maxSessionsPerSubject: number;
@@ -38,6 +39,7 @@ export class SessionRegistry extends WsSessions {
   /** Since when their `handleConnection` runs, in monotonic milliseconds. */
   readonly #opening = new Map<Session, number>();
   readonly #onLeave: ((session: Session) => void)[] = [];
+  readonly #onRefresh: ((session: Session) => void)[] = [];
   #sequence = 0;
   #drain: (() => number) | undefined;
   #whenEmpty: (() => void) | undefined;
@@ -50,7 +52,7 @@ export class SessionRegistry extends WsSessions {
     private readonly revocations: Revocations,
     private readonly clock: WsClock,
     @Inject(EMITTER) private readonly monitor: Emitter<SessionEvent>,
-    private readonly ledger: Ledger,
+    private readonly byteBudget: ByteBudget,
   ) {
     super();
   }
@@ -124,7 +126,8 @@ export class SessionRegistry extends WsSessions {
 
   override broadcast(event: string, data: unknown, filter: SessionFilter = {}): number {
     const text = encode(event, data);
-    const shared = new SharedFrame(frame(text, true), text, this.ledger);
+    const shared = new SharedFrame(frame(text, true), [text], this.byteBudget);
+    flushFanOuts(); // what was published first goes first
     let sent = 0;
     for (const session of this.#candidates(filter)) {
       if (!session.mayBeWrittenTo || !matches(session, filter)) continue;
@@ -134,7 +137,7 @@ export class SessionRegistry extends WsSessions {
     return sent;
   }
 
-  /** Those that a filter can be about, as cheap as they are to be had. */
+  /** The sessions of the smallest index that holds every match. */
   #candidates(filter: SessionFilter): Iterable<Session> {
     const { sessionId, subject, clientAddress: _, ...unknown } = filter;
     const [name] = Object.keys(unknown);
@@ -203,12 +206,32 @@ export class SessionRegistry extends WsSessions {
     this.#onLeave.push(listener);
   }
 
+  /** What a session may do can have changed: its principal is another. @param listener must not throw */
+  onRefresh(listener: (session: Session) => void): void {
+    this.#onRefresh.push(listener);
+  }
+
+  refreshed(session: Session): void {
+    for (const listener of this.#onRefresh) listener(session);
+  }
+
   /** The session's connection has closed. */
   delete(session: Session): void {
     this.#sessions.delete(session.id);
     if (session.principal !== undefined) this.#bySubject.delete(session.principal.subject, session);
     for (const listener of this.#onLeave) listener(session);
     if (this.#sessions.size === 0) this.#whenEmpty?.();
+  }
+
+  /**
+   * Ends the sessions that a ban is about. A ban of an address that the firewall made by itself spares those who have
+   * authenticated: many may share the address, and their own violations count against themselves. `spared` ends by itself.
+   */
+  endBanned({ ban, forMs, spared, isManual }: BanNotice): void {
+    for (const session of this.#sessions.values()) {
+      if (session === spared || session.client.isExempt || !isBanned(session, ban, isManual)) continue;
+      session.end(new GatewayError('BANNED', { retryAfterMs: forMs }));
+    }
   }
 
   /** Its `handleConnection` runs: it has its time, even when the peer has gone. */
@@ -283,4 +306,9 @@ function matches(session: Session, filter: SessionFilter): boolean {
 
 function bySequence(one: Session, other: Session): number {
   return one.sequence - other.sequence;
+}
+
+function isBanned({ principal, client }: Session, ban: BanNotice['ban'], isManual: boolean): boolean {
+  if ('subject' in ban) return principal?.subject === ban.subject;
+  return client.usage.key === ban.address && (isManual || principal === undefined);
 }

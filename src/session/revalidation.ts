@@ -40,7 +40,7 @@ export class Revalidation {
   constructor(
     @Inject(AUTH_OPTIONS) private readonly options: RevalidationOptions,
     private readonly clock: WsClock,
-    sessions: SessionRegistry,
+    private readonly sessions: SessionRegistry,
   ) {
     sessions.onLeave((session) => this.#forget(session));
   }
@@ -104,6 +104,7 @@ export class Revalidation {
     try {
       const { roles, scopes } = answer as Principal; // because principalOf() looks at them
       session.replacePrincipal(principalOf({ ...asked, roles, scopes }, originOf(asked)));
+      this.sessions.refreshed(session);
     } catch {
       session.onFault(new TypeError(`${NAME} must return true, false or a principal`), NAME);
     }

@@ -1,19 +1,31 @@
 import type { Principal } from '../authentication/principal.js';
 import type { WsClock } from '../base/clock.js';
 import type { Emitter } from '../base/emitter.js';
-import type { WsFirewall } from '../firewall/ws-firewall.js';
+import type { Firewall } from '../firewall/firewall.js';
 import type { GatewaySocket } from '../socket/gateway-socket.js';
 import type { SessionEvent } from './events.js';
-import type { Ledger } from './ledger.js';
+import type { ByteBudget } from './byte-budget.js';
 import type { SessionOptions } from './options.js';
+import type { JoinOptions } from './ws-session.js';
+
+/** Token of {@link SessionRooms}. */
+export const SESSION_ROOMS = Symbol('nestjs-ws-gateway.session-rooms');
+
+/** The rooms, as a session knows them. */
+export interface SessionRooms<S> {
+  join(session: S, room: string, options?: JoinOptions): boolean;
+  leave(session: S, room: string): boolean;
+  of(session: S): readonly string[];
+}
 
 /** What all sessions share. @typeParam S the session */
 export interface SessionContext<S> {
   readonly options: SessionOptions;
   readonly clock: WsClock;
   readonly monitor: Emitter<SessionEvent>;
-  readonly firewall: WsFirewall;
-  readonly ledger: Ledger;
+  readonly firewall: Firewall;
+  readonly byteBudget: ByteBudget;
+  readonly rooms: SessionRooms<S>;
   readonly traffic: { sentMessages: number; sentBytes: number };
   readonly sessions: {
     isRevoked(principal: Principal | undefined): boolean;

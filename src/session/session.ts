@@ -6,13 +6,15 @@ import { NO_PARAMS } from '../base/path-params.js';
 import type { PathParams } from '../base/path-params.js';
 import { LeakyCounter } from '../base/token-bucket.js';
 import { MessageBudget } from '../firewall/message-budget.js';
-import type { SubjectPeer } from '../firewall/usage.js';
-import type { Client, EventLimit, Metered } from '../firewall/ws-firewall.js';
+import type { SubjectUsage } from '../firewall/usage.js';
+import type { Client, Metered } from '../firewall/client.js';
+import type { EventLimit } from '../firewall/message-budget.js';
 import { encode } from '../protocol/codec.js';
 import { GatewayError, isErrorCode, specOf } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
 import { isClose, SESSION } from '../socket/gateway-socket.js';
 import type { GatewaySocket, SocketOwner } from '../socket/gateway-socket.js';
+import { flushFanOuts, waitingFanOuts } from '../socket/text-frames.js';
 import {
   closeByApplication,
   closeByPeer,
@@ -34,6 +36,7 @@ import { Intake } from './intake.js';
 import type { IntakeOwner } from './intake.js';
 import { Liveness } from './liveness.js';
 import type { SessionHost } from './session-host.js';
+import type { JoinOptions } from './ws-session.js';
 import { WsSession } from './ws-session.js';
 import type { SessionPhase } from './ws-session.js';
 
@@ -64,7 +67,7 @@ export class Session<State extends object = object>
   readonly clientAddress: string;
   readonly budget: MessageBudget;
   /** Set while it has a principal. */
-  subjectPeer: SubjectPeer | undefined;
+  subjectUsage: SubjectUsage | undefined;
   readonly intake: Intake;
 
   #phase = OPENING;
@@ -76,9 +79,9 @@ export class Session<State extends object = object>
 
   /** The upgrade, where connection guards may be asked again. */
   request: IncomingMessage | undefined;
-  /** Its place in the order in which sessions came. */
+  /** Its number in the order of connecting, from 1. */
   sequence = 0;
-  /** How many of the path's gateways have been told of the connection. */
+  /** How many of the path's gateways `handleConnection` was called of. */
   hooksCalled = 0;
   /** Set while an async `handleConnection` runs and is waited for; never rejects. */
   opening: Promise<void> | undefined;
@@ -120,9 +123,26 @@ export class Session<State extends object = object>
     return this.#phase === OPEN || this.#phase === OPENING;
   }
 
-  /** Open, and not a stranger: broadcasts are for it. */
+  /** True when broadcasts may go to it: it is open, and has authenticated or need not. */
   get mayBeWrittenTo(): boolean {
     return this.#phase === OPEN && (this.principal !== undefined || this.server.context.options.auth.anonymous);
+  }
+
+  /** It has not ended, and is no stranger: what is published in its rooms is for it, also while `handleConnection` runs. */
+  get mayReceive(): boolean {
+    return this.isLive && (this.principal !== undefined || this.server.context.options.auth.anonymous);
+  }
+
+  join(room: string, options?: JoinOptions): boolean {
+    return this.server.context.rooms.join(this, room, options);
+  }
+
+  leave(room: string): boolean {
+    return this.server.context.rooms.leave(this, room);
+  }
+
+  get rooms(): readonly string[] {
+    return this.server.context.rooms.of(this);
   }
 
   send(event: string, data: unknown): boolean {
@@ -169,12 +189,12 @@ export class Session<State extends object = object>
     return this.#identity?.forgottenTokensBefore(timeOfDay);
   }
 
-  /** From here on it is among the `clients` of its server. */
+  /** Puts it among the `clients` of its server. */
   #joinBroadcasts(): void {
     if (this.mayBeWrittenTo) this.server.admitToBroadcasts(this.socket);
   }
 
-  /** True when the token's time is over, whether or not the sweep has come by. */
+  /** True when the token has expired, also before the sweep ends the session. */
   isExpired(timeOfDay: number): boolean {
     return this.#identity?.isExpired(timeOfDay) === true;
   }
@@ -185,7 +205,7 @@ export class Session<State extends object = object>
     this.#joinBroadcasts();
   }
 
-  /** Resolves when `handleConnection` has had its time, whether or not the session is still there. */
+  /** Resolves when the time of `handleConnection` is over, also after the session has closed. */
   openingTimedOut(): Promise<void> {
     this.server.context.sessions.watchOpening(this);
     return new Promise((resolve) => (this.#giveUpOpening = resolve));
@@ -204,6 +224,7 @@ export class Session<State extends object = object>
    * Ends it on purpose: `disconnect` where a frame can still go out, then the close, and one event. Never throws.
    */
   end(thrown: unknown, details: EndDetails = {}): void {
+    if (waitingFanOuts > 0) flushFanOuts(); // what was published before is for it
     if (this.isLive) this.#end(toFailure(thrown), details);
   }
 
@@ -235,7 +256,7 @@ export class Session<State extends object = object>
       if (!this.#takeBadFrame()) return this.end(new GatewayError('BAD_FRAME'), { event: request?.event });
     }
     if (failure.code === 'VALIDATION_FAILED') {
-      this.server.context.firewall.chargeRefused(this, request?.heapBytes ?? 0);
+      this.server.context.firewall.metering.chargeRefused(this, request?.heapBytes ?? 0);
     }
     // When the session has ended, a client's fault is no news any more; a fault of ours still is.
     if (!wasLive && levelOf(failure.code) !== 'error') return;
@@ -259,12 +280,12 @@ export class Session<State extends object = object>
     });
   }
 
-  /** What counts towards a ban. */
+  /** Counts the failure towards a ban, where its code is a violation. */
   #countViolation({ code, refusedDigest }: Failure): void {
     const { firewall } = this.server.context;
     const { violation } = specOf(code);
-    if (violation === 'token') firewall.failedAuthentication(this.client, refusedDigest, this);
-    else if (violation !== undefined) firewall.violation(this.client, this, violation === 'budget');
+    if (violation === 'token') firewall.violations.failedAuthentication(this.client, refusedDigest, this);
+    else if (violation !== undefined) firewall.violations.count(this.client, this, violation === 'budget');
   }
 
   /** @returns false with the bad frame that is too many */
@@ -275,7 +296,7 @@ export class Session<State extends object = object>
   #close(): void {
     this.#phase = CLOSING;
     this.intake.stop();
-    if (this.socket.isPaused) this.socket.resume(); // the peer's half of the close has to be read
+    this.socket.readToEnd();
   }
 
   /** The TCP connection has closed. Where that was not our doing, it is one event. */
@@ -294,6 +315,12 @@ export class Session<State extends object = object>
     return this.#phase === CLOSED_BY_PEER && !this.server.context.sessions.isRevoked(this.principal);
   }
 
+  /** True when the application's own listeners may hear what the peer sends: it has authenticated, or need not. */
+  get isHeard(): boolean {
+    if (this.#identity === undefined) return this.server.context.options.auth.anonymous;
+    return !this.isExpired(this.clock.now());
+  }
+
   /** Handles a message that the {@link Intake} has held. */
   handle(bytes: Buffer): void {
     this.server.handle(this, bytes);
@@ -305,7 +332,7 @@ export class Session<State extends object = object>
    * @throws GatewayError RATE_LIMITED
    */
   chargeEvent(event: string, limit: EventLimit): void {
-    const wait = this.server.context.firewall.chargeEvent(this, event, limit);
+    const wait = this.server.context.firewall.metering.chargeEvent(this, event, limit);
     if (wait > 0) throw new GatewayError('RATE_LIMITED', { retryAfterMs: wait });
   }
 
@@ -335,6 +362,7 @@ export class Session<State extends object = object>
   }
 
   onApplicationClose(closeCode: number, reason: string): void {
+    if (waitingFanOuts > 0) flushFanOuts();
     if (!this.isLive) return;
     const text = reason !== '' && { reason };
     this.#end(closeByApplication(reason), { closeCode, reconnect: comesBack(closeCode), level: 'debug', ...text });
@@ -344,7 +372,7 @@ export class Session<State extends object = object>
     this.server.onClosed(this, closeCode);
   }
 
-  /** The application threw where nothing waits for it: only the log is told. */
+  /** The application threw where no request waits for an answer: the failure goes into the log alone. */
   onFault(error: unknown, at: string): void {
     const failure = toFailure(error);
     this.#report('request', failure, { level: 'error', event: at });
@@ -353,7 +381,7 @@ export class Session<State extends object = object>
 
   onBehind(bytes: number): void {
     this.intake.stopReading();
-    this.server.context.ledger.grant(bytes);
+    this.server.context.byteBudget.grant(bytes);
   }
 
   onDrained(): void {
@@ -377,7 +405,7 @@ export class Session<State extends object = object>
     this.socket.postpone(ms);
   }
 
-  /** Does what is due; called by the one sweep for all sessions. */
+  /** Does what is due. The one sweep calls it for every session. */
   sweep(now: number, timeOfDay: number): void {
     if (!this.isLive) return;
     if (now >= this.#authenticateBy) return this.end(new GatewayError('AUTH_TIMEOUT'));

@@ -12,6 +12,14 @@ export type SessionPhase =
   | { readonly phase: 'closing' }
   | { readonly phase: 'closed'; readonly byPeer: boolean };
 
+export interface JoinOptions {
+  /**
+   * What the application says of the member: a JSON object of at most 1,024 bytes, for `WsRooms.members()`, and for `count()` by
+   * one of its members. A second `join()` replaces it.
+   */
+  as?: Readonly<Record<string, unknown>>;
+}
+
 /**
  * One peer: from the upgrade to the close.
  *
@@ -63,4 +71,18 @@ export abstract class WsSession<State extends object = object> {
    * @throws TypeError when it is none of these
    */
   abstract close(code?: ErrorCode | number): void;
+
+  /**
+   * Makes it a member of a room, at once and until it leaves or ends.
+   *
+   * @returns true when it gets the messages of the room from now on; false for a session that has ended
+   * @throws TypeError for a name, or an `as`, that cannot be; GatewayError SUBSCRIPTION_LIMIT
+   */
+  abstract join(room: string, options?: JoinOptions): boolean;
+
+  /** @returns false when it was no member */
+  abstract leave(room: string): boolean;
+
+  /** The rooms that it is in. */
+  abstract readonly rooms: readonly string[];
 }

@@ -1,18 +1,18 @@
 import type { SharedFrame } from './shared-frame.js';
 
-/** How long a peer has to read a message that is larger than its bound: so long, and a second more for so many bytes. */
+/** The time that a peer has to read a message larger than its bound: a base, and one second for each so many bytes. */
 const READ_MS = 10_000;
 const BYTES_PER_SECOND = 65_536;
 
 /**
- * What waits for a peer that is behind with its reading; made when it is. Positions are bytes written since this
- * was made, with what was waiting then before them.
+ * The bytes that wait for a peer which reads too slowly; made when it falls behind. Positions count the bytes that waited then, and
+ * the bytes written since.
  */
 export class Backlog {
   #written: number;
   #granted = 0;
   #readBy = Infinity;
-  /** Shared frames that are not read yet, in their order, and where each of them ends. */
+  /** Shared frames that the peer has yet to read, in their order, and the position where each ends. */
   readonly #frames: SharedFrame[] = [];
   readonly #ends: number[] = [];
   #shared = 0;
@@ -31,7 +31,7 @@ export class Backlog {
     return this.#granted;
   }
 
-  /** Grants one message over the bound. The time is fixed now: to read a byte now and then does not add to it. */
+  /** Grants one message over the bound, and fixes its deadline: a peer that reads a byte now and then gains no time. */
   grant(bytes: number, waiting: number, now: number): void {
     this.#granted = bytes;
     this.#readBy = now + READ_MS + (waiting / BYTES_PER_SECOND) * 1_000;
@@ -42,7 +42,7 @@ export class Backlog {
     this.#readBy = Infinity;
   }
 
-  /** The process was stopped for so long, and wrote nothing meanwhile. */
+  /** The process was stopped for so long and wrote nothing meanwhile: the deadline moves. */
   postpone(ms: number): void {
     this.#readBy += ms;
   }
@@ -52,7 +52,7 @@ export class Backlog {
     return now >= this.#readBy;
   }
 
-  /** The last frame written is one that others are sent, too. */
+  /** The last frame written is shared with other peers. */
   holdShared(frame: SharedFrame): void {
     frame.wait();
     this.#frames.push(frame);
@@ -60,7 +60,7 @@ export class Backlog {
     this.#shared += frame.bytes.length;
   }
 
-  /** Lets go of the shared frames that the peer has read. @returns bytes of those that it has not */
+  /** Releases the shared frames that the peer has read. @returns bytes of the shared frames that it has not */
   sharedOf(waiting: number): number {
     const read = this.#written - waiting;
     let done = 0;

@@ -5,12 +5,12 @@ import type { WsClock } from '../base/clock.js';
 import { Backlog } from './backlog.js';
 import { Pongs } from './pongs.js';
 import type { SharedFrame } from './shared-frame.js';
-import { flushSoon, frame, frames } from './text-frames.js';
+import { flushFanOuts, flushSoon, frame, frames, waitingFanOuts } from './text-frames.js';
 
 // By symbol, not instanceof: an application may have a second copy of `ws`.
 export const SESSION = Symbol.for('nestjs-ws-gateway.session');
 
-/** The session that a socket belongs to: the socket tells it what has come and what has gone, and asks for its bounds. */
+/** The session that a socket belongs to: the socket calls it for what it receives and sends, and reads its bounds. */
 export interface SocketOwner {
   /** True until a close has begun. */
   readonly isLive: boolean;
@@ -38,9 +38,9 @@ export interface SocketOwner {
 }
 
 /**
- * What is read of `ws`'s own state, since nothing public says it: its receiver has given the peer up, the peer's close frame
- * has come, or fragments wait for more. Were these gone, a violation would be called a close by the application, a close
- * answered twice, fragments would hold more memory than they are long, and nobody would be STALLED.
+ * The private state of `ws` that this class reads, since nothing public has it: its receiver has given the peer up, the peer's close
+ * frame has come, or fragments wait for more. Without it, the socket would report a violation as a close by the application, answer a
+ * close twice, let fragments hold more memory than they are long, and end no session as STALLED.
  */
 interface Internals {
   readonly _socket?: Duplex;
@@ -66,13 +66,17 @@ const MAX_QUEUED_LENGTH = 65_536;
 /** What `ws` itself emits on the socket of a server. */
 const NATIVE: ReadonlySet<string> = new Set(['message', 'ping', 'pong', 'close', 'error']);
 
-/** For a socket that is no session: it was turned away. */
+type BinaryType = WebSocket['binaryType'];
+
+const BINARY_TYPES: ReadonlySet<unknown> = new Set(['nodebuffer', 'arraybuffer', 'fragments', 'blob']);
+
+/** For a socket that never became a session: its upgrade was refused. */
 const FAULTS = new Faults('A listener of a WebSocket threw');
 
-/** A listener as browsers have it. */
+/** A listener of the browser API, addEventListener(). */
 type Handler = ((event: unknown) => unknown) | { handleEvent(event: unknown): unknown };
 
-/** The same for the same handler: it is what removeEventListener() looks for. */
+/** Returns the same fence for the same handler: removeEventListener() looks it up. */
 const fencedHandlers = new WeakMap<object, (this: GatewaySocket, event: { readonly type: string }) => void>();
 
 function fencedOf(handler: Handler): unknown {
@@ -92,8 +96,8 @@ function fencedOf(handler: Handler): unknown {
 const MAX_REASON_BYTES = 123;
 
 /**
- * The socket that handlers receive: `ws`'s own, which tells the peer why before it closes, and which hands its events to
- * the session by itself: listeners would cost every idle session its memory, and an application could remove them.
+ * The socket that handlers receive: that of `ws`, which sends the peer a reason before it closes, and calls the session itself:
+ * listeners would cost memory in every idle session, and an application could remove them.
  */
 export class GatewaySocket extends WebSocket {
   [SESSION]: SocketOwner | undefined = undefined;
@@ -102,8 +106,24 @@ export class GatewaySocket extends WebSocket {
   #queuedLength = 0;
   #pongs: Pongs | undefined = undefined;
   #backlog: Backlog | undefined = undefined;
-  /** Fragments of the message that has begun which have memory of their own. */
+  #isPausedByApplication = false;
+  #isStopped = false;
+  #binaryType: BinaryType = 'nodebuffer';
+  /** Fragments of the unfinished message that have memory of their own. */
   #ownFragments = 0;
+
+  // `ws` is left at Buffers, whose size is charged; the application's listeners get what it has asked for. No accessor of the
+  // class, since @types/ws declares a property.
+  static {
+    Object.defineProperty(this.prototype, 'binaryType', {
+      get(this: GatewaySocket): BinaryType {
+        return this.#binaryType;
+      },
+      set(this: GatewaySocket, type: BinaryType) {
+        if (BINARY_TYPES.has(type)) this.#binaryType = type; // as with ws, any other changes nothing
+      },
+    });
+  }
 
   /** Writes text frames itself from now on, unless `ws` has to compress them. */
   writeTo(stream: Duplex): void {
@@ -111,11 +131,11 @@ export class GatewaySocket extends WebSocket {
   }
 
   /**
-   * What waits behind a message that is being unpacked is handed to `ws`'s receiver also after it has found a violation;
-   * it then reads a mask that it has let go of (8.23.0), which ends the process. From now on it gets nothing more.
+   * Bytes behind a message that is being decompressed reach the receiver of `ws` (8.23.0) also after it has found a violation; it then
+   * reads a mask that it has released, which ends the process. From now on the receiver gets no more bytes.
    */
   stopAtViolation(): void {
-    if (this.extensions === '') return; // only what is unpacked lets anything wait
+    if (this.extensions === '') return; // bytes wait only for decompression
     const { _receiver: receiver } = this as unknown as Internals;
     if (receiver === undefined) return;
     const write = receiver._write.bind(receiver);
@@ -138,7 +158,7 @@ export class GatewaySocket extends WebSocket {
     this.#ownFragments = fragments.length;
   }
 
-  /** Bytes of a message, or a frame, that has begun and is not complete, at least 1 then; 0 between two messages. */
+  /** Bytes received of an unfinished message or frame, at least 1; 0 between two messages. */
   get receiving(): number {
     const receiver = (this as unknown as Internals)._receiver;
     if (receiver === undefined) return 0;
@@ -147,7 +167,7 @@ export class GatewaySocket extends WebSocket {
     return Math.max(1, buffered + kept);
   }
 
-  /** Limits for what comes from now on. `ws` reads those of a connection once, so they are written where it keeps them. */
+  /** Sets the limits of messages from now on. `ws` reads them once for a connection, so this writes them where it keeps them. */
   limitTo({ maxMessageBytes, maxFragments }: { maxMessageBytes: number; maxFragments: number }): void {
     const { _receiver: receiver, _extensions: extensions } = this as unknown as Internals;
     if (receiver) {
@@ -161,8 +181,9 @@ export class GatewaySocket extends WebSocket {
   override emit(event: string | symbol, ...args: unknown[]): boolean {
     const session = this[SESSION];
     if (event === 'message') {
-      this.#ownFragments = 0; // they are no more
+      this.#ownFragments = 0; // the message is complete
       session?.onMessage(args[0] as Buffer, args[1] as boolean);
+      return true; // the application's listeners hear it from deliver()
     } else if (event === 'pong') {
       this.#releaseChunks();
       session?.onPong();
@@ -175,10 +196,23 @@ export class GatewaySocket extends WebSocket {
       this.#forgetBacklog();
       session?.onClosed(args[0] as number);
     }
-    // An error without a listener ends the process. What it says comes again as the close.
+    // An error without a listener ends the process. The close that follows reports it.
     if (event === 'error' && this.listenerCount('error') === 0) return true;
-    // Of its own events the application expects that they throw where it emits them.
+    // An application expects that its own events throw where it emits them.
     return typeof event === 'string' && NATIVE.has(event) ? this.#tell(event, args) : super.emit(event, ...args);
+  }
+
+  /** True where the application has a listener of its own for messages. */
+  get isListenedTo(): boolean {
+    return this.listenerCount('message') > 0;
+  }
+
+  /**
+   * Calls the application's own listeners for a message. The session does so when the message has its turn and the peer may be
+   * heard: a listener for messages stands behind authentication, budgets and the end of the session.
+   */
+  deliver(bytes: Buffer, isBinary: boolean): void {
+    this.#tell('message', [isBinary ? inType(bytes, this.#binaryType) : bytes, isBinary]);
   }
 
   /** Calls the application's listeners, each in a fence: `ws` emits from where a throw, or a rejection, ends the process. */
@@ -203,7 +237,7 @@ export class GatewaySocket extends WebSocket {
     else session.onFault(error, `socket.${event}`);
   }
 
-  /** `ws` wraps these, and lets go of what they return: of an async one, what it rejects with. */
+  /** `ws` wraps these listeners and drops what they return, so an async one would reject unhandled. */
   override addEventListener(type: string, handler: Handler, ...rest: unknown[]): void {
     // because the overloads of addEventListener() differ in the type of the event only, which is passed on untouched
     (super.addEventListener as (...args: unknown[]) => void)(type, fencedOf(handler), ...rest);
@@ -213,7 +247,7 @@ export class GatewaySocket extends WebSocket {
     (super.removeEventListener as (...args: unknown[]) => void)(type, fencedOf(handler)); // because of the same overloads
   }
 
-  /** @internal What a listener of the style of browsers has returned. */
+  /** @internal What a listener of addEventListener() has returned. */
   returned(event: string, result: unknown): void {
     containResult(result, (error) => this.#failed(event, error));
   }
@@ -226,7 +260,7 @@ export class GatewaySocket extends WebSocket {
     (super.pong as (...args: unknown[]) => void)(...this.#fenced('pong', args)); // because data and mask are passed on untouched
   }
 
-  /** With the callback of the application, where there is one, in a fence: the stream calls it from where a throw ends the process. */
+  /** Fences the application's callback, where there is one: the stream calls it from where a throw ends the process. */
   #fenced(method: string, args: unknown[]): unknown[] {
     if (args.length === 0) return args;
     return args.map((arg) => {
@@ -239,18 +273,53 @@ export class GatewaySocket extends WebSocket {
     });
   }
 
+  /** The application pauses for itself, see {@link stopReading}: neither of the two resumes for the other. */
+  override pause(): void {
+    this.#isPausedByApplication = true;
+    super.pause();
+  }
+
+  override resume(): void {
+    this.#isPausedByApplication = false;
+    if (!this.#isStopped) super.resume();
+  }
+
+  /** The session does not read the peer until {@link readOn}. */
+  stopReading(): void {
+    this.#isStopped = true;
+    super.pause();
+  }
+
+  readOn(): void {
+    this.#isStopped = false;
+    if (!this.#isPausedByApplication) super.resume();
+  }
+
+  /** True between {@link stopReading} and {@link readOn}. */
+  get isStopped(): boolean {
+    return this.#isStopped;
+  }
+
+  /** The session has ended: the peer's close frame has to be read, whatever has paused the socket. */
+  readToEnd(): void {
+    this.#isPausedByApplication = false;
+    if (this.isPaused) this.readOn();
+  }
+
   /** Both `ws` and the application close here. `ws` does so before it emits `error` for a violation of RFC 6455. */
   override close(code?: number, reason?: string | Buffer): void {
+    if (waitingFanOuts > 0) flushFanOuts();
     this.flush();
     const session = this[SESSION];
     const { _closeFrameReceived, _receiver } = this as unknown as Internals;
     if (!session?.isLive || _closeFrameReceived) super.close(code, reason);
     else if (_receiver?.errored) session.onViolation(code ?? 1002);
     else if (isClose(code, reason)) session.onApplicationClose(code ?? 1000, reason?.toString() ?? '');
-    else super.close(code, reason); // throws what is wrong with it
+    else super.close(code, reason); // throws for an invalid code or reason
   }
 
   override send(data: Parameters<WebSocket['send']>[0], ...rest: unknown[]): void {
+    if (waitingFanOuts > 0) flushFanOuts();
     if (typeof data === 'string' && rest.length === 0 && this.#stream !== undefined && this.readyState === this.OPEN) {
       return this.#queue(data);
     }
@@ -262,7 +331,7 @@ export class GatewaySocket extends WebSocket {
     this.#checkOutbound(before, this.bufferedAmount - before);
   }
 
-  /** Text leaves at the end of the tick, together with what else is sent in it. */
+  /** Text is written at the end of the tick, together with all else that is sent in it. */
   #queue(text: string): void {
     this.#queuedLength += text.length;
     if (this.#queued === undefined) {
@@ -273,16 +342,19 @@ export class GatewaySocket extends WebSocket {
     if (this.#queuedLength > MAX_QUEUED_LENGTH) this.flush();
   }
 
-  /** Sends a text frame that is made already, and shared with other sockets. */
+  /** Sends text frames that are encoded already and shared with other sockets. */
   sendFrame(shared: SharedFrame): void {
-    const { bytes, text } = shared;
+    const { bytes, texts } = shared;
     const stream = this.#stream;
-    if (stream === undefined || this.readyState !== this.OPEN) return this.send(text);
+    if (stream === undefined || this.readyState !== this.OPEN) {
+      for (const text of texts) this.send(text);
+      return;
+    }
     this.flush(); // what was sent first goes first
     if (!stream.writable) return;
     const before = stream.writableLength;
     stream.write(bytes);
-    this[SESSION]?.sent(1, bytes.length);
+    this[SESSION]?.sent(texts.length, bytes.length);
     this.#checkOutbound(before, bytes.length);
     const waiting = stream.writableLength;
     if (waiting > 0) (this.#backlog ??= new Backlog(waiting)).holdShared(shared);
@@ -293,7 +365,7 @@ export class GatewaySocket extends WebSocket {
     if (queued === undefined) return;
     this.#queued = undefined;
     this.#queuedLength = 0;
-    // ws has ended it, or the peer has: what is written then would be an error of the stream.
+    // ws or the peer has ended the stream: a write would be an error.
     const stream = this.#stream;
     if (!stream?.writable) return;
     const before = stream.writableLength;
@@ -304,7 +376,7 @@ export class GatewaySocket extends WebSocket {
   }
 
   /**
-   * Over its bound a peer may be by one message, and has time to read it; meanwhile it is not read. One more ends it.
+   * A peer may be over its bound by one message and has time to read it; meanwhile nothing is read from it. One more ends it.
    *
    * @param before bytes that were queued before the message
    * @param size bytes of the message
@@ -322,11 +394,11 @@ export class GatewaySocket extends WebSocket {
       return;
     }
     backlog.grant(size, waiting, session.clock.monotonic());
-    this.#stream?.once('drain', () => session.onDrained()); // the sweep would be late for one that reads quickly
+    this.#stream?.once('drain', () => session.onDrained()); // a sweep would be late for a peer that reads quickly
     session.onBehind(size);
   }
 
-  /** True while it is over its bound: what the peer asks is not read then. */
+  /** True while the peer is over its bound: nothing is read from it then. */
   get isBehind(): boolean {
     return this.#backlog !== undefined && this.#backlog.granted > 0 && this.bufferedAmount > this.#maxOutboundBytes;
   }
@@ -342,7 +414,7 @@ export class GatewaySocket extends WebSocket {
     return waiting - (this.#backlog?.granted ?? 0) <= this.#maxOutboundBytes;
   }
 
-  /** Asked by the sweep: had the peer its time to read, and is it over its bound all the same? @param now monotonic */
+  /** True when the peer has had its time to read and is still over its bound; the sweep asks. @param now monotonic */
   isLate(now: number): boolean {
     const backlog = this.#backlog;
     if (backlog === undefined) return false;
@@ -354,7 +426,7 @@ export class GatewaySocket extends WebSocket {
     return false;
   }
 
-  /** The process was stopped for so long. */
+  /** The process was stopped for so long: deadlines move. */
   postpone(ms: number): void {
     this.#backlog?.postpone(ms);
   }
@@ -377,13 +449,21 @@ export class GatewaySocket extends WebSocket {
   }
 }
 
+/** A binary message as a listener has asked for it by `socket.binaryType`. */
+function inType(bytes: Buffer, type: BinaryType): unknown {
+  if (type === 'nodebuffer') return bytes;
+  if (type === 'fragments') return [bytes];
+  const own = new Uint8Array(bytes); // the chunk that it was read in holds other messages, too
+  return (type as string) === 'blob' ? new Blob([own]) : own.buffer;
+}
+
 function sizeOf(data: Parameters<WebSocket['send']>[0]): number {
   if (typeof data === 'string') return Buffer.byteLength(data);
   if (Array.isArray(data)) return data.reduce((sum, { length }) => sum + length, 0);
   return typeof data === 'object' && 'byteLength' in data ? data.byteLength : 0;
 }
 
-/** May it be sent? (RFC 6455 §7.4) */
+/** True for a close code that an endpoint may send (RFC 6455 §7.4). */
 export function isClose(code = 1000, reason: string | Buffer = ''): boolean {
   if (Buffer.byteLength(reason) > MAX_REASON_BYTES) return false;
   return (code >= 1000 && code <= 1014 && ![1004, 1005, 1006].includes(code)) || (code >= 3000 && code <= 4999);

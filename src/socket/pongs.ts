@@ -4,8 +4,8 @@ import type { WebSocket } from 'ws';
 const MAX_PENDING = 60;
 
 /**
- * Answers the pings of one socket. Of what comes while too many pongs are on their way only the latest is answered, which
- * RFC 6455 §5.5.3 allows: who floods or does not read costs no queue. (`ws` would cut the connection without a word.)
+ * Answers the pings of one socket. Of the pings that come while too many pongs are on their way it answers the latest alone, which
+ * RFC 6455 §5.5.3 allows: a peer that floods, or does not read, costs no queue. (`ws` would cut the connection without a reason.)
  */
 export class Pongs {
   #pending = 0;

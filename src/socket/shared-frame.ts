@@ -1,16 +1,17 @@
-/** Counts the bytes of frames that several peers are sent, each frame once. */
+/** Counts the bytes of frames that go to several peers, each frame once. */
 export interface SharedBytes {
   /** @param bytes below 0 when the last peer has read a frame */
   share(bytes: number): void;
 }
 
-/** A frame that many peers are sent: its bytes count once, for as long as one of them has not read it. */
+/** Frames that go to many peers: their bytes count once, until the last of the peers has read them. */
 export class SharedFrame {
   #readers = 0;
 
   constructor(
     readonly bytes: Buffer,
-    readonly text: string,
+    /** What the frames say, for peers whose frames are compressed. */
+    readonly texts: readonly string[],
     private readonly counter: SharedBytes,
   ) {}
 

@@ -22,7 +22,7 @@ const REPORT_EVERY_MS = 1_000;
 
 const HOLDER = Symbol('nestjs-ws-gateway.holder');
 
-/** What has to know when a socket has closed. A socket has one holder at a time, so it is given back once. */
+/** Called when a socket has closed. A socket has one holder at a time, so its place is given back once. */
 export interface SocketHolder {
   onClosed(): void;
 }
@@ -37,16 +37,16 @@ type TlsConnection = TLSSocket & {
   readonly _parent?: HeldSocket;
 };
 
-/** Does this Node say which TCP connection a TLS socket runs on? */
+/** True where this Node shows which TCP connection a TLS socket runs on. */
 function hasParent(): boolean {
   const socket = new TLSSocket(new PassThrough());
   socket.destroy();
   return '_parent' in socket;
 }
 
-/** Makes `holder` the one that hears of the socket's end, in the place of the one before. */
+/** Replaces the holder that is called when the socket has closed. */
 export function hold(socket: HeldSocket, holder: SocketHolder): void {
-  if (socket.closed) return holder.onClosed(); // 'close' has been, and comes no second time
+  if (socket.closed) return holder.onClosed(); // 'close' has been emitted, and is not emitted again
   if (!(HOLDER in socket)) socket.on('close', closed); // one function for all: an idle session pays for no closure
   socket[HOLDER] = holder;
 }
@@ -59,19 +59,19 @@ function closed(this: HeldSocket): void {
 
 /** How many sockets there may be. */
 export interface SocketQuota {
-  /** True when the process has as many as it may have. */
+  /** True when the process has reached its limit. */
   readonly isFull: boolean;
-  /** @throws what says that the address has too many */
+  /** @throws when the address has too many */
   checkAddress(address: string): void;
-  /** @throws what says that the process has too many */
+  /** @throws when the process has too many */
   checkAll(address: string): void;
   enter(address: string): void;
   leave(address: string): void;
 }
 
-/** A socket that is no session: it counts, and most have a deadline. */
+/** A socket that is no session: each counts, and most have a deadline. */
 class Waiting implements SocketHolder {
-  /** Those that wait for the same, the longest first; undefined while HTTP is served, whose times are Node's affair. */
+  /** The queue of sockets with the same deadline, the longest first; undefined while HTTP is served, which has Node's own timeouts. */
   line: Set<Waiting> | undefined;
   since = 0;
   /** Bytes that had been written when the upgrade came. */
@@ -79,9 +79,9 @@ class Waiting implements SocketHolder {
   refuse: (() => void) | undefined;
 
   constructor(
-    /** Over TLS the raw connection until the handshake is done. */
+    /** Over TLS, the raw connection until the handshake is done. */
     public socket: HeldSocket,
-    /** What gives its place back. */
+    /** Gives its place back. */
     private readonly counted: SocketHolder,
   ) {}
 
@@ -97,7 +97,7 @@ class Waiting implements SocketHolder {
     this.counted.onClosed();
   }
 
-  /** From here on the socket is not ours to count. */
+  /** Stops counting the socket. */
   release(): void {
     this.socket[HOLDER] = undefined;
     this.onClosed();
@@ -111,8 +111,8 @@ class Waiting implements SocketHolder {
 /**
  * Every socket of the HTTP servers from the moment it is accepted until it is a session, another protocol's or closed: each is
  * counted, and has a deadline while it does nothing. Silent ones get ten seconds for their first request (Node
- * gives them a minute, and two for a TLS handshake); upgrades that belong to another listener ten to be written to;
- * refused ones five to read their answer.
+ * gives them a minute, and two for a TLS handshake); another listener has ten to write to its upgrade; refused
+ * peers have five to read their answer.
  */
 export class SocketDeadlines {
   readonly #silent = new Set<Waiting>();
@@ -123,7 +123,7 @@ export class SocketDeadlines {
 
   /**
    * @param now monotonic milliseconds
-   * @param refused is told why a socket was cut as soon as it was accepted
+   * @param refused called with the reason for which a socket was cut as soon as it was accepted
    */
   constructor(
     private readonly now: () => number,
@@ -144,7 +144,7 @@ export class SocketDeadlines {
   watch(http: HttpServer): () => void {
     const server: EventEmitter = http;
     const asked = ({ socket }: { socket: Duplex }): void => this.asked(socket);
-    // Without that, a handshake has Node's own deadline: better than to cut who has done it.
+    // Where Node does not show it, a TLS handshake has Node's own deadline: better than to cut a peer that has done it.
     if (!(http instanceof TlsServer) || hasParent()) server.on('connection', this.#accept);
     server.on('secureConnection', this.#onSecureConnection); // only of servers that speak TLS
     server.prependListener('request', asked);
@@ -155,13 +155,13 @@ export class SocketDeadlines {
     };
   }
 
-  /** It has brought a request. */
+  /** The socket has brought a request. */
   asked(socket: HeldSocket): void {
     const holder = socket[HOLDER]; // by property: over HTTP/2 `request.socket` is a proxy of the socket
     if (holder instanceof Waiting && holder.line === this.#silent) holder.queue(undefined, 0);
   }
 
-  /** It is somebody else's to count from here on, `holder`'s. */
+  /** From here on `holder` counts the socket. */
   handOver(socket: HeldSocket, holder: SocketHolder): void {
     const before = socket[HOLDER];
     if (before instanceof Waiting) before.release();
@@ -169,8 +169,8 @@ export class SocketDeadlines {
   }
 
   /**
-   * An upgrade that another listener is to answer. When nothing has been written to it in ten seconds, `refuse` is called;
-   * when something has, it is that listener's, and counts no longer.
+   * Waits for another listener to answer an upgrade. When it has written nothing in ten seconds, `refuse` is called; when it has, the
+   * socket belongs to that listener and counts no longer.
    */
   await(socket: Duplex, refuse: () => void): void {
     if (this.#isOver) return void socket.destroy();
@@ -181,8 +181,8 @@ export class SocketDeadlines {
   }
 
   /**
-   * A refused connection that has its answer and has not yet closed. A close at once could reach the peer as a reset before the
-   * answer does; waiting for ever would be a leak.
+   * Waits for a refused peer to read its answer and close. A close at once could reach the peer as a reset before the answer does;
+   * waiting for ever would be a leak.
    */
   linger(socket: Duplex): void {
     if (this.#isOver) {
@@ -190,10 +190,10 @@ export class SocketDeadlines {
       return void setImmediate(() => socket.destroy());
     }
     this.#waitingOf(socket).queue(this.#lingering, this.now());
-    socket.resume(); // what the peer still sends is read and dropped, so that its end is seen
+    socket.resume(); // reads and drops what the peer still sends, so that its end is noticed
   }
 
-  /** True when it has been refused already. */
+  /** True for a peer that has been refused already. */
   isRefused(socket: HeldSocket): boolean {
     const holder = socket[HOLDER];
     return holder instanceof Waiting && holder.line === this.#lingering;
@@ -212,20 +212,20 @@ export class SocketDeadlines {
       else if (now >= waiting.since + CLAIM_MS) refuseUnclaimed(waiting);
     }
     for (const waiting of overdue(this.#silent, now - FIRST_REQUEST_MS)) {
-      // A CONNECT, or a request that 'checkContinue' has served, comes past 'request'.
+      // 'request' is not emitted for a CONNECT, or where 'checkContinue' has served the request.
       if (waiting.isWritten && !speaksHttp2(waiting.socket)) waiting.queue(undefined, 0);
       else cut(waiting);
     }
     for (const waiting of overdue(this.#lingering, now - LINGER_MS)) cut(waiting);
   }
 
-  /** Destroys what has a deadline, and whatever comes from here on. */
+  /** Destroys all sockets that have a deadline, and all later ones at once. */
   close(): void {
     this.#isOver = true;
     for (const line of [this.#silent, this.#unclaimed, this.#lingering]) for (const waiting of line) cut(waiting);
   }
 
-  /** The deadline goes on: a handshake gains no time. */
+  /** Keeps the deadline: a TLS handshake gains no time. */
   readonly #onSecureConnection = (socket: TlsConnection): void => {
     const waiting = socket._parent?.[HOLDER];
     if (!(waiting instanceof Waiting)) return this.#accept(socket);
@@ -257,7 +257,7 @@ export class SocketDeadlines {
     return waiting;
   }
 
-  /** Cuts who has been silent for longest: those that do talk have hardly ever waited for so long. */
+  /** Cuts the socket that has been silent for longest: honest clients hardly ever wait for so long. */
   #makeRoom(): boolean {
     for (const waiting of overdue(this.#silent, this.now() - SPARED_MS)) {
       cut(waiting);
@@ -275,7 +275,7 @@ export class SocketDeadlines {
   #waitingOf(socket: HeldSocket): Waiting {
     const holder = socket[HOLDER];
     if (holder instanceof Waiting) return holder;
-    // A connection of before the watch counts now; one that counts as something else goes on doing so.
+    // A connection older than the watch counts from now on; one with another holder stays with it.
     if (holder === undefined) return this.#enter(socket, (socket as Partial<Socket>).remoteAddress ?? '');
     const waiting = new Waiting(socket, holder);
     hold(socket, waiting);
@@ -290,7 +290,7 @@ function* overdue(line: Set<Waiting>, since: number): Generator<Waiting> {
   }
 }
 
-/** Its place is free at once, not only when the operating system has closed it. */
+/** Frees its place at once, before the operating system has closed it. */
 function cut(waiting: Waiting): void {
   const { socket } = waiting;
   waiting.release();
@@ -304,7 +304,7 @@ function refuseUnclaimed(waiting: Waiting): void {
   refuse();
 }
 
-/** There the server speaks first. */
+/** Over HTTP/2 the server speaks first. */
 function speaksHttp2(socket: Duplex): boolean {
   return (socket as Partial<TLSSocket>).alpnProtocol === 'h2';
 }

@@ -1,12 +1,12 @@
 /** First byte of an unfragmented text frame (RFC 6455 §5.2). */
 const FIN_TEXT = 0x81;
 
-/** A socket that has something to say at the end of this tick. */
+/** A socket that has text to write at the end of this tick. */
 interface Flushable {
   flush(): void;
 }
 
-// One callback at the end of the tick for all sockets: what is sent in one tick leaves in one write for each of them.
+// One callback at the end of the tick for all sockets: each writes once for all that it sends in the tick.
 let waiting: Flushable[] = [];
 
 export function flushSoon(socket: Flushable): void {
@@ -14,9 +14,28 @@ export function flushSoon(socket: Flushable): void {
 }
 
 function flushAll(): void {
+  flushFanOuts();
   const sockets = waiting;
   waiting = [];
   for (const socket of sockets) socket.flush();
+}
+
+let fanOuts: Flushable[] = [];
+
+/** How many rooms have a message that no socket has yet: what is sent to one socket alone goes behind it. */
+export let waitingFanOuts = 0;
+
+/** A room has a message: it leaves at the end of the tick, and before the next text that one socket is sent. */
+export function fanOutSoon(room: Flushable): void {
+  waitingFanOuts = fanOuts.push(room);
+  if (waitingFanOuts === 1 && waiting.length === 0) process.nextTick(flushAll);
+}
+
+export function flushFanOuts(): void {
+  const rooms = fanOuts;
+  fanOuts = [];
+  waitingFanOuts = 0;
+  for (const room of rooms) room.flush();
 }
 
 /** One text frame as a server sends it, whole and unmasked: header and payload are written once, into one buffer. */
@@ -27,7 +46,7 @@ export function frame(text: string, isKept: boolean): Buffer {
   return buffer;
 }
 
-/** Several of them, one after the other. */
+/** Several text frames, one after the other. */
 export function frames(texts: readonly string[], isKept: boolean): Buffer {
   let size = 0;
   for (const text of texts) {
@@ -43,14 +62,14 @@ export function frames(texts: readonly string[], isKept: boolean): Buffer {
   return buffer;
 }
 
-/** Bytes from which frames are cut one after the other, so that not each of them costs an allocation outside the heap. */
+/** A slab that frames are cut from one after the other: one allocation outside the heap for many frames. */
 const SLAB_BYTES = 65_536;
 let slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
 let used = 0;
 
 /**
- * @param isKept true when the buffer is likely to wait for a peer that does not read: then it has memory of its own, lest a
- * few bytes in a queue keep a whole slab
+ * @param isKept true when the buffer is likely to wait for a peer that does not read: then it gets memory of its own, since a
+ * few queued bytes would keep a whole slab
  */
 function take(size: number, isKept: boolean): Buffer {
   if (isKept || size > SLAB_BYTES / 4) return Buffer.allocUnsafeSlow(size);

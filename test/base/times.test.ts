@@ -17,10 +17,12 @@ const TIMES_OF_DAY: Record<string, [count: number, because: string]> = {
   'authentication/tickets.ts': [2, 'the expiry of the principal, and what a client is shown'],
   'base/clock.ts': [1, 'it is the clock'],
   'base/sweeper.ts': [1, 'handed to what expires at a time of day'],
-  'session/session.ts': [2, 'connectedAt, and the expiry of tokens'],
+  'rooms/rooms.ts': [2, 'since when a session is a member, as it is shown'],
+  'session/session.ts': [3, 'connectedAt, and the expiry of tokens'],
   'session/registry.ts': [1, 'iat of what is revoked'],
   'connection/sign-in.ts': [1, 'the expiry of a token'],
-  'firewall/ws-firewall.ts': [2, 'until of a ban, of an operator and an automatic one, as it is shown'],
+  'firewall/firewall.ts': [1, 'until of a ban of an operator, as it is shown'],
+  'firewall/violations.ts': [1, 'until of an automatic ban, as it is shown'],
   'gateway/access.ts': [1, 'the expiry of a token'],
   'monitoring/audit/audit-file.ts': [1, 'the time of a record'],
   'monitoring/audit/audit-log.ts': [4, 'the time of a record'],
@@ -44,12 +46,15 @@ const OWN_TIMERS: Record<string, [count: number, because: string]> = {
 const NOT_POSTPONED: Record<string, string> = {
   'authentication/revocations.ts': 'tokens expire by themselves',
   'authentication/tickets.ts': 'a ticket is over by itself',
-  'session/ledger.ts': 'it counts bytes',
+  'session/byte-budget.ts': 'it counts bytes',
   'connection/shedding.ts': 'it counts bytes',
+  'engine/memory-engine.ts': 'history and keys are over by themselves',
   'firewall/bad-tokens.ts': 'what was guessed is forgotten by itself',
   'firewall/bans.ts': 'a ban is over by itself',
   'connection/load-gauge.ts': 'it leaves out the sample of a stop by itself',
+  'firewall/connection-quota.ts': 'budgets refill by themselves',
   'firewall/usage.ts': 'budgets refill by themselves',
+  'firewall/violations.ts': 'what was guessed is forgotten by itself',
 };
 
 function sources(): [name: string, code: string][] {

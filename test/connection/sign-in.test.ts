@@ -143,10 +143,17 @@ describe('a connection guard at an auth', () => {
   });
 
   it('that does not answer is waited for no longer than auth.timeoutMs', async () => {
-    const { url, clock } = await start(() => new Promise(() => undefined), { anonymous: true });
+    let isAsked = false;
+    const { url, clock } = await start(
+      () => {
+        isAsked = true;
+        return new Promise(() => undefined);
+      },
+      { anonymous: true },
+    );
     const client = await Client.connect(`${url}/ws`);
     client.send({ event: 'auth', data: { token: token() }, id: 1 });
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await until(() => isAsked);
     clock.advance(10_250);
     expect(await client.next()).toMatchObject({ event: 'exception', id: 1, data: { code: 'OVERLOADED' } });
     expect(outcomeOf(await client.ask({ event: 'ping', id: 2 }))).toBe('in');

@@ -7,17 +7,15 @@ import { describe, expect, it } from 'vitest';
  * than by secretsEqual() finds it in the lists below.
  */
 const COMPARISONS = [
+  'authentication/jwt/jws.ts isSigned: timingSafeEqual()',
   'data-protection/fingerprint.ts matches: secretsEqual(candidate, expected)',
   "data-protection/key-ring.ts parse: secretsEqual(bytes.toString('base64url'), key)",
   'data-protection/key-ring.ts parse: secretsEqual(other.key.export(), bytes)',
   'data-protection/secrets-equal.ts secretsEqual: timingSafeEqual()',
 ];
 
-/** Where a library compares: jsonwebtoken the signature of a token, OpenSSL the tag of a sealed value; both in constant time. */
-const COMPARED_BY_LIBRARIES = [
-  'authentication/jwt/jwt-authenticator.ts #verify: this.jwt.verify()',
-  'data-protection/ws-seal.ts tryOpen: jose.compactDecrypt()',
-];
+/** Where a library compares: OpenSSL the tag of a sealed value, in constant time. */
+const COMPARED_BY_LIBRARIES = ['data-protection/ws-seal.ts tryOpen: jose.compactDecrypt()'];
 
 /** Plain digests: of what has full entropy, or of what is forgotten at once. */
 const PLAIN_DIGESTS = [
@@ -35,6 +33,7 @@ const PLAIN_DIGESTS = [
 
 /** Keyed digests: pseudonyms come from one place. */
 const KEYED_DIGESTS = [
+  'authentication/jwt/jws.ts isSigned: createHmac(hash, key)', // the signature of a token
   "data-protection/fingerprint.ts fingerprint: createHmac('sha256', key)",
   "monitoring/audit/audit-record.ts auditHash: createHmac('sha256', secret)", // of whole records, as the chain with a key
 ];
@@ -44,6 +43,8 @@ const LOOK_UP = 'a look-up by the digest of what was sent: who sees where it dif
 const NO_SECRET = 'what is compared is no secret: it opens nothing';
 const HARMLESS: Record<string, string> = {
   'authentication/jwt/jwt-authenticator.ts authenticate: this.#verified.get(digest)': LOOK_UP,
+  'authentication/jwt/recently-verified.ts get: this.#principals.get(digest)': LOOK_UP,
+  'authentication/jwt/recently-verified.ts set: this.#principals.has(digest)': NO_SECRET,
   'authentication/revocations.ts #isRevokedById: this.#tokenIds.get(key)': NO_SECRET,
   'authentication/revocations.ts #isRevokedById: this.#tokenIds.has(candidate)': NO_SECRET,
   'authentication/revocations.ts addToken: this.#tokens.get(digest)': NO_SECRET,

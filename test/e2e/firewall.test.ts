@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { afterEach, describe, expect, it } from 'vitest';
 import { EmailDto, Public, RateLimit, WsFirewall, WsGatewayReload, WsMonitor, WsSessions } from '../../src/index.js';
+import { Firewall } from '../../src/firewall/firewall.js';
 import type { AuthOptions, BanEvent, FirewallOptions, LimitOptions } from '../../src/index.js';
 import { resolveOptions } from '../../src/ws-gateway.options.js';
 import { OVER_TLS, startApp, stopApps, until } from '../support/app.js';
@@ -182,7 +183,7 @@ describe('connections', () => {
     expect([status, body.code, headers['retry-after']]).toEqual([429, 'TOO_MANY_CONNECTIONS', '5']);
     await connect(test, { from: '127.0.0.2' });
     await first.close();
-    await until(() => test.app.get(WsFirewall).connections === 2);
+    await until(() => test.app.get(Firewall).connections.size === 2);
     await connect(test);
   });
 
@@ -190,7 +191,7 @@ describe('connections', () => {
     const test = await start({ maxConnectionsPerAddress: 2 }, {}, { reject: 'handshake' });
     for (let i = 0; i < 10; i++) {
       expect((await refused(test, '127.0.0.1', { authorization: 'Bearer bad' })).body.code).toBe('TOKEN_INVALID');
-      await until(() => test.app.get(WsFirewall).connections === 0);
+      await until(() => test.app.get(Firewall).connections.size === 0);
     }
   });
 
@@ -551,16 +552,16 @@ describe('bans', () => {
 
   it('of operators are not pushed out by strangers, and are told when there are too many', async () => {
     const test = await start({ ban: { ...ban, violations: 1 } });
-    const firewall = test.app.get(WsFirewall);
+    const firewall = test.app.get(Firewall);
     const told: BanEvent[] = [];
     test.app.get(WsMonitor).on('ban', (event) => told.push(event));
     await firewall.ban({ subject: 'eve' }, { forMs: 31_536_000_000 });
-    const stranger = (i: number): Parameters<WsFirewall['violation']>[0] =>
-      firewall.clientOf(
+    const stranger = (i: number): Parameters<Firewall['violations']['count']>[0] =>
+      firewall.admission.clientOf(
         { headers: {} } as never,
         { remoteAddress: `2001:db8:${(i >> 8).toString(16)}:${(i & 255).toString(16)}::1` } as never,
       );
-    for (let i = 0; i < 10_050; i++) firewall.violation(stranger(i), undefined);
+    for (let i = 0; i < 10_050; i++) firewall.violations.count(stranger(i), undefined);
     expect(firewall.bans().filter((held) => 'subject' in held)).toMatchObject([{ subject: 'eve' }]);
     expect((await (await connect(test, { sub: 'eve' })).closed).reason).toBe('BANNED');
     expect(told.filter(({ action }) => action === 'dropped')).toHaveLength(50);

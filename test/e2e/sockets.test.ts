@@ -7,7 +7,8 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { afterEach, describe, expect, it } from 'vitest';
 import { WebSocketServer } from 'ws';
-import { WsFirewall, WsSessions } from '../../src/index.js';
+import { WsSessions } from '../../src/index.js';
+import { Firewall } from '../../src/firewall/firewall.js';
 import { FirewallSockets } from '../../src/firewall/socket-quota.js';
 import { resolveOptions } from '../../src/ws-gateway.options.js';
 import { OVER_TLS, startApp, stopApps, until } from '../support/app.js';
@@ -49,8 +50,8 @@ async function dial(port: number, localAddress = '127.0.0.1'): Promise<Socket> {
 }
 
 const sizes = ({ app }: TestApp): number[] => {
-  const { sockets, connections } = app.get(WsFirewall);
-  return [sockets.size, sockets.ranges, connections];
+  const { sockets, connections } = app.get(Firewall);
+  return [sockets.size, sockets.ranges, connections.size];
 };
 
 const others = (test: TestApp): Server => test.app.getHttpServer() as Server;
@@ -212,7 +213,7 @@ describe('the ways in which a socket ends', () => {
         if (request.url === '/end') socket.end();
       });
     }
-    const { sockets } = test.app.get(WsFirewall);
+    const { sockets } = test.app.get(Firewall);
     const balance = { entered: 0, left: 0 };
     const { enter, leave } = FirewallSockets.prototype;
     sockets.enter = (address) => (balance.entered++, enter.call(sockets, address));
@@ -237,15 +238,17 @@ describe('beside another upgrade listener', () => {
   };
 
   it('an upgrade without an answer is NOT_FOUND after ten seconds, and before it is left alone', async () => {
-    const test = await withListener(() => undefined);
+    let upgrades = 0;
+    const test = await withListener(() => void upgrades++);
     const peer = await openTcp(test.port);
     peer.write(handshake('/nowhere'));
     let answer = '';
     peer.on('data', (chunk: Buffer) => (answer += chunk.toString()));
-    await until(() => others(test).listenerCount('upgrade') === 2 && sizes(test)[0] === 1);
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await until(() => upgrades === 1);
+    expect([others(test).listenerCount('upgrade'), sizes(test)[0]]).toEqual([2, 1]);
     test.clock.advance(9_500);
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    const client = await Client.connect(`${test.url}/ws`, { token: token() });
+    await client.ask({ event: 'where', id: 1 }); // an answer to the peer would have come before this one
     expect(answer).toBe('');
     test.clock.advance(750);
     await once(peer, 'close');
@@ -269,11 +272,12 @@ describe('beside another upgrade listener', () => {
   });
 
   it('one that is reset ends nothing, and 300 of them do not hold up the end', async () => {
-    const test = await withListener(() => undefined);
+    let upgrades = 0;
+    const test = await withListener(() => void upgrades++);
     const all = await Promise.all(Array.from({ length: 300 }, () => openTcp(test.port)));
     for (const peer of all) peer.write(handshake('/nowhere'));
-    await until(() => sizes(test)[0] === 300);
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await until(() => upgrades === 300);
+    expect(sizes(test)[0]).toBe(300);
     for (const peer of all.slice(0, 100)) reset(peer);
     const client = await Client.connect(`${test.url}/ws`, { token: token() });
     expect(await client.ask({ event: 'where', id: 1 })).toMatchObject({ data: 'orders' });

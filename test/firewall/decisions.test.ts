@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { Public, WsFirewall, WsMonitor } from '../../src/index.js';
+import { Public, WsMonitor } from '../../src/index.js';
 import type { BanEvent } from '../../src/index.js';
+import { Firewall } from '../../src/firewall/firewall.js';
 import { decideBan, decideLift, decideLists } from '../../src/firewall/decisions.js';
 import { WebSocketGateway, SubscribeMessage } from '@nestjs/websockets';
 import { startApp, stopApps } from '../support/app.js';
@@ -25,7 +26,7 @@ afterEach(stopApps);
 describe('an entry that another node decided', () => {
   it('of a ban ends the sessions here and refuses handshakes, tells nothing, and may come twice', async () => {
     const test = await start();
-    const firewall = test.app.get(WsFirewall);
+    const firewall = test.app.get(Firewall);
     const told: BanEvent[] = [];
     test.app.get(WsMonitor).on('ban', (event) => told.push(event));
     const client = await connect(test);
@@ -43,7 +44,7 @@ describe('an entry that another node decided', () => {
 
   it('of lists is in force from the next handshake on', async () => {
     const test = await start();
-    const firewall = test.app.get(WsFirewall);
+    const firewall = test.app.get(Firewall);
     firewall.apply(decideLists({ deny: ['127.0.0.0/8'] }));
     expect(await refusal(`${test.url}/ws`)).toMatchObject({ status: 403, body: { code: 'IP_FORBIDDEN' } });
     expect(firewall.lists).toEqual({ allow: [], deny: ['127.0.0.0/8'], exempt: [] });
@@ -53,7 +54,7 @@ describe('an entry that another node decided', () => {
 describe('a decision', () => {
   it('is told once, with its actor, and not where there was nothing to lift', async () => {
     const test = await start();
-    const firewall = test.app.get(WsFirewall);
+    const firewall = test.app.get(Firewall);
     const told: BanEvent[] = [];
     test.app.get(WsMonitor).on('ban', (event) => told.push(event));
     await firewall.ban({ subject: 'eve' }, { forMs: 1_000, reason: 'spam', actor: 'bob' });
@@ -67,7 +68,7 @@ describe('a decision', () => {
   });
 
   it('about nothing is a rejection, and throws nothing', async () => {
-    const firewall = (await start()).app.get(WsFirewall);
+    const firewall = (await start()).app.get(Firewall);
     const calls = [
       firewall.ban(undefined as never, { forMs: 1 }),
       firewall.ban({ subject: 'ada' }, undefined as never),

@@ -4,7 +4,7 @@ import { BadTokens } from '../../src/firewall/bad-tokens.js';
 import { BanTable } from '../../src/firewall/bans.js';
 import type { Ban } from '../../src/firewall/bans.js';
 import { LeakyCounter, TokenBucket } from '../../src/base/token-bucket.js';
-import { AddressPeer, PeerTable } from '../../src/firewall/usage.js';
+import { AddressUsage, UsageTable } from '../../src/firewall/usage.js';
 import { FIREWALL } from '../../src/firewall/options.js';
 
 const options = { ...FIREWALL.fallback, origins: undefined, proxyHeader: undefined, dryRun: [] };
@@ -58,7 +58,7 @@ it('a tally is full with the last of so many within the time, and forgets as it 
 });
 
 describe('the table of peers', () => {
-  const table = (): PeerTable<AddressPeer> => new PeerTable((key) => new AddressPeer(key, options, 0));
+  const table = (): UsageTable<AddressUsage> => new UsageTable((key) => new AddressUsage(key, options, 0));
 
   it('holds a limited number of clients that have left, and all that are connected', () => {
     const peers = table();

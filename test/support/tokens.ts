@@ -37,11 +37,12 @@ export function signed(
   });
 }
 
-/** A key pair for RS256 or for ES256. */
-export function keyPair(type: 'rsa' | 'ec'): { publicKey: KeyObject; privateKey: KeyObject; pem: string } {
+/** A key pair for RS256 or, on its curve, for ES256. */
+export function keyPair(
+  type: 'rsa' | 'ec',
+  namedCurve = 'P-256',
+): { publicKey: KeyObject; privateKey: KeyObject; pem: string } {
   const { publicKey, privateKey } =
-    type === 'rsa'
-      ? generateKeyPairSync('rsa', { modulusLength: 2048 })
-      : generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    type === 'rsa' ? generateKeyPairSync('rsa', { modulusLength: 2048 }) : generateKeyPairSync('ec', { namedCurve });
   return { publicKey, privateKey, pem: publicKey.export({ type: 'spki', format: 'pem' }).toString() };
 }

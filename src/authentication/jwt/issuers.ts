@@ -1,6 +1,7 @@
 import { createPublicKey, createSecretKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import type { OptionCheck } from '../../base/options.js';
+import { callable, group, membersOf, names, Option, someOf, text, whole } from '../../base/options.js';
+import type { GivenOf, Place, Resolved, ResolvedOf } from '../../base/options.js';
 
 /** Signature algorithms a token may have (RFC 7518 §3.1). `none` is not among them and cannot be. */
 export const ALGORITHMS = [
@@ -21,61 +22,11 @@ export type Algorithm = (typeof ALGORITHMS)[number];
 
 const ASYMMETRIC: readonly Algorithm[] = ALGORITHMS.filter((algorithm) => !algorithm.startsWith('HS'));
 
-/** One issuer of tokens: its keys, of one kind, and what its tokens have to say. */
-export interface JwtIssuerOptions {
-  /** HMAC secret, at least 32 bytes (RFC 7518 §3.2), for tokens without a `kid`, or for all when there are no `secrets`. */
-  secret?: string | Uint8Array;
-  /** HMAC secrets by `kid`: during a rotation the old and the new one. A token with another `kid` is refused. */
-  secrets?: Readonly<Record<string, string | Uint8Array>>;
-  /** PEM of an RSA or EC public key, or of a certificate that holds one; for tokens as `secret` is. */
-  publicKey?: string | Uint8Array;
-  /** Public keys by `kid`, as `secrets` are. */
-  publicKeys?: Readonly<Record<string, string | Uint8Array>>;
-  /** Where the issuer publishes its keys (RFC 7517 §5): https, or http on this machine. Needs the package `jwks-rsa`. */
-  jwksUri?: string;
-  /**
-   * Algorithms accepted; each has to fit a key. @default HS256 for secrets, RS256 or the curve's ES for public keys, all
-   * RS, PS and ES with `jwksUri`, where the type of the key, and its own `alg`, decide
-   */
-  algorithms?: readonly Algorithm[];
-  /** Accepted `iss`; any when unset or `false`. Needed with `jwksUri`, whose keys may sign for other issuers too, unless `false` is said. */
-  issuer?: string | readonly string[] | false;
-  /**
-   * Accepted `aud`; any when unset or `false`. Needed with `jwksUri`, whose keys sign tokens for every application of the provider,
-   * unless `false` is said.
-   */
-  audience?: string | readonly string[] | false;
-  /** Tolerance for `exp`, `nbf` and `iat` at authentication, in seconds, 0 to 300. @default 5 */
-  clockToleranceSec?: number;
-  /**
-   * Roles that tokens of this issuer may have; a role that is not listed is left out. @default 'all' for the first issuer, none
-   * for each further one
-   */
-  roles?: AllowedNames;
-  /** Scopes that tokens of this issuer may have, as `roles`. */
-  scopes?: AllowedNames;
-  /** The subject that a token's claims stand for: a string, not empty. @default `sub` */
-  subject?: SubjectOf;
-  /** Stands before each subject of this issuer, so that its `ada` is another than the first issuer's. 1 to 128 characters. */
-  subjectPrefix?: string;
-}
-
 /** Which roles, or scopes, an issuer may give. */
 export type AllowedNames = 'all' | readonly string[];
 
 /** The subject that verified claims stand for. */
 export type SubjectOf = (claims: Readonly<Record<string, unknown>>) => string;
-
-export interface JwtOptions extends JwtIssuerOptions {
-  /**
-   * More issuers, each with an `issuer` of its own; `audience` and `clockToleranceSec` are those above where it has none.
-   * A token is judged by the issuer that its `iss` names, and by no other. The first issuer is the one above, or the first of
-   * these where there is no key above: a further one gives only the `roles` and `scopes` that it is allowed.
-   */
-  issuers?: readonly (Omit<JwtIssuerOptions, 'issuer'> & { issuer: string | readonly string[] })[];
-}
-
-export const JWT_DEFAULTS = Object.freeze({ clockToleranceSec: 5 });
 
 /** Keys that are configured. */
 export interface FixedKeys {
@@ -101,152 +52,170 @@ export interface ResolvedIssuer {
   readonly subjectPrefix: string;
 }
 
-const ISSUER_OPTIONS = [
-  'secret',
-  'secrets',
-  'publicKey',
-  'publicKeys',
-  'jwksUri',
-  'algorithms',
-  'issuer',
-  'audience',
-  'clockToleranceSec',
-  'roles',
-  'scopes',
-  'subject',
-  'subjectPrefix',
-] as const;
+/** What a complaint says where tokens have to be verified and there is no key. */
+export const NEEDS_KEYS = 'needs a secret or a publicKey, a jwksUri, or issuers with keys';
+
+/** RFC 7518 §3.2: a key of HS256 has at least as many bits as its hash. */
+export const MIN_SECRET_BYTES = 32;
+
+/** One issuer of tokens: its keys, of one kind, and what its tokens have to say. */
+const ISSUER = group(
+  {
+    /** HMAC secret, at least 32 bytes (RFC 7518 §3.2), for tokens without a `kid`, or for all when there are no `secrets`. */
+    secret: keyBy(readSecret),
+    /** HMAC secrets by `kid`: during a rotation the old and the new one. A token with another `kid` is refused. */
+    secrets: keysBy(readSecret),
+    /** PEM of an RSA or EC public key, or of a certificate that holds one; for tokens as `secret` is. */
+    publicKey: keyBy(readPublicKey),
+    /** Public keys by `kid`, as `secrets` are. */
+    publicKeys: keysBy(readPublicKey),
+    /** Where the issuer publishes its keys (RFC 7517 §5): https, or http on this machine. Needs the package `jwks-rsa`. */
+    jwksUri: new Option<string, URL | undefined>(undefined, { type: 'string' }, readUri),
+    /**
+     * Algorithms accepted; each has to fit a key. @default HS256 for secrets, RS256 or the curve's ES for public keys, all
+     * RS, PS and ES with `jwksUri`, where the type of the key, and its own `alg`, decide
+     */
+    algorithms: someOf(ALGORITHMS),
+    /** Accepted `iss`; any when unset or `false`. Needed with `jwksUri`, whose keys may sign for other issuers too, unless `false` is said. */
+    issuer: namesOrFalse(),
+    /**
+     * Accepted `aud`; any when unset or `false`. Needed with `jwksUri`, whose keys sign tokens for every application of the provider,
+     * unless `false` is said.
+     */
+    audience: namesOrFalse(),
+    /** Tolerance for `exp`, `nbf` and `iat` at authentication, in seconds. */
+    clockToleranceSec: whole(0, 300),
+    /**
+     * Roles that tokens of this issuer may have; a role that is not listed is left out. @default 'all' for the first issuer, none
+     * for each further one
+     */
+    roles: allowedNames(),
+    /** Scopes that tokens of this issuer may have, as `roles`. */
+    scopes: allowedNames(),
+    /** The subject that a token's claims stand for: a string, not empty. @default `sub` */
+    subject: callable<SubjectOf>(),
+    /** Stands before each subject of this issuer, so that its `ada` is another than the first issuer's. */
+    subjectPrefix: text(1, 128),
+  },
+  // What it has of the issuer before it is not known yet.
+  (read, place, given) => ({ read, place, given }),
+);
+
+export interface JwtIssuerOptions extends GivenOf<typeof ISSUER> {}
+type Draft = ResolvedOf<typeof ISSUER>;
+type FurtherIssuer = Omit<JwtIssuerOptions, 'issuer'> & { issuer: string | readonly string[] };
+
+const MEMBERS = {
+  ...ISSUER.members,
+  /** Tolerance for `exp`, `nbf` and `iat` at authentication, in seconds; also of the further issuers that have none. */
+  clockToleranceSec: whole(0, 300, 5),
+  /**
+   * More issuers, each with an `issuer` of its own; `audience` and `clockToleranceSec` are those above where it has none.
+   * A token is judged by the issuer that its `iss` names, and by no other. The first issuer is the one above, or the first of
+   * these where there is no key above: a further one gives only the `roles` and `scopes` that it is allowed.
+   */
+  issuers: new Option<readonly FurtherIssuer[], readonly Draft[] | undefined>(
+    undefined,
+    { type: 'array', minItems: 1, items: { ...ISSUER.schema, required: ['issuer'] } },
+    (given, place) =>
+      Array.isArray(given) && given.length > 0
+        ? given.map((item: unknown, index) => ISSUER.read(item, place.item(index)))
+        : place.complain('must be a list of one or more issuers'),
+  ),
+};
+
+/** How tokens are verified. */
+export const JWT = group(MEMBERS, issuersOf);
+
+export interface JwtOptions extends GivenOf<typeof JWT> {}
 
 /** What says nothing where the issuer has no key. */
 const NEED_A_KEY = ['algorithms', 'issuer', 'roles', 'scopes', 'subject', 'subjectPrefix'] as const;
 
-/** @returns the issuers; the complaints are in `check` */
-export function resolveIssuers(check: OptionCheck, value: unknown, at: string): readonly ResolvedIssuer[] {
-  const jwt = check.object(value, at, [...ISSUER_OPTIONS, 'issuers']);
-  const own = readIssuer(check, jwt, at, { audience: undefined, ...JWT_DEFAULTS }, true);
-  if (jwt.issuers === undefined) {
-    if (own.keys === undefined) check.problem(at, 'needs a secret or a publicKey, a jwksUri, or issuers with keys');
-    return [own].filter(hasKeys);
+function issuersOf(
+  { issuers: further = [], ...read }: Resolved<typeof MEMBERS>,
+  place: Place,
+  given: Draft['given'],
+): readonly ResolvedIssuer[] {
+  const own = issuerOf(
+    { read, place, given },
+    { audience: undefined, clockToleranceSec: read.clockToleranceSec },
+    true,
+  );
+  if (own.keys === undefined && given.issuers === undefined) place.complain(NEEDS_KEYS);
+  if (own.keys === undefined && further.length > 0 && NEED_A_KEY.some((name) => given[name] !== undefined)) {
+    place.complain(`has ${NEED_A_KEY.join(', ')}, and no key beside the issuers to go with them`);
   }
-  if (!Array.isArray(jwt.issuers) || jwt.issuers.length === 0) {
-    check.problem(`${at}.issuers`, 'must be a list of one or more issuers');
-    return [];
-  }
-  if (own.keys === undefined && NEED_A_KEY.some((name) => jwt[name] !== undefined)) {
-    check.problem(at, `has ${NEED_A_KEY.join(', ')}, and no key beside the issuers to go with them`);
-  }
-  const others = jwt.issuers.map((item: unknown, index) => {
-    const place = `${at}.issuers[${index}]`;
-    const given = check.object(item, place, ISSUER_OPTIONS);
-    if ((given.issuer ?? false) === false)
-      check.problem(`${place}.issuer`, 'is needed: it says which tokens are meant');
-    const issuer = readIssuer(check, given, place, own, own.keys === undefined && index === 0);
-    if (issuer.keys === undefined) check.problem(place, 'needs a secret, a publicKey or a jwksUri');
+  const others = further.map((draft, index) => {
+    if ((draft.given.issuer ?? false) === false)
+      draft.place.member('issuer').complain('is needed: it says which tokens are meant');
+    const issuer = issuerOf(draft, own, own.keys === undefined && index === 0);
+    if (issuer.keys === undefined) draft.place.complain('needs a secret, a publicKey or a jwksUri');
     return issuer;
   });
   const issuers = [own, ...others].filter(hasKeys);
-  const names = issuers.flatMap(({ issuer }) => issuer ?? []);
-  if (new Set(names).size < names.length) check.problem(`${at}.issuers`, 'must not name an issuer twice');
+  const said = issuers.flatMap(({ issuer }) => issuer ?? []);
+  if (new Set(said).size < said.length) place.member('issuers').complain('must not name an issuer twice');
   return issuers;
 }
 
 type Keys = ResolvedIssuer['keys'];
+type MaybeIssuer = Omit<ResolvedIssuer, 'keys'> & { readonly keys: Keys | undefined };
 
-function hasKeys(issuer: Omit<ResolvedIssuer, 'keys'> & { keys: Keys | undefined }): issuer is ResolvedIssuer {
+function hasKeys(issuer: MaybeIssuer): issuer is ResolvedIssuer {
   return issuer.keys !== undefined;
 }
 
-function readIssuer(
-  check: OptionCheck,
-  given: Record<string, unknown>,
-  at: string,
+/** @param isFirst only the first issuer is trusted to say by itself who is an administrator */
+function issuerOf(
+  { read, place, given }: Draft,
   inherited: Pick<ResolvedIssuer, 'audience' | 'clockToleranceSec'>,
   isFirst: boolean,
-): Omit<ResolvedIssuer, 'keys'> & { keys: Keys | undefined } {
-  const { clockToleranceSec } = inherited;
-  const algorithms = check.list(given.algorithms, `${at}.algorithms`, ALGORITHMS);
-  const keys = readKeys(check, given, at);
-  const audience = readAudience(check, given.audience, `${at}.audience`) ?? inherited.audience;
-  if (keys !== undefined && 'jwksUri' in keys) checkSaid(check, given.issuer, audience, at);
+): MaybeIssuer {
+  const keys = keysOf(read, place, given);
+  const { audience = inherited.audience, clockToleranceSec = inherited.clockToleranceSec } = read;
+  if (keys !== undefined && 'jwksUri' in keys) checkSaid(given.issuer, audience, place);
+  const all = isFirst ? 'all' : [];
   return {
     keys,
-    algorithms: resolveAlgorithms(check, algorithms, keys, `${at}.algorithms`),
-    issuer: given.issuer === false ? undefined : check.names(given.issuer, `${at}.issuer`),
+    algorithms: algorithmsOf(read.algorithms, keys, place.member('algorithms')),
+    issuer: read.issuer === false ? undefined : read.issuer,
     audience,
-    clockToleranceSec: check.integer(given.clockToleranceSec, `${at}.clockToleranceSec`, 0, 300, clockToleranceSec),
-    roles: readAllowed(check, given.roles, `${at}.roles`, isFirst),
-    scopes: readAllowed(check, given.scopes, `${at}.scopes`, isFirst),
-    subject: check.callable(given.subject, `${at}.subject`) as SubjectOf | undefined, // because what it returns is checked each time
-    subjectPrefix: check.text(given.subjectPrefix, `${at}.subjectPrefix`, 1, 128) ?? '',
+    clockToleranceSec,
+    roles: read.roles ?? all,
+    scopes: read.scopes ?? all,
+    subject: read.subject,
+    subjectPrefix: read.subjectPrefix ?? '',
   };
 }
 
-function readAudience(check: OptionCheck, value: unknown, at: string): ResolvedIssuer['audience'] {
-  return value === false ? false : check.names(value, at);
-}
-
 /** A provider's keys sign for all its applications and, at some, for all its customers: whose tokens are meant has to be said. */
-function checkSaid(check: OptionCheck, issuer: unknown, audience: ResolvedIssuer['audience'], at: string): void {
+function checkSaid(issuer: unknown, audience: ResolvedIssuer['audience'], place: Place): void {
   const open = 'with a jwksUri, whose keys sign for others as well; false accepts any';
-  if (audience === undefined) check.problem(`${at}.audience`, `is needed ${open}`);
-  if (issuer === undefined) check.problem(`${at}.issuer`, `is needed ${open}`);
-}
-
-/** Only the first issuer is trusted to say by itself who is an administrator. */
-function readAllowed(check: OptionCheck, value: unknown, at: string, isFirst: boolean): AllowedNames {
-  if (value === undefined) return isFirst ? 'all' : [];
-  if (value === 'all') return 'all';
-  if (Array.isArray(value) && value.every((name) => typeof name === 'string' && name !== '')) return value as string[];
-  check.problem(at, 'must be "all" or a list of names');
-  return [];
+  if (audience === undefined) place.member('audience').complain(`is needed ${open}`);
+  if (issuer === undefined) place.member('issuer').complain(`is needed ${open}`);
 }
 
 /** Keys are of one kind for each issuer, so that none is ever taken for one of another kind. */
-function readKeys(check: OptionCheck, given: Record<string, unknown>, at: string): Keys | undefined {
-  const { secret, secrets, publicKey, publicKeys, jwksUri } = given;
-  const kinds = [secret ?? secrets, publicKey ?? publicKeys, jwksUri].filter((kind) => kind !== undefined);
-  if (kinds.length === 0) return undefined;
-  if (kinds.length > 1) check.problem(at, 'takes keys of one kind: secrets, public keys or a jwksUri, not both');
-  if (jwksUri !== undefined) return { jwksUri: readUri(check, jwksUri, `${at}.jwksUri`) };
-  return (secret ?? secrets) !== undefined
-    ? fixedKeys(check, secret, secrets, at, ['secret', 'secrets'], readSecret)
-    : fixedKeys(check, publicKey, publicKeys, at, ['publicKey', 'publicKeys'], readPublicKey);
+function keysOf(read: Draft['read'], place: Place, given: Draft['given']): Keys | undefined {
+  const kinds = [given.secret ?? given.secrets, given.publicKey ?? given.publicKeys, given.jwksUri];
+  const many = kinds.filter((kind) => kind !== undefined).length;
+  if (many === 0) return undefined;
+  if (many > 1) place.complain('takes keys of one kind: secrets, public keys or a jwksUri, not both');
+  if (given.jwksUri !== undefined) return { jwksUri: read.jwksUri as URL }; // because a bad one has been complained of
+  const [unnamed, named] = kinds[0] === undefined ? [read.publicKey, read.publicKeys] : [read.secret, read.secrets];
+  return { unnamed, named: named ?? new Map<string, KeyObject>() };
 }
 
-type Reader = (check: OptionCheck, value: unknown, at: string) => KeyObject | undefined;
-
-function fixedKeys(
-  check: OptionCheck,
-  one: unknown,
-  several: unknown,
-  at: string,
-  [oneName, severalName]: [string, string],
-  read: Reader,
-): FixedKeys {
-  const unnamed = one === undefined ? undefined : read(check, one, `${at}.${oneName}`);
-  const named = new Map<string, KeyObject>();
-  if (several !== undefined) {
-    const place = `${at}.${severalName}`;
-    const given = check.record(several, place);
-    if (given !== undefined && Object.keys(given).length === 0) check.problem(place, 'must have one key or more');
-    for (const [kid, value] of Object.entries(given ?? {})) {
-      const key = read(check, value, `${place}[${JSON.stringify(kid)}]`);
-      if (key !== undefined) named.set(kid, key);
-    }
-  }
-  return { unnamed, named };
-}
-
-function resolveAlgorithms(
-  check: OptionCheck,
+function algorithmsOf(
   given: readonly Algorithm[] | undefined,
   keys: Keys | undefined,
-  at: string,
+  place: Place,
 ): readonly Algorithm[] {
   if (keys === undefined) return [];
   if ('jwksUri' in keys) {
     const unfit = given?.find((algorithm) => !ASYMMETRIC.includes(algorithm));
-    if (unfit !== undefined) check.problem(at, `${unfit} does not fit a published key`);
+    if (unfit !== undefined) place.complain(`${unfit} does not fit a published key`);
     return given ?? ASYMMETRIC;
   }
   const all = [...(keys.unnamed === undefined ? [] : [keys.unnamed]), ...keys.named.values()];
@@ -256,37 +225,71 @@ function resolveAlgorithms(
   }
   if (all.length === 0) return given; // what is wrong with the keys has been said
   const unfit = given.filter((algorithm) => !all.some((key) => fits(algorithm, key)));
-  for (const algorithm of unfit) check.problem(at, `${algorithm} does not fit the key that is configured`);
+  for (const algorithm of unfit) place.complain(`${algorithm} does not fit the key that is configured`);
   if (unfit.length === 0 && all.some((key) => !given.some((algorithm) => fits(algorithm, key))))
-    check.problem(at, 'has none that fits one of the keys');
+    place.complain('has none that fits one of the keys');
   return given;
 }
 
-/** RFC 7518 §3.2: a key of HS256 has at least as many bits as its hash. */
-export const MIN_SECRET_BYTES = 32;
+type Reader = (given: unknown, place: Place) => KeyObject | undefined;
 
-function readSecret(check: OptionCheck, value: unknown, at: string): KeyObject | undefined {
+/** A JSON file has it as text. Its complaints show nothing of it. */
+function keyBy(read: Reader): Option<string | Uint8Array, KeyObject | undefined> {
+  return new Option(undefined, { type: 'string' }, read);
+}
+
+// Map, not object: "__proto__" is a legal `kid`.
+function keysBy(
+  read: Reader,
+): Option<Readonly<Record<string, string | Uint8Array>>, ReadonlyMap<string, KeyObject> | undefined> {
+  const schema = { type: 'object', minProperties: 1, additionalProperties: { type: 'string' } };
+  return new Option(undefined, schema, (given, place) => {
+    const problems = place.problems.length;
+    const entries = Object.entries(membersOf(given, place));
+    if (entries.length === 0 && place.problems.length === problems) place.complain('must have one key or more');
+    const keys = entries.map(([kid, value]) => [kid, read(value, place.item(kid))] as const);
+    return new Map(keys.filter((entry): entry is [string, KeyObject] => entry[1] !== undefined));
+  });
+}
+
+function namesOrFalse(): Option<string | readonly string[] | false, readonly string[] | false | undefined> {
+  const some = names();
+  const schema = { anyOf: [{ const: false }, some.schema] };
+  return new Option(undefined, schema, (given, place) => given !== false && some.read(given, place));
+}
+
+function allowedNames(): Option<AllowedNames, AllowedNames | undefined> {
+  const schema = { anyOf: [{ const: 'all' }, { type: 'array', items: { type: 'string', minLength: 1 } }] };
+  return new Option(undefined, schema, (given, place) => {
+    if (given === 'all') return given;
+    const isName = (name: unknown): boolean => typeof name === 'string' && name !== '';
+    if (Array.isArray(given) && given.every(isName)) return [...(given as string[])];
+    return place.complain('must be "all" or a list of names');
+  });
+}
+
+function readSecret(value: unknown, place: Place): KeyObject | undefined {
   const bytes = bytesOf(value);
-  if (bytes === undefined) return void check.problem(at, 'must be a string or bytes');
+  if (bytes === undefined) return place.complain('must be a string or bytes');
   if (bytes.length < MIN_SECRET_BYTES) {
-    return void check.problem(at, `must be at least ${MIN_SECRET_BYTES} bytes, got ${bytes.length}`);
+    return place.complain(`must be at least ${MIN_SECRET_BYTES} bytes, got ${bytes.length}`);
   }
   return createSecretKey(bytes);
 }
 
-function readPublicKey(check: OptionCheck, value: unknown, at: string): KeyObject | undefined {
+function readPublicKey(value: unknown, place: Place): KeyObject | undefined {
   const pem = bytesOf(value);
-  if (pem === undefined) return void check.problem(at, 'must be a PEM string or bytes');
+  if (pem === undefined) return place.complain('must be a PEM string or bytes');
   // createPublicKey derives a public key from a private one: a private key in a verifier's configuration is a leak.
-  if (pem.includes('PRIVATE KEY')) return void check.problem(at, 'is a private key; give the public one');
+  if (pem.includes('PRIVATE KEY')) return place.complain('is a private key; give the public one');
   try {
     const key = createPublicKey(pem);
     const weakness = weaknessOf(key);
-    if (weakness !== undefined) check.problem(at, weakness);
+    if (weakness !== undefined) place.complain(weakness);
     return key;
   } catch {
     // OpenSSL's own words name neither the option nor the mistake.
-    return void check.problem(at, 'is not a PEM public key');
+    return place.complain('is not a PEM public key');
   }
 }
 
@@ -301,13 +304,12 @@ export function weaknessOf(key: KeyObject): string | undefined {
 const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\])$/;
 
 /** Who can put keys into the answer signs whatever tokens he likes, so the answer has to come over TLS. */
-function readUri(check: OptionCheck, value: unknown, at: string): URL {
+function readUri(value: unknown, place: Place): URL | undefined {
   const url = typeof value === 'string' && URL.canParse(value) ? new URL(value) : undefined;
   const isSafe = url?.protocol === 'https:' || (url?.protocol === 'http:' && LOOPBACK.test(url.hostname));
   const isBare = url?.username === '' && url.password === ''; // with these, fetch refuses it, and quotes it
   if (url !== undefined && isSafe && isBare) return url;
-  check.problem(at, 'must be an https URL, or an http one on this machine, without a name and a password');
-  return new URL('https://localhost');
+  return place.complain('must be an https URL, or an http one on this machine, without a name and a password');
 }
 
 const CURVES: Record<string, string> = { ES256: 'prime256v1', ES384: 'secp384r1', ES512: 'secp521r1' };

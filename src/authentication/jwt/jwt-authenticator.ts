@@ -1,8 +1,6 @@
 import type { KeyObject } from 'node:crypto';
-import type { JwtService } from '@nestjs/jwt';
 import type { WsClock } from '../../base/clock.js';
 import { GatewayError } from '../../protocol/errors.js';
-import { isJsonObject } from '../../protocol/message.js';
 import { contain } from '../../base/contain.js';
 import { isThenable } from '../../base/thenable.js';
 import { Authenticator } from '../authenticator.js';
@@ -10,14 +8,16 @@ import type { AuthenticationContext } from '../authenticator.js';
 import { namesIn } from '../claims.js';
 import type { ClaimNames } from '../claims.js';
 import { PublishedKeys } from './published-keys.js';
+import { isSigned, parseJws } from './jws.js';
+import type { Jws } from './jws.js';
+import { RecentlyVerified } from './recently-verified.js';
 import { fits } from './issuers.js';
 import type { Algorithm, AllowedNames, FixedKeys, ResolvedIssuer } from './issuers.js';
 import { principalOf } from '../principal.js';
-import type { Origin, Principal } from '../principal.js';
-import { digestOf, invalid, jsonOf, revocationDigestOf } from '../token.js';
+import type { Principal } from '../principal.js';
+import { digestOf, invalid } from '../token.js';
 
-/** Verified tokens remembered, by digest, and the longest of them in bytes: both bound what they cost. */
-const MAX_REMEMBERED = 5_000;
+/** Longest verified token that is remembered, in bytes: it bounds what its claims cost. */
 const MAX_REMEMBERED_BYTES = 2_048;
 
 /** The end of the year 9999, in epoch seconds: what is later never ends, or is in milliseconds. */
@@ -31,13 +31,11 @@ interface Issuer extends Omit<ResolvedIssuer, 'keys'> {
 }
 
 /** Whose tokens are accepted, at one time. */
-interface Judges {
+interface Issuers {
   readonly issuers: readonly Issuer[];
   readonly byName: ReadonlyMap<string, Issuer>;
   /** Judges the tokens that name no issuer of the map. */
   readonly fallback: Issuer | undefined;
-  /** Set when there is one issuer with one key: a token need not be looked into to know by which it is judged. */
-  readonly onlyKey: KeyObject | undefined;
   readonly published: readonly PublishedKeys[];
   readonly claims: ClaimOptions;
 }
@@ -50,24 +48,23 @@ export interface ClaimOptions {
 
 /** Verifies JWTs (RFC 7519 §7.2, RFC 8725). */
 export class JwtAuthenticator extends Authenticator {
-  // Who comes back with the same token, as all do after a restart of a proxy, is not verified again while it lasts.
-  readonly #verified = new Map<string, Principal>();
-  #judges: Judges;
+  // After a restart of a proxy all clients return with the tokens they had: these are not verified again.
+  readonly #verified = new RecentlyVerified();
+  #issuers: Issuers;
 
   /** @param clock the time of day for what tokens say, and monotonic for the age of published keys */
   constructor(
     issuers: readonly ResolvedIssuer[],
     claims: ClaimOptions,
     private readonly clock: Pick<WsClock, 'now' | 'monotonic'>,
-    private readonly jwt: JwtService,
   ) {
     super();
-    this.#judges = judgesOf(issuers, claims, (uri) => this.#publishedKeys(uri));
+    this.#issuers = issuersOf(issuers, claims, (uri) => this.#publishedKeys(uri));
   }
 
   /** @throws Error when a package is missing that the options ask for */
   async start(): Promise<void> {
-    for (const keys of this.#judges.published) await keys.start();
+    for (const keys of this.#issuers.published) await keys.start();
   }
 
   /**
@@ -77,16 +74,16 @@ export class JwtAuthenticator extends Authenticator {
    * @throws Error when a package is missing that the options ask for
    */
   async prepare(issuers: readonly ResolvedIssuer[], claims: ClaimOptions): Promise<() => void> {
-    const old = this.#judges.published;
+    const old = this.#issuers.published;
     // Keys that have been fetched already are still those of their address.
-    const judges = judgesOf(
+    const next = issuersOf(
       issuers,
       claims,
       (uri) => old.find((keys) => keys.uri.href === uri.href) ?? this.#publishedKeys(uri),
     );
-    for (const keys of judges.published) if (!old.includes(keys)) await keys.start();
+    for (const keys of next.published) if (!old.includes(keys)) await keys.start();
     return () => {
-      this.#judges = judges;
+      this.#issuers = next;
       this.#verified.clear();
     };
   }
@@ -101,7 +98,7 @@ export class JwtAuthenticator extends Authenticator {
 
   /** An issuer whose keys have never been there: its tokens cannot be told from forged ones. */
   get problem(): string | undefined {
-    const without = this.#judges.issuers.find(({ keys }) => keys instanceof PublishedKeys && keys.size === 0);
+    const without = this.#issuers.issuers.find(({ keys }) => keys instanceof PublishedKeys && keys.size === 0);
     return without === undefined ? undefined : 'the keys of an issuer have not been fetched';
   }
 
@@ -115,141 +112,104 @@ export class JwtAuthenticator extends Authenticator {
     const digest = digestOf(token);
     const known = this.#verified.get(digest);
     if (known !== undefined && known.expiresAt > this.clock.now()) {
-      for (const keys of this.#judges.published) keys.refresh();
+      for (const keys of this.#issuers.published) keys.refresh();
       return known;
     }
     return withoutStacks(() => {
-      const judges = this.#judges;
-      const { issuers, onlyKey } = judges;
-      if (onlyKey !== undefined) return this.#verify(token, digest, issuers[0] as Issuer, onlyKey); // because it is the only one's
-      const { issuer, kid, algorithm, payload } = this.#judge(token);
+      const issuers = this.#issuers;
+      const jws = parseJws(token);
+      const issuer = issuerOf(jws, issuers);
+      const { kid, algorithm } = checkHeader(jws, issuer);
       let key: KeyObject | undefined | Promise<KeyObject | undefined> = keyOf(issuer, kid, algorithm);
       if (key === undefined && issuer.keys instanceof PublishedKeys) {
-        this.#refuseImplausible(token, payload, issuer);
+        // A token that would be refused whatever its key is gets no look-up: these are scarce, and strangers invent key ids.
+        this.#checkClaims(jws.payload, issuer);
         key = issuer.keys.lookUp(kid, algorithm, context?.isSuspect === true);
       }
-      if (!isThenable(key)) return this.#verify(token, digest, issuer, key);
+      if (!isThenable(key)) return this.#verify(jws, digest, issuer, algorithm, key);
       return Promise.resolve(key).then((found) => {
-        if (judges !== this.#judges) return this.authenticate(token, context); // who judges it has changed meanwhile
-        return withoutStacks(() => this.#verify(token, digest, issuer, found));
+        if (issuers !== this.#issuers) return this.authenticate(token, context); // who judges it has changed meanwhile
+        return withoutStacks(() => this.#verify(jws, digest, issuer, algorithm, found));
       });
     });
   }
 
-  /** By which issuer a token is to be judged, which its own words decide; nothing of them is believed yet. */
-  #judge(token: string): {
-    issuer: Issuer;
-    kid: string | undefined;
-    algorithm: Algorithm;
-    payload: Record<string, unknown>;
-  } {
-    const [header, payload] = token.split('.', 2).map(jsonOf);
-    if (header === undefined || payload === undefined) throw invalid('malformed');
-    const { kid } = header;
-    const { byName, fallback } = this.#judges;
-    const named = typeof payload.iss === 'string' ? byName.get(payload.iss) : undefined;
-    const issuer = named ?? fallback;
-    if (issuer === undefined) throw invalid('iss is no issuer of ours');
-    const algorithm = issuer.algorithms.find((name) => name === header.alg);
-    if (algorithm === undefined) throw invalid('alg is not accepted');
-    if (kid !== undefined && (typeof kid !== 'string' || kid.length > MAX_KID_LENGTH))
-      throw invalid('kid is malformed');
-    return { issuer, kid, algorithm, payload };
-  }
-
-  /**
-   * A token that would be refused whatever its key is gets no look-up: these are scarce, and strangers invent key ids.
-   *
-   * @throws GatewayError TOKEN_INVALID, TOKEN_EXPIRED
-   */
-  #refuseImplausible(token: string, { iss, aud, exp, nbf, iat }: Record<string, unknown>, issuer: Issuer): void {
-    const { issuer: names, audience, clockToleranceSec } = issuer;
-    const now = Math.floor(this.clock.now() / 1000);
-    if (!/^[^.]+\.[^.]+\.[^.]+$/.test(token)) throw invalid('malformed');
-    if (names !== undefined && !names.some((name) => name === iss)) throw invalid('iss is no issuer of ours');
-    const audiences: readonly unknown[] = Array.isArray(aud) ? aud : [aud];
-    if (audience && !audience.some((name) => audiences.includes(name))) throw invalid('aud is not ours');
-    if (typeof exp !== 'number' || !(exp <= LATEST_EXP)) throw invalid('exp is missing, or no time in seconds');
-    for (const time of [nbf, iat]) {
-      if (time === undefined) continue;
-      if (typeof time !== 'number' || time > now + clockToleranceSec) throw invalid('nbf or iat is in the future');
-    }
-    if (now >= exp + clockToleranceSec) throw new GatewayError('TOKEN_EXPIRED');
-  }
-
-  #verify(token: string, digest: string, issuer: Issuer, key: KeyObject | undefined): Principal {
+  #verify(jws: Jws, digest: string, issuer: Issuer, algorithm: Algorithm, key: KeyObject | undefined): Principal {
     if (key === undefined) throw invalid('no key has this kid');
-    const { algorithms, audience, clockToleranceSec } = issuer;
-    let verified: { header?: unknown; payload?: unknown };
-    try {
-      verified = this.jwt.verify(token, {
-        secret: key as unknown as string, // because the option is a string in its types, and a KeyObject costs a thirtieth
-        algorithms: [...algorithms],
-        clockTolerance: clockToleranceSec,
-        clockTimestamp: Math.floor(this.clock.now() / 1000),
-        complete: true,
-        ...(issuer.issuer !== undefined && { issuer: issuer.issuer as [string, ...string[]] }), // because the options refuse an empty list
-        ...(audience !== undefined && audience !== false && { audience: audience as [string, ...string[]] }),
-      });
-    } catch (error) {
-      const reason = error as Error;
-      if (reason.name === 'TokenExpiredError') throw new GatewayError('TOKEN_EXPIRED');
-      // What a parser says quotes the token; what jsonwebtoken says names no claim's value.
-      throw invalid(OWN_WORDS.has(reason.name) ? reason.message : 'malformed');
-    }
-    const origin = { digest: revocationDigestOf(token), toleranceMs: clockToleranceSec * 1000 };
-    const principal = this.#principalOf(verified, issuer, origin);
-    if (token.length <= MAX_REMEMBERED_BYTES) this.#remember(digest, principal);
+    if (!isSigned(jws, algorithm, key)) throw invalid('invalid signature');
+    const { payload, signed, length } = jws;
+    const expiresAt = this.#checkClaims(payload, issuer);
+    const subject = subjectOf(payload, issuer);
+    const { claims } = this.#issuers;
+    const roles = allowed(namesIn(payload, claims.roles), issuer.roles);
+    const scopes = allowed(namesIn(payload, claims.scopes), issuer.scopes);
+    const origin = { digest: digestOf(signed), toleranceMs: issuer.clockToleranceSec * 1000 };
+    const principal = principalOf({ subject, roles, scopes, claims: payload, expiresAt }, origin);
+    if (length <= MAX_REMEMBERED_BYTES) this.#verified.set(digest, principal);
     return principal;
   }
 
-  /** What jsonwebtoken leaves open. */
-  #principalOf(
-    { header, payload }: { header?: unknown; payload?: unknown },
-    issuer: Issuer,
-    origin: Origin,
-  ): Principal {
-    if (isJsonObject(header) && 'crit' in header) throw invalid('critical header parameters are not understood'); // RFC 7515 §4.1.11
-    if (!isJsonObject(payload)) throw invalid('payload is no object');
-    const { exp, iat } = payload;
-    const subject = subjectOf(payload, issuer);
-    if (typeof exp !== 'number') throw invalid('exp is missing');
-    if (!(exp <= LATEST_EXP)) throw invalid('exp is no time in seconds');
-    const latestIssue = this.clock.now() + origin.toleranceMs;
-    if (iat !== undefined && (typeof iat !== 'number' || iat * 1000 > latestIssue))
-      throw invalid('iat is in the future');
-    const { claims } = this.#judges;
-    const roles = allowed(namesIn(payload, claims.roles), issuer.roles);
-    const scopes = allowed(namesIn(payload, claims.scopes), issuer.scopes);
-    return principalOf({ subject, roles, scopes, claims: payload, expiresAt: exp * 1000 }, origin);
-  }
-
-  #remember(digest: string, principal: Principal): void {
-    this.#verified.delete(digest); // so that it is the youngest again
-    this.#verified.set(digest, principal);
-    if (this.#verified.size <= MAX_REMEMBERED) return;
-    for (const oldest of this.#verified.keys()) return void this.#verified.delete(oldest);
+  /**
+   * What the claims say of the token itself (RFC 7519 §4.1). A token that is wrong in more than its time is TOKEN_INVALID.
+   *
+   * @returns when it expires, in epoch milliseconds
+   * @throws GatewayError TOKEN_INVALID, TOKEN_EXPIRED
+   */
+  #checkClaims({ iss, aud, exp, nbf, iat }: Record<string, unknown>, issuer: Issuer): number {
+    const { issuer: names, audience, clockToleranceSec } = issuer;
+    if (names !== undefined && !names.some((name) => name === iss)) throw invalid('iss is not an accepted issuer');
+    if (audience) {
+      const audiences: readonly unknown[] = Array.isArray(aud) ? aud : [aud];
+      if (!audience.some((name) => audiences.includes(name))) throw invalid('aud is not an accepted audience');
+    }
+    if (exp === undefined) throw invalid('exp is missing');
+    if (typeof exp !== 'number' || !(exp <= LATEST_EXP)) throw invalid('exp is no time in seconds');
+    const now = this.clock.now();
+    const toleranceMs = clockToleranceSec * 1000;
+    if (isAfter(nbf, now + toleranceMs)) throw invalid('nbf is in the future, or no time in seconds');
+    if (isAfter(iat, now + toleranceMs)) throw invalid('iat is in the future, or no time in seconds');
+    if (now >= exp * 1000 + toleranceMs) throw new GatewayError('TOKEN_EXPIRED');
+    return exp * 1000;
   }
 }
 
-function judgesOf(
+/** @param seconds the `nbf` or `iat` of a token, which may be missing */
+function isAfter(seconds: unknown, timeOfDay: number): boolean {
+  return seconds !== undefined && (typeof seconds !== 'number' || seconds * 1000 > timeOfDay);
+}
+
+/** The issuer that judges a token. The token's own words decide, and none of them is believed yet. */
+function issuerOf({ payload: { iss } }: Jws, { byName, fallback }: Issuers): Issuer {
+  const issuer = (typeof iss === 'string' ? byName.get(iss) : undefined) ?? fallback;
+  if (issuer === undefined) throw invalid('iss is not an accepted issuer');
+  return issuer;
+}
+
+function checkHeader({ header }: Jws, { keys, algorithms }: Issuer): { kid: string | undefined; algorithm: Algorithm } {
+  const { alg, kid } = header;
+  const algorithm = algorithms.find((name) => name === alg);
+  if (algorithm === undefined) throw invalid('alg is not accepted');
+  if ('crit' in header) throw invalid('critical header parameters are not understood'); // RFC 7515 §4.1.11
+  if (!(keys instanceof PublishedKeys) && keys.named.size === 0) return { kid: undefined, algorithm }; // one key, whatever it is called
+  if (kid !== undefined && (typeof kid !== 'string' || kid.length > MAX_KID_LENGTH)) throw invalid('kid is malformed');
+  return { kid, algorithm };
+}
+
+function issuersOf(
   resolved: readonly ResolvedIssuer[],
   claims: ClaimOptions,
   published: (uri: URL) => PublishedKeys,
-): Judges {
+): Issuers {
   const issuers: readonly Issuer[] = resolved.map((issuer) => ({
     ...issuer,
     keys: 'jwksUri' in issuer.keys ? published(issuer.keys.jwksUri) : issuer.keys,
   }));
   const byName = new Map<string, Issuer>();
   for (const issuer of issuers) for (const name of issuer.issuer ?? []) byName.set(name, issuer);
-  const only = issuers.length === 1 ? issuers[0]?.keys : undefined;
-  const isFixed = only !== undefined && !(only instanceof PublishedKeys);
   return {
     issuers,
     byName,
     fallback: issuers.find(({ issuer }) => issuer === undefined),
-    onlyKey: isFixed && only.named.size === 0 ? only.unnamed : undefined,
     published: issuers.flatMap(({ keys }) => (keys instanceof PublishedKeys ? [keys] : [])),
     claims: { roles: claims.roles, scopes: claims.scopes },
   };
@@ -280,7 +240,7 @@ function allowed(names: readonly string[], allowedNames: AllowedNames): readonly
 
 function keyOf({ keys }: Issuer, kid: string | undefined, algorithm: Algorithm): KeyObject | undefined {
   if (keys instanceof PublishedKeys) return keys.find(kid, algorithm);
-  const key = kid === undefined || keys.named.size === 0 ? keys.unnamed : keys.named.get(kid);
+  const key = kid === undefined ? keys.unnamed : keys.named.get(kid);
   return key !== undefined && fits(algorithm, key) ? key : undefined;
 }
 
@@ -294,5 +254,3 @@ function withoutStacks<T>(run: () => T): T {
     Error.stackTraceLimit = stackTraceLimit;
   }
 }
-
-const OWN_WORDS: ReadonlySet<string> = new Set(['JsonWebTokenError', 'NotBeforeError']);

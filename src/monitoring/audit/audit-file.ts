@@ -3,6 +3,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { SystemClock } from '../../base/clock.js';
 import type { WsClock } from '../../base/clock.js';
+import { fileExists } from '../../base/file-exists.js';
 import { visible } from '../../base/visible.js';
 import { contain, Faults } from '../../base/contain.js';
 import type { AuditEntry } from './audit-event.js';
@@ -291,7 +292,7 @@ export class AuditFile extends AuditSink {
     if (this.#needsLineFeed) return; // the record that tells of the half line follows it in the same file
     const older = olderFile(this.#path, this.#seq);
     try {
-      if (await exists(older)) throw new AuditFileError(`${older} is already there`);
+      if (await fileExists(older)) throw new AuditFileError(`${older} is already there`);
       await rename(this.#path, older);
     } catch (error) {
       this.#rotateAgainAt = this.#size + this.#limits.maxFileBytes;
@@ -381,16 +382,6 @@ async function openFile(path: string): Promise<FileHandle> {
     await folder.close();
   }
   return handle;
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
-    throw error;
-  }
 }
 
 function warn(message: string, error?: unknown): void {

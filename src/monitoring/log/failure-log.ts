@@ -84,11 +84,12 @@ export class FailureLog {
   };
 
   #shown(event: FailureEvent): FailureEvent {
-    const { message, reason, stack } = event;
+    const { message, reason, cause, stack } = event;
     return visibleTexts({
       ...withPrivacy(event, this.show),
       message: scrub(message, this.show),
       ...(reason !== undefined && { reason: scrub(reason, this.show) }),
+      ...(cause !== undefined && { cause: scrub(cause, this.show) }),
       ...(stack !== undefined && { stack: scrub(stack, this.show) }),
     });
   }

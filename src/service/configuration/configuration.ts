@@ -1,11 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, fstatSync, openSync } from 'node:fs';
 import type { JsonSchema } from '../../base/options.js';
-import { FIREWALL } from '../../firewall/options.js';
 import { MIN_AUDIT_KEY_BYTES } from '../../monitoring/audit/audit-record.js';
-import { DISCLOSURES, PRIVACY_DEFAULTS } from '../../monitoring/privacy.js';
+import { DISCLOSURES, PRIVACY } from '../../monitoring/options.js';
 import { isJsonObject } from '../../protocol/message.js';
-import { resolveOptions, WsGatewayOptionsError } from '../../ws-gateway.options.js';
+import { resolveOptions, WS_GATEWAY, WsGatewayOptionsError } from '../../ws-gateway.options.js';
 import type { WsGatewayOptions } from '../../ws-gateway.options.js';
 import { readFile } from './files.js';
 import { isHostPattern } from '../http/hosts.js';
@@ -228,7 +227,7 @@ function optionsFile(path: string | undefined, problems: string[]): Tree {
   if (text === undefined) return {};
   try {
     const value: unknown = JSON.parse(text);
-    if (isJsonObject(value)) return { ...value, firewall: withInfinity(value.firewall, FIREWALL.schema) };
+    if (isJsonObject(value)) return withInfinity(value, WS_GATEWAY.schema) as Tree; // because it is an object still
     problems.push(`WS_GATEWAY_CONFIG: ${path} must hold a JSON object`);
   } catch {
     // The parser's message may quote the file, and the file may hold a secret.
@@ -263,7 +262,7 @@ function auditOf(path: string | undefined, key: string | undefined, problems: st
 /** `masked`, or `subject=pseudonym,address=masked`. */
 function disclosuresOf(value: string | undefined, problems: string[]): [field: string, disclosure: string][] {
   if (value === undefined) return [];
-  const fields = Object.keys(PRIVACY_DEFAULTS);
+  const fields = Object.keys(PRIVACY.fallback);
   const isDisclosure = (text: string): boolean => DISCLOSURES.some((one) => one === text);
   if (isDisclosure(value)) return fields.map((field) => [field, value]);
   const pairs = value.split(',').map((item) => item.split('=', 2).map((part) => part.trim()) as [string, string]);

@@ -1,6 +1,7 @@
-import { open, rename, stat } from 'node:fs/promises';
+import { open, rename } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import type { WsClock } from '../../base/clock.js';
+import { fileExists } from '../../base/file-exists.js';
 
 /** The file is rolled at this size, and this many older ones are kept: `PATH.1` is the newest of them. */
 const MAX_FILE_BYTES = 10 * 1_024 * 1_024;
@@ -175,7 +176,7 @@ export class FailureFile {
     for (let number = FILES_KEPT; number >= 1; number--) {
       const from = number === 1 ? this.path : `${this.path}.${number - 1}`;
       // oxlint-disable-next-line no-await-in-loop -- from the oldest to the newest, each into the place of the one before
-      if (await isThere(from)) await rename(from, `${this.path}.${number}`);
+      if (await fileExists(from)) await rename(from, `${this.path}.${number}`);
     }
   }
 
@@ -189,14 +190,4 @@ export class FailureFile {
 
 function lengthOf(lines: readonly Buffer[]): number {
   return lines.reduce((sum, { length }) => sum + length, 0);
-}
-
-async function isThere(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
-    throw error;
-  }
 }

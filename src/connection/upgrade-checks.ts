@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
-import type { Client } from '../firewall/ws-firewall.js';
+import type { Client } from '../firewall/client.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { ConnectionContext } from './context.js';
 
@@ -31,13 +31,13 @@ export function checkHandshake(request: IncomingMessage): void {
 export function admit(request: IncomingMessage, socket: Duplex, context: ConnectionContext): Client {
   const { firewall, load } = context;
   refuseWhileDraining(context);
-  firewall.checkHost(request);
-  const client = firewall.clientOf(request, socket);
-  firewall.checkLists(client);
-  firewall.checkRates(client); // before capacity: at capacity, too, one address gets no more answers and lines than its rate
+  firewall.admission.checkHost(request);
+  const client = firewall.admission.clientOf(request, socket);
+  firewall.admission.checkLists(client);
+  firewall.connections.checkAddress(client); // before capacity: at capacity, too, one address gets no more answers and lines than its rate
   if (load.isOverloaded) throw new GatewayError('OVERLOADED', { retryAfterMs: 5_000 });
-  firewall.checkCapacity();
-  firewall.checkOrigin(client, request);
+  firewall.connections.checkCapacity();
+  firewall.admission.checkOrigin(client, request);
   return client;
 }
 

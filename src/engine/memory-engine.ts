@@ -1,0 +1,242 @@
+import { createHash, randomBytes } from 'node:crypto';
+import type { WsClock } from '../base/clock.js';
+import { GatewayError } from '../protocol/errors.js';
+import type {
+  Body,
+  Bus,
+  Engine,
+  EngineStats,
+  GapReason,
+  IdempotencyKey,
+  Kept,
+  LocalNode,
+  Position,
+  PublishHow,
+  Replay,
+  ReplayLimit,
+  Sent,
+  Window,
+} from './engine.js';
+
+const KEY_MS = 300_000;
+const MAX_KEYS = 100_000;
+
+/** How long a channel without members keeps its epoch behind its last message. */
+const EPOCH_MS = 86_400_000;
+
+/** What a channel, and a message, cost beside their text, in bytes. */
+const CHANNEL_BYTES = 320;
+const MESSAGE_BYTES = 96;
+
+/** Channels that one sweep looks at. */
+const SWEPT = 256;
+
+interface History {
+  epoch: string;
+  offset: number;
+  kept: { readonly offset: number; readonly body: Body; readonly at: number }[];
+  /** As the last publication had it. */
+  ageMs: number;
+  bytes: number;
+  usedAt: number;
+}
+
+interface UsedKey {
+  readonly digest: string;
+  readonly until: number;
+  readonly sent: Sent;
+}
+
+/** One node: what is published here is delivered here, and everything is answered at once. */
+export class MemoryEngine implements Engine, Bus {
+  readonly state = 'single';
+  readonly bus = this;
+  // In the order of their last use: the front goes first.
+  readonly #histories = new Map<string, History>();
+  readonly #subscribed = new Set<string>();
+  // In the order of their use, and so of their end.
+  readonly #keys = new Map<string, UsedKey>();
+  #bytes = 0;
+  #messages = 0;
+  #local: LocalNode | undefined;
+  #round: Iterator<[string, History]> | undefined;
+
+  /** @param limits read when they are needed, since a reload changes them */
+  constructor(
+    private readonly limits: { readonly maxHistoryBytes: number },
+    private readonly clock: Pick<WsClock, 'monotonic'>,
+  ) {}
+
+  get stats(): EngineStats {
+    return { historyMessages: this.#messages, historyBytes: this.#bytes };
+  }
+
+  /** How many entries all tables have. */
+  get size(): number {
+    return this.#histories.size + this.#subscribed.size + this.#keys.size;
+  }
+
+  start(local: LocalNode): void {
+    this.#local = local;
+  }
+
+  subscribe(channel: string): boolean {
+    this.#subscribed.add(channel);
+    return true;
+  }
+
+  unsubscribe(channel: string): void {
+    this.#subscribed.delete(channel);
+  }
+
+  publish(channel: string, body: Body, how: PublishHow): Sent {
+    const { history, key, except, volatile } = how;
+    const now = this.clock.monotonic();
+    const digest = key === undefined ? '' : digestOf(body.text);
+    const name = key === undefined ? '' : nameOf(key, channel);
+    if (key !== undefined) {
+      const used = this.#keys.get(name);
+      if (used !== undefined && used.until > now) {
+        if (used.digest !== digest)
+          throw new GatewayError('CONFLICT', { message: 'The key was used with another body' });
+        return { ...used.sent, duplicate: true };
+      }
+    }
+    const position = history === undefined ? undefined : this.#append(channel, body, history, now);
+    const sent: Sent = { cluster: 'single', ...(position !== undefined && { position }) };
+    if (key !== undefined) this.#remember(name, { digest, until: now + KEY_MS, sent });
+    this.#local?.deliver({ channel, body, offset: position?.offset, except, volatile });
+    return sent;
+  }
+
+  read(channel: string, since: Position | undefined, limit: ReplayLimit, window: Window): Replay {
+    const now = this.clock.monotonic();
+    const history = this.#historyOf(channel, window, now);
+    this.#trim(history, window, now);
+    this.#makeRoom(channel);
+    const { epoch, offset, kept } = history;
+    const position = { epoch, offset };
+    const not = (reason: GapReason): Replay => ({ position, recovered: false, reason, messages: [] });
+    if (since === undefined) return { position, recovered: true, messages: withinLimit(kept, limit) };
+    if (since.epoch !== epoch || since.offset > offset) return not('epoch');
+    if (since.offset === offset) return { position, recovered: true, messages: [] };
+    const first = kept[0]?.offset ?? Infinity;
+    if (since.offset + 1 < first) return not('window');
+    const missed = kept.slice(since.offset + 1 - first);
+    if (withinLimit(missed, limit).length < missed.length) return not('limit');
+    return { position, recovered: true, messages: missed };
+  }
+
+  sweep(now: number): void {
+    for (const [name, { until }] of this.#keys) {
+      if (until > now) break;
+      this.#keys.delete(name);
+    }
+    for (let i = 0; i < SWEPT; i++) {
+      this.#round ??= this.#histories.entries();
+      const next = this.#round.next();
+      if (next.done === true) {
+        this.#round = undefined;
+        return;
+      }
+      this.#age(...next.value, now);
+    }
+  }
+
+  #age(channel: string, history: History, now: number): void {
+    this.#trim(history, { count: Infinity, ageMs: history.ageMs }, now);
+    if (history.kept.length === 0 && !this.#subscribed.has(channel) && now - history.usedAt >= EPOCH_MS) {
+      this.#forget(channel, history);
+    }
+  }
+
+  #append(channel: string, body: Body, window: Window, now: number): Position {
+    const history = this.#historyOf(channel, window, now);
+    const offset = ++history.offset;
+    history.kept.push({ offset, body, at: now });
+    this.#count(history, 1, costOf(body));
+    this.#trim(history, window, now);
+    this.#makeRoom(channel);
+    return { epoch: history.epoch, offset };
+  }
+
+  /** It is the newest in use from here on. */
+  #historyOf(channel: string, { ageMs }: Window, now: number): History {
+    let history = this.#histories.get(channel);
+    if (history === undefined) {
+      history = { epoch: randomBytes(6).toString('base64url'), offset: 0, kept: [], ageMs, bytes: 0, usedAt: now };
+      this.#count(history, 0, CHANNEL_BYTES + channel.length * 2);
+    } else this.#histories.delete(channel);
+    this.#histories.set(channel, history);
+    history.ageMs = ageMs;
+    history.usedAt = now;
+    return history;
+  }
+
+  #trim(history: History, { count, ageMs }: Window, now: number): void {
+    const { kept } = history;
+    let gone = Math.max(0, kept.length - count);
+    while (gone < kept.length && now - (kept[gone]?.at ?? now) >= ageMs) gone++;
+    if (gone === 0) return;
+    for (const { body } of kept.splice(0, gone)) this.#count(history, -1, -costOf(body));
+  }
+
+  /** Channels that were used longest ago lose what they have. @param used the one that is in use now, the last to go */
+  #makeRoom(used: string): void {
+    for (const [channel, history] of this.#histories) {
+      if (this.#bytes <= this.limits.maxHistoryBytes || channel === used) return;
+      this.#forget(channel, history);
+      if (this.#subscribed.has(channel)) this.#renew(channel, history);
+    }
+  }
+
+  /** Its members know the old epoch. */
+  #renew(channel: string, { ageMs }: History): void {
+    const { epoch, offset } = this.#historyOf(channel, { count: 0, ageMs }, this.clock.monotonic());
+    this.#local?.gap(channel, { epoch, offset }, 'epoch');
+  }
+
+  #forget(channel: string, history: History): void {
+    this.#histories.delete(channel);
+    this.#count(history, -history.kept.length, -history.bytes);
+  }
+
+  #count(history: History, messages: number, bytes: number): void {
+    history.bytes += bytes;
+    this.#bytes += bytes;
+    this.#messages += messages;
+  }
+
+  #remember(name: string, used: UsedKey): void {
+    this.#keys.delete(name);
+    this.#keys.set(name, used);
+    for (const oldest of this.#keys.keys()) {
+      if (this.#keys.size <= MAX_KEYS) return;
+      this.#keys.delete(oldest);
+    }
+  }
+}
+
+function withinLimit(messages: readonly Kept[], { messages: most, bytes }: ReplayLimit): readonly Kept[] {
+  let sum = 0;
+  let from = messages.length;
+  while (from > 0 && messages.length - from < most) {
+    sum += messages[from - 1]?.body.bytes ?? 0;
+    if (sum > bytes) break;
+    from--;
+  }
+  return from === 0 ? messages : messages.slice(from);
+}
+
+// A string of V8 has one or two bytes a character.
+function costOf({ text }: Body): number {
+  return text.length * 2 + MESSAGE_BYTES;
+}
+
+function digestOf(text: string): string {
+  return createHash('sha256').update(text).digest('base64');
+}
+
+function nameOf({ owner, value }: IdempotencyKey, channel: string): string {
+  return JSON.stringify([owner, channel, value]);
+}

@@ -1,0 +1,18 @@
+import type { MessageBudget } from './message-budget.js';
+import type { AddressUsage, SubjectUsage } from './usage.js';
+
+/** A connection, as the firewall sees it. */
+export interface Client {
+  readonly address: string;
+  readonly usage: AddressUsage;
+  /** True for an address that has no bans and budgets. */
+  readonly isExempt: boolean;
+}
+
+/** A session, as the firewall sees it. */
+export interface Metered {
+  readonly client: Client;
+  readonly budget: MessageBudget;
+  /** Undefined while the session is anonymous. */
+  readonly subjectUsage: SubjectUsage | undefined;
+}

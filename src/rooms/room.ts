@@ -1,0 +1,132 @@
+import type { Body } from '../engine/engine.js';
+import type { Session } from '../session/session.js';
+import { SharedFrame } from '../socket/shared-frame.js';
+import type { SharedBytes } from '../socket/shared-frame.js';
+import { fanOutSoon, frame, frames } from '../socket/text-frames.js';
+import type { ChannelRule } from './channel-rules.js';
+
+/** One session in one room. It knows its place in both lists, so that it leaves both at once and without a search. */
+export class Membership {
+  indexInRoom = 0;
+  indexInSession = 0;
+  /** What the application gave with `as`. */
+  as: Readonly<Record<string, unknown>> | undefined = undefined;
+
+  constructor(
+    readonly session: Session,
+    readonly room: Room,
+    /** Since the process has rooms, in milliseconds: so small a number costs no memory of its own. */
+    readonly joinedAt: number,
+    /** True where a client has subscribed by a rule, and loses it with its right; an application or a backend joins for good. */
+    public isByRule: boolean,
+  ) {}
+}
+
+interface Waiting {
+  readonly text: string;
+  readonly except: readonly string[] | undefined;
+  readonly volatile: boolean;
+}
+
+/** UTF-16 units that wait within one tick before they are written all the same. */
+const MAX_WAITING = 65_536;
+
+/** A peer with more bytes to read than this gets no volatile messages. */
+export const BEHIND_BYTES = 65_536;
+
+/**
+ * The members of one name at this node, and what they are sent in this tick: it leaves in one write for each of them, from
+ * one buffer for all.
+ */
+export class Room {
+  #members: Membership[] = [];
+  #waiting: Waiting[] = [];
+  #length = 0;
+  #isSpecial = false;
+  #isWriting = false;
+  /** Rises with each member that comes or goes. */
+  version = 0;
+  /** As the rules in force have it. */
+  rule: ChannelRule | undefined;
+
+  constructor(
+    readonly name: string,
+    private readonly counter: SharedBytes,
+  ) {}
+
+  get members(): readonly Membership[] {
+    return this.#members;
+  }
+
+  add(membership: Membership): void {
+    this.#keepWritten();
+    membership.indexInRoom = this.#members.push(membership) - 1;
+    this.version++;
+  }
+
+  remove({ indexInRoom }: Membership): void {
+    this.#keepWritten();
+    const last = this.#members.pop();
+    if (last !== undefined && last.indexInRoom !== indexInRoom) {
+      this.#members[indexInRoom] = last;
+      last.indexInRoom = indexInRoom;
+    }
+    this.version++;
+  }
+
+  /** A write may end a session, and a listener of that may have others leave: the list that is being walked stays as it is. */
+  #keepWritten(): void {
+    if (this.#isWriting) this.#members = [...this.#members];
+    this.#isWriting = false;
+  }
+
+  /** @param body the text of the frame without its last brace */
+  send({ text }: Body, offset: number | undefined, except: readonly string[] | undefined, volatile: boolean): void {
+    if (this.#waiting.length === 0) fanOutSoon(this);
+    const whole = offset === undefined ? `${text}}` : `${text},"offset":${offset}}`;
+    this.#waiting.push({ text: whole, except, volatile });
+    this.#isSpecial ||= volatile || except !== undefined;
+    this.#length += whole.length;
+    if (this.#length > MAX_WAITING) this.flush();
+  }
+
+  flush(): void {
+    const waiting = this.#waiting;
+    if (waiting.length === 0) return;
+    const isSpecial = this.#isSpecial;
+    this.#waiting = [];
+    this.#length = 0;
+    this.#isSpecial = false;
+    this.#write(waiting, isSpecial);
+  }
+
+  #write(waiting: readonly Waiting[], isSpecial: boolean): void {
+    const members = this.#members;
+    const all = this.#share(waiting);
+    const excepted = new Set(isSpecial ? waiting.flatMap(({ except = [] }) => except) : undefined);
+    const hasVolatile = isSpecial && waiting.some((message) => message.volatile);
+    this.#isWriting = true;
+    for (let i = 0; i < members.length; i++) {
+      const { session } = members[i] as Membership; // because i stays below the length
+      if (!session.mayReceive) continue;
+      const isBehind = hasVolatile && session.socket.bufferedAmount > BEHIND_BYTES;
+      if (isBehind || (isSpecial && excepted.has(session.id))) this.#writeSome(waiting, session, isBehind);
+      else session.socket.sendFrame(all);
+    }
+    this.#isWriting = false;
+  }
+
+  /** To a member that not all of it is for. */
+  #writeSome(waiting: readonly Waiting[], session: Session, isBehind: boolean): void {
+    const some = waiting.filter(
+      (message) => message.except?.includes(session.id) !== true && !(isBehind && message.volatile),
+    );
+    if (some.length > 0) session.socket.sendFrame(this.#share(some));
+  }
+
+  #share(waiting: readonly Waiting[]): SharedFrame {
+    const texts = waiting.map(({ text }) => text);
+    const [only = ''] = texts;
+    return new SharedFrame(texts.length === 1 ? frame(only, true) : frames(texts, true), texts, this.counter);
+  }
+}
