@@ -60,10 +60,10 @@ const HELD_ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     '@opentelemetry/api: TracerProvider.getTracer @ connection/open-telemetry.ts',
   ],
   'handed to the handshake, or to `auth`, which end in a code; bounded by Deadlines': [
-    'Authenticator.authenticate @ authentication/authentication.ts',
+    'Authenticator.authenticate @ authentication/verification.ts',
     'ClaimNames @ authentication/claims.ts',
     'ConnectionGuard.canConnect @ authentication/connection-guard.ts',
-    'SubjectOf @ authentication/jwt/jwt-authenticator.ts',
+    'SubjectOf @ authentication/jwt/jwt-verifier.ts',
   ],
   'waited for with both outcomes, and bounded by the sweep': [
     'ConnectionHooks.connected @ connection/lifecycle.ts',
