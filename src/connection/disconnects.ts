@@ -20,7 +20,7 @@ interface Waiting {
  */
 @Injectable()
 export class Disconnects {
-  // In the order in which their time is over, since all have the same.
+  // In the order in which their time ends: all have the same.
   readonly #waiting = new Set<Waiting>();
   #whenSettled: (() => void) | undefined;
 

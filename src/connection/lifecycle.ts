@@ -10,23 +10,38 @@ import { serverOf } from './context.js';
 
 /** A session begins, with the principal of its handshake. Its frames wait until every `handleConnection` has settled. */
 export function open(session: Session, request: IncomingMessage, principal: Principal | undefined): void {
-  const { context, pathname } = serverOf(session);
-  const { sessions, monitor } = context;
-  sessions.add(session);
+  serverOf(session).context.sessions.add(session);
+  if (principal === undefined) return begin(session, request, principal);
+  let adopted: void | Promise<void>;
   try {
-    if (principal !== undefined) adopt(session, principal);
+    adopted = adopt(session, principal);
   } catch (error) {
     return session.end(error);
   }
+  if (!isThenable(adopted)) return begin(session, request, principal);
+  session.intake.block();
+  adopted.then(
+    () => {
+      begin(session, request, principal);
+      session.intake.unblock();
+    },
+    (error: unknown) => session.end(error),
+  );
+}
+
+function begin(session: Session, request: IncomingMessage, principal: Principal | undefined): void {
+  const { context, pathname } = serverOf(session);
+  const { monitor } = context;
   if (monitor.has('admitted')) {
     const { id: sessionId, clientAddress } = session;
     const subject = principal !== undefined && { subject: principal.subject };
     monitor.emit({ kind: 'admitted', sessionId, clientAddress, path: pathname, ...subject });
   }
+  session.joinBroadcasts();
   const waiting = connect(session, request);
   if (waiting.length === 0) return session.open();
   session.intake.block();
-  // Whatever settles late has a place to go, and the session is no longer waited for when its time is over.
+  // Both outcomes are handled, also those that come after openingTimedOut() has given up the wait.
   const hooks = Promise.all(waiting).then(
     () => session.open(),
     (error: unknown) => {
@@ -46,7 +61,7 @@ function connect(session: Session, request: IncomingMessage): Promise<unknown>[]
   const server = serverOf(session);
   const waiting: Promise<unknown>[] = [];
   try {
-    // Not emit(): it would leave the promise of an async listener alone.
+    // Not emit(): it ignores the promise of an async listener.
     for (const listener of server.rawListeners('connection')) {
       const result: unknown = listener.call(server, socket, request);
       if (isThenable(result)) waiting.push(Promise.resolve(result));
@@ -58,14 +73,14 @@ function connect(session: Session, request: IncomingMessage): Promise<unknown>[]
       if (isThenable(result)) waiting.push(Promise.resolve(result));
     }
   } catch (error) {
-    // What has begun is still waited for, so that none of it is an unhandled rejection.
+    // Hooks that have begun are still waited for, so that no rejection of theirs is unhandled.
     waiting.push(Promise.reject(error));
   }
   return waiting;
 }
 
 export function onMessage(session: Session, data: Buffer, isBinary: boolean): void {
-  // Charged when it comes, and before it is looked at: a bad frame is not free.
+  // Charged on arrival, before it is parsed: a bad frame is not free.
   const wait = session.server.context.firewall.metering.charge(session, data.length);
   if (wait > 0) overBudget(session, data, wait);
   else if (isBinary) session.end(new GatewayError('UNSUPPORTED_DATA'));

@@ -26,8 +26,8 @@ function maxBufferedChunks(maxMessageBytes: number): number {
 }
 
 /**
- * The server of one path: what `@WebSocketServer()` injects. Its `clients` are those that may be written to: a session
- * that has yet to authenticate is not among them.
+ * The server of one path, which `@WebSocketServer()` injects. Its `clients` are the sockets that may be written to: the socket of a
+ * session that has yet to authenticate is not among them.
  */
 export class GatewayServer extends WebSocketServer<typeof GatewaySocket> implements ServedPath {
   readonly router = new Router();
@@ -51,7 +51,7 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> impleme
       maxBufferedChunks: maxBufferedChunks(limits.maxMessageBytes),
       closeTimeout: CLOSE_TIMEOUT_MS,
       autoPong: false, // see Pongs
-      // A token may stand beside the protocol, so nothing but our own name is ever selected.
+      // A client may offer its token beside the protocol, so only our own name is ever selected.
       handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
       perMessageDeflate: compression !== false && {
         threshold: compression.thresholdBytes,
@@ -81,7 +81,7 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> impleme
     for (const listener of listeners) {
       const call = (): unknown => Reflect.apply(listener, this, args);
       const failed = (error: unknown): void => this.#faults.tell(error, ` at "${String(event)}"`);
-      // What a listener of `headers` throws refuses the upgrade: it may have been about to set a cookie that matters.
+      // A listener of `headers` that throws refuses the upgrade: it may not have set a cookie that matters.
       if (event === 'headers') containResult(call(), failed);
       else contain(call, failed);
     }

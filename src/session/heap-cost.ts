@@ -1,6 +1,6 @@
 /**
  * What a byte of JSON becomes on V8's heap, in bytes, beside itself. An object of 3 bytes is one of 56 and a slot of 8, a
- * number of 2 a slot: measured on Node 20, and right within a factor of two for whatever a message can be made of.
+ * number of 2 a slot: measured on Node 20, and right within a factor of two for every kind of message.
  */
 const COSTS = new Uint8Array(256);
 COSTS['{'.charCodeAt(0)] = 80;

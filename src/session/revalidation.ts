@@ -33,7 +33,7 @@ export interface RevalidationOptions {
 /** Asks the application, every so often and for each session, whether its principal may go on. */
 @Injectable()
 export class Revalidation {
-  // In the order in which they are due, since all have the same interval.
+  // In the order in which they are due: all have the same interval.
   readonly #due = new Map<Session, number>();
   readonly #asked = new Map<Session, Question>();
 
@@ -81,7 +81,7 @@ export class Revalidation {
   #ask(session: Session, principal: Principal, now: number): void {
     const question = { principal, until: now + ANSWER_MS };
     this.#asked.set(session, question);
-    // async: what it throws at once is a rejection like any other.
+    // async, so that a synchronous throw is a rejection as well.
     const { revalidate } = this.options;
     const ask = async (): Promise<unknown> => revalidate?.(principal);
     ask().then(
@@ -99,7 +99,7 @@ export class Revalidation {
     if (answer === false) return session.end(new GatewayError('SESSION_REVOKED', { cause: NAME }));
     this.watch(session);
     const { principal: asked } = question;
-    // Refreshed meanwhile: the answer is about a principal that is there no longer.
+    // A refresh came meanwhile: the answer is about the principal before it.
     if (answer === true || session.principal !== asked) return;
     try {
       const { roles, scopes } = answer as Principal; // because principalOf() looks at them

@@ -171,7 +171,7 @@ export class Session<State extends object = object>
     if (this.#identity === undefined) this.#identity = new Identity(principal, timeOfDay, options.auth.refreshLeadMs);
     else this.#identity.refresh(principal, timeOfDay, options.auth.refreshLeadMs);
     this.#authenticateBy = Infinity;
-    this.#joinBroadcasts();
+    this.joinBroadcasts();
   }
 
   /** The same subject and token with other roles or scopes. */
@@ -189,9 +189,9 @@ export class Session<State extends object = object>
     return this.#identity?.forgottenTokensBefore(timeOfDay);
   }
 
-  /** Puts it among the `clients` of its server. */
-  #joinBroadcasts(): void {
-    if (this.mayBeWrittenTo) this.server.admitToBroadcasts(this.socket);
+  /** Puts it among the `clients` of its server, unless it is a stranger; `handleConnection` finds it there. */
+  joinBroadcasts(): void {
+    if (this.mayReceive) this.server.admitToBroadcasts(this.socket);
   }
 
   /** True when the token has expired, also before the sweep ends the session. */
@@ -202,7 +202,6 @@ export class Session<State extends object = object>
   open(): void {
     if (this.#phase !== OPENING) return;
     this.#phase = OPEN;
-    this.#joinBroadcasts();
   }
 
   /** Resolves when the time of `handleConnection` is over, also after the session has closed. */
@@ -221,7 +220,7 @@ export class Session<State extends object = object>
   }
 
   /**
-   * Ends it on purpose: `disconnect` where a frame can still go out, then the close, and one event. Never throws.
+   * Ends the session: a `disconnect` frame where the path has one, the close frame, and one event. Never throws.
    */
   end(thrown: unknown, details: EndDetails = {}): void {
     if (waitingFanOuts > 0) flushFanOuts(); // what was published before is for it
@@ -258,7 +257,7 @@ export class Session<State extends object = object>
     if (failure.code === 'VALIDATION_FAILED') {
       this.server.context.firewall.metering.chargeRefused(this, request?.heapBytes ?? 0);
     }
-    // When the session has ended, a client's fault is no news any more; a fault of ours still is.
+    // After the end of the session only a fault of the server is worth a line.
     if (!wasLive && levelOf(failure.code) !== 'error') return;
     this.#report('request', failure, { event: request?.event, durationMs: request?.durationMs });
     if (!isOurs) this.#countViolation(failure);
@@ -327,7 +326,7 @@ export class Session<State extends object = object>
   }
 
   /**
-   * Charges it for an event with a limit of its own.
+   * Charges the session for an event that has a limit of its own.
    *
    * @throws GatewayError RATE_LIMITED
    */
