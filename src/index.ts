@@ -10,8 +10,9 @@ export { WsGateway } from './gateway/ws.gateway.js';
 export type { AuthReply, SessionReply } from './gateway/ws.gateway.js';
 export { WsGuard } from './gateway/ws.guard.js';
 export { WsValidationPipe } from './gateway/ws-validation.pipe.js';
+export type { WsValidationPipeOptions } from './gateway/ws-validation.pipe.js';
 export { dtoValidator } from './validation/dto-validator.js';
-export type { DtoValidator } from './validation/dto-validator.js';
+export type { DtoValidator, ValidationGroups } from './validation/dto-validator.js';
 export { WsExceptionFilter } from './gateway/ws-exception.filter.js';
 export {
   Authorize,

@@ -12,9 +12,12 @@ import { authenticationProviders } from './authentication/authentication.provide
 import { Authenticator } from './authentication/authenticator.js';
 import { channelsIn } from './authentication/claims.js';
 import { JwtAuthenticator } from './authentication/jwt/jwt-authenticator.js';
+import { JwtVerifier } from './authentication/jwt/jwt-verifier.js';
 import { AUTH_OPTIONS } from './authentication/options.js';
 import { Revocations } from './authentication/revocations.js';
+import { MemoryTicketStore } from './authentication/ticket-store.js';
 import { WsTickets } from './authentication/tickets.js';
+import { Verification } from './authentication/verification.js';
 import { SystemClock, WsClock } from './base/clock.js';
 import type { Swept } from './base/sweeper.js';
 import { WsGatewayAdapter } from './connection/adapter.js';
@@ -133,12 +136,12 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
     ...monitoringProviders,
     {
       provide: WsGatewayReload,
-      inject: [MODULE_OPTIONS_TOKEN, LiveOptions, ModulesContainer, JwtAuthenticator, WsSeal, Fingerprints, Firewall],
+      inject: [MODULE_OPTIONS_TOKEN, LiveOptions, ModulesContainer, JwtVerifier, WsSeal, Fingerprints, Firewall],
       useFactory: (
         options: WsGatewayOptions,
         live: LiveOptions,
         modules: ModulesContainer,
-        jwt: JwtAuthenticator,
+        jwt: JwtVerifier,
         seal: WsSeal,
         fingerprints: Fingerprints,
         firewall: Firewall,
@@ -153,7 +156,7 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
         LiveOptions,
         AfterInits,
         ModulesContainer,
-        WsTickets,
+        MemoryTicketStore,
         Revocations,
         ENGINE,
         Presence,
@@ -195,7 +198,7 @@ export class WsGatewayModule
     private readonly modules: ModulesContainer,
     private readonly moduleRef: ModuleRef,
     private readonly adapter: WsGatewayAdapter,
-    private readonly authentication: Authentication,
+    private readonly authentication: Verification,
     private readonly afterInits: AfterInits,
     private readonly gateways: GatewayBinder,
     @Inject(ENGINE) private readonly engine: Engine,

@@ -4,10 +4,14 @@ import { Authentication } from './authentication.js';
 import { Deadlines } from './deadlines.js';
 import type { ResolvedIssuer } from './jwt/issuers.js';
 import { JwtAuthenticator } from './jwt/jwt-authenticator.js';
-import type { ClaimOptions } from './jwt/jwt-authenticator.js';
+import { JwtVerifier } from './jwt/jwt-verifier.js';
+import type { ClaimOptions } from './jwt/jwt-verifier.js';
 import { AUTH_OPTIONS } from './options.js';
 import { Revocations } from './revocations.js';
+import { MemoryTicketStore, TicketStore } from './ticket-store.js';
+import { TicketOffice } from './ticket-office.js';
 import { WsTickets } from './tickets.js';
+import { Verification } from './verification.js';
 
 interface JwtSlice {
   readonly issuers: readonly ResolvedIssuer[];
@@ -16,12 +20,17 @@ interface JwtSlice {
 
 export const authenticationProviders: Provider[] = [
   Revocations,
-  WsTickets,
+  MemoryTicketStore,
+  { provide: TicketStore, useExisting: MemoryTicketStore },
+  TicketOffice,
+  { provide: WsTickets, useExisting: TicketOffice },
   Deadlines,
   {
-    provide: JwtAuthenticator,
+    provide: JwtVerifier,
     inject: [AUTH_OPTIONS, WsClock],
-    useFactory: ({ issuers, claims }: JwtSlice, clock: WsClock) => new JwtAuthenticator(issuers, claims, clock),
+    useFactory: ({ issuers, claims }: JwtSlice, clock: WsClock) => new JwtVerifier(issuers, claims, clock),
   },
-  Authentication,
+  { provide: JwtAuthenticator, useExisting: JwtVerifier },
+  Verification,
+  { provide: Authentication, useExisting: Verification },
 ];

@@ -1,150 +1,18 @@
-import type { IncomingMessage } from 'node:http';
-import { Inject, Injectable } from '@nestjs/common';
-import { WsClock } from '../base/clock.js';
-import { EMITTER } from '../base/emitter.js';
-import type { Emitter } from '../base/emitter.js';
-import type { AuthenticationEvent } from './events.js';
-import { GatewayError } from '../protocol/errors.js';
-import { isThenable } from '../base/thenable.js';
-import type { AuthenticationContext, Authenticator } from './authenticator.js';
-import { principalOfCertificate } from './certificate.js';
-import { namesIn } from './claims.js';
-import { credentialOf } from './credentials.js';
-import type { Credential, TokenSource } from './credentials.js';
-import { Deadlines } from './deadlines.js';
-import { JwtAuthenticator } from './jwt/jwt-authenticator.js';
-import { AUTH_OPTIONS } from './options.js';
-import type { ResolvedAuth } from './options.js';
-import { originOf, principalOf } from './principal.js';
-import type { Principal, PrincipalInit } from './principal.js';
-import { refusedFor } from './refused-token.js';
-import { Revocations } from './revocations.js';
-import { WsTickets } from './tickets.js';
-import { invalid, revocationDigestOf } from './token.js';
+import type { AuthenticationContext } from './authenticator.js';
+import type { Principal } from './principal.js';
 
-/** Longest token looked at, in bytes. */
-const MAX_TOKEN_BYTES = 8_192;
-
-/** From a credential to a principal, by our verifier or the application's. Injectable, for tokens that come by other ways than a socket. */
-@Injectable()
-export class Authentication {
-  #authenticator: Authenticator;
-
-  constructor(
-    @Inject(AUTH_OPTIONS) private readonly options: ResolvedAuth,
-    private readonly jwt: JwtAuthenticator,
-    private readonly tickets: WsTickets,
-    private readonly revocations: Revocations,
-    private readonly deadlines: Deadlines,
-    private readonly clock: WsClock,
-    @Inject(EMITTER) private readonly monitor: Emitter<AuthenticationEvent>,
-  ) {
-    this.#authenticator = jwt;
-  }
-
-  /** @internal The application has one of its own. */
-  replaceAuthenticator(authenticator: Authenticator): void {
-    this.#authenticator = authenticator;
-  }
-
-  /** @internal */
-  start(): void {
-    this.jwt.start();
-  }
-
-  /** @internal What keeps every token from being verified; undefined when nothing does. */
-  get problem(): string | undefined {
-    return this.#authenticator === this.jwt ? this.jwt.problem : undefined;
-  }
-
-  /** @internal The token of a handshake; undefined when none of the sources has one. */
-  credentialOf(request: IncomingMessage, sources: readonly TokenSource[]): Credential | undefined {
-    return credentialOf(request, sources, this.options.cookie);
-  }
-
+/** From a credential to a principal. Injectable, for tokens that come by another way than a socket. */
+export abstract class Authentication {
   /**
-   * Verifies a token. The answer is a promise only where keys are fetched or an {@link Authenticator} of the application's
-   * is asked: await it.
+   * Verifies a token. The answer is a promise only where keys are fetched, or an {@link Authenticator} of the application's or a shared
+   * store is asked: await it.
    *
-   * @param clientAddress where it came from, for tickets that are bound to an address
-   * @throws GatewayError TOKEN_INVALID, TOKEN_EXPIRED, SESSION_REVOKED; OVERLOADED when it cannot be verified now
+   * @param clientAddress the address that the token came from, for tickets that are bound to one
+   * @throws GatewayError TOKEN_INVALID, TOKEN_EXPIRED, SESSION_REVOKED; OVERLOADED or UNAVAILABLE when it cannot be verified now
    */
-  authenticate(
+  abstract authenticate(
     token: string,
-    context: AuthenticationContext = { source: 'header' },
-    clientAddress = '',
-  ): Principal | Promise<Principal> {
-    if (!this.monitor.has('authentication')) return this.#authenticate(token, context, clientAddress);
-    const tell = (outcome: AuthenticationEvent['outcome'], subject?: string): void =>
-      this.monitor.emit({
-        kind: 'authentication',
-        source: context.source,
-        outcome,
-        ...(clientAddress !== '' && { clientAddress }),
-        ...(subject !== undefined && { subject }),
-      });
-    const accepted = (principal: Principal): Principal => {
-      tell('accepted', principal.subject);
-      return principal;
-    };
-    const refused = (error: unknown): never => {
-      tell(error instanceof GatewayError ? error.code : 'INTERNAL');
-      throw error;
-    };
-    try {
-      const answer = this.#authenticate(token, context, clientAddress);
-      return isThenable(answer) ? Promise.resolve(answer).then(accepted, refused) : accepted(answer);
-    } catch (error) {
-      return refused(error);
-    }
-  }
-
-  #authenticate(token: string, context: AuthenticationContext, clientAddress: string): Principal | Promise<Principal> {
-    const refused = (error: unknown): never => {
-      throw refusedFor(token, error);
-    };
-    try {
-      const answer = this.#verify(token, context, clientAddress);
-      return isThenable(answer) ? answer.catch(refused) : answer;
-    } catch (error) {
-      return refused(error);
-    }
-  }
-
-  #verify(token: string, context: AuthenticationContext, clientAddress: string): Principal | Promise<Principal> {
-    if (token.length > MAX_TOKEN_BYTES) throw invalid('longer than 8 KiB');
-    if (context.source === 'certificate') return this.#refuseRevoked(this.#certified(context));
-    if (context.source === 'ticket') return this.#refuseRevoked(this.#redeem(token, context, clientAddress));
-    const answer = this.#authenticator.authenticate(token, context);
-    if (!isThenable(answer)) return this.#refuseRevoked(complete(answer, token));
-    return this.deadlines
-      .bound(Promise.resolve(answer), 'the authenticator')
-      .then((principal) => this.#refuseRevoked(complete(principal, token)));
-  }
-
-  /** TLS has verified it, so no authenticator is asked. */
-  #certified({ request }: AuthenticationContext): Principal {
-    const { certificate, claims: where } = this.options;
-    const namesOf = (claims: Record<string, unknown>): Pick<Principal, 'roles' | 'scopes'> => ({
-      roles: namesIn(claims, where.roles),
-      scopes: namesIn(claims, where.scopes),
-    });
-    return principalOfCertificate(request, certificate.subject, namesOf, this.clock.now());
-  }
-
-  #redeem(ticket: string, { request }: AuthenticationContext, clientAddress: string): Principal {
-    const origin = request?.headers.origin;
-    return this.tickets.redeem(ticket, { clientAddress, ...(origin !== undefined && { origin }) });
-  }
-
-  #refuseRevoked(principal: Principal): Principal {
-    if (this.revocations.isRevoked(principal)) throw new GatewayError('SESSION_REVOKED');
-    return principal;
-  }
-}
-
-/** What an application's authenticator says, made whole and checked; ours says it whole. */
-function complete(answer: Principal | PrincipalInit, token: string): Principal {
-  const isWhole = originOf(answer as Principal).digest !== undefined;
-  return isWhole ? (answer as Principal) : principalOf(answer, { digest: revocationDigestOf(token), toleranceMs: 0 });
+    context?: AuthenticationContext,
+    clientAddress?: string,
+  ): Principal | Promise<Principal>;
 }

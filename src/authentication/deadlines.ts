@@ -1,5 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { WsClock } from '../base/clock.js';
+import { isThenable } from '../base/thenable.js';
 import { GatewayError } from '../protocol/errors.js';
 import { AUTH_OPTIONS } from './options.js';
 
@@ -11,10 +12,12 @@ interface Waiting {
   readonly giveUp: () => void;
 }
 
-/** Bounds how long others may take with what a handshake or an `auth` waits for. All have the same time, so one sweep will do. */
+/** Bounds how long the code of others may take while a handshake or an `auth` waits for it. */
 @Injectable()
 export class Deadlines {
-  readonly #waiting = new Set<Waiting>();
+  // Each in the order of its deadlines, as all in it have the same time: a sweep stops at the first that is not over.
+  readonly #forJudges = new Set<Waiting>();
+  readonly #forStores = new Set<Waiting>();
 
   /** @param options read anew for each answer */
   constructor(
@@ -24,42 +27,70 @@ export class Deadlines {
 
   /** How many answers are waited for. */
   get size(): number {
-    return this.#waiting.size;
+    return this.#forJudges.size + this.#forStores.size;
   }
 
   /**
-   * The promise, for as long as it may take.
+   * The promise, for at most `auth.timeoutMs`.
    *
    * @throws GatewayError OVERLOADED, as a rejection, when it takes longer or when too many wait
    */
-  async bound<T>(promise: Promise<T>, what: string): Promise<T> {
-    if (this.#waiting.size >= MAX_WAITING) {
+  bound<T>(promise: Promise<T>, what: string): Promise<T> {
+    return this.#race(promise, this.#forJudges, this.options.timeoutMs, (cause) => overloaded(`${what} ${cause}`));
+  }
+
+  /**
+   * Asks a store that nodes may share. One that answers at once is answered at once; a promise has half of `auth.timeoutMs`, so that
+   * the client hears of it before its own time to authenticate is over.
+   *
+   * @throws GatewayError, also as a rejection: what the store throws with a code; UNAVAILABLE when it fails otherwise, takes longer,
+   * or when too many wait
+   */
+  ask<T>(call: () => T | Promise<T>, what: string): T | Promise<T> {
+    const failed = (error: unknown): never => {
+      throw error instanceof GatewayError ? error : unavailable(error);
+    };
+    try {
+      const answer = call();
+      if (!isThenable(answer)) return answer;
+      const late = (cause: string): GatewayError => unavailable(`${what} ${cause}`);
+      return this.#race(Promise.resolve(answer), this.#forStores, this.options.timeoutMs / 2, late).catch(failed);
+    } catch (error) {
+      return failed(error);
+    }
+  }
+
+  async #race<T>(
+    promise: Promise<T>,
+    all: Set<Waiting>,
+    ms: number,
+    errorOf: (cause: string) => GatewayError,
+  ): Promise<T> {
+    if (all.size >= MAX_WAITING) {
       promise.catch(() => undefined); // nothing awaits it any more; the peer gets the error below
-      throw unavailable(`more than ${MAX_WAITING} wait for ${what}`);
+      throw errorOf(`is waited for by ${MAX_WAITING} already`);
     }
     let giveUp: () => void = () => undefined;
     const overdue = new Promise<never>((_, reject) => {
-      giveUp = () => reject(unavailable(`${what} did not answer in time`));
+      giveUp = () => reject(errorOf('did not answer in time'));
     });
-    const waiting = { until: this.clock.monotonic() + this.options.timeoutMs, giveUp };
-    this.#waiting.add(waiting);
+    const waiting = { until: this.clock.monotonic() + ms, giveUp };
+    all.add(waiting);
     try {
       return await Promise.race([promise, overdue]);
     } finally {
-      this.#waiting.delete(waiting);
+      all.delete(waiting);
     }
   }
 
   postpone(ms: number): void {
-    for (const waiting of this.#waiting) waiting.until += ms;
+    for (const waiting of this.#forJudges) waiting.until += ms;
+    for (const waiting of this.#forStores) waiting.until += ms;
   }
 
   sweep(now: number): void {
-    for (const waiting of this.#waiting) {
-      if (now < waiting.until) return;
-      this.#waiting.delete(waiting);
-      waiting.giveUp();
-    }
+    giveUpOverdue(this.#forJudges, now);
+    giveUpOverdue(this.#forStores, now);
   }
 
   /** Waits for nothing any more: the process is to end. */
@@ -68,6 +99,22 @@ export class Deadlines {
   }
 }
 
-function unavailable(cause: string): GatewayError {
+function giveUpOverdue(all: Set<Waiting>, now: number): void {
+  for (const waiting of all) {
+    if (now < waiting.until) return;
+    all.delete(waiting);
+    waiting.giveUp();
+  }
+}
+
+/** Clients come back spread over this time, in milliseconds: a store that is back must not meet all of them at once. */
+const [RETRY_MIN_MS, RETRY_MAX_MS] = [500, 5_000];
+
+function unavailable(cause: unknown): GatewayError {
+  const retryAfterMs = Math.round(RETRY_MIN_MS + Math.random() * (RETRY_MAX_MS - RETRY_MIN_MS));
+  return new GatewayError('UNAVAILABLE', { retryAfterMs, cause });
+}
+
+function overloaded(cause: string): GatewayError {
   return new GatewayError('OVERLOADED', { message: 'Authentication is not available', retryAfterMs: 5_000, cause });
 }

@@ -11,9 +11,9 @@ const MIN_KEPT_MS = 86_400_000;
 const SWEEP_MS = 10_000;
 
 /**
- * What is refused although its signature is good, until it expires by itself. When that is of tokens that nobody has shown
- * here is not known; it is taken to be the latest expiry that any token shown here had, and a day at least, and found out
- * when one is shown.
+ * Refuses tokens whose signature is good, until they expire by themselves. The expiry of a token that no client has shown here is
+ * unknown: an entry is kept until the latest expiry of all tokens shown so far, and a day at least, and gets its own when the
+ * token is shown.
  */
 export class Revocations {
   readonly #tokens = new Map<string, number>();
@@ -104,7 +104,7 @@ export class Revocations {
     return Math.max(now + MIN_KEPT_MS, this.#latestExpiry);
   }
 
-  /** To forget one for another would open a door that somebody has closed. */
+  /** An eviction would let a revoked token in again, so a full table takes no more. */
   #checkRoom(): void {
     if (this.size >= MAX_ENTRIES) throw new GatewayError('OVERLOADED', { message: 'The list of revocations is full' });
   }

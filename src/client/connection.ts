@@ -21,7 +21,7 @@ type Waiter = { answered(data: unknown): void; failed(error: unknown): void };
 
 /** `readyState` of an open socket. */
 const OPEN = 1;
-/** Longest pause of a client that hurries: the network is back, or somebody looks at the page. */
+/** Longest pause of a client that hurries: the network is back, or the page is shown again. */
 const HURRY_MS = 300;
 const WAKE_ANSWER_MS = 3_000;
 const ATTEMPTS_UNTIL_HINT = 3;
@@ -283,7 +283,7 @@ export class Connection {
 
   // --- tokens
 
-  /** One fetch at a time, whoever asks. */
+  /** One fetch at a time; a second caller shares it. */
   #fetchToken(reason: TokenReason): Promise<string> {
     const { auth } = this.settings;
     if (typeof auth !== 'object' || !('token' in auth))
@@ -311,7 +311,7 @@ export class Connection {
 
   // --- ends
 
-  /** The only end of an attempt or a connection. All of it is put away before anybody hears of it. */
+  /** The only end of an attempt or a connection. Teardown is complete before a listener is called. */
   #lose(disconnect: Disconnect): void {
     const { clock, reconnect, random, whenHidden } = this.settings;
     const wasOpen = this.isOpen;

@@ -55,7 +55,7 @@ export interface GatewayClient<S extends Shape = AnyGateway> {
   retryNow(): void;
   /** Shows the server a new token of the same subject, in place. */
   authenticate(): Promise<Session>;
-  /** A new connection, for one after a login as somebody else. */
+  /** A new connection, for example after a login as another user. */
   reconnect(): void;
   /** Ends for good; what waits is rejected with CLOSED. `connect()` starts anew. */
   close(): void;
@@ -95,7 +95,7 @@ export function createClient<S extends Shape = AnyGateway>(options: ClientOption
   });
   const requests = new Requests(settings, connection);
 
-  /** A client that the server or the application has ended stays ended until somebody connects it. */
+  /** A client that the server or the application has ended stays ended until `connect()`. */
   const startIfIdle = (): void => {
     if (connection.state.status === 'idle') connection.start();
   };

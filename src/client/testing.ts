@@ -51,7 +51,7 @@ class MockSocket implements SocketLike {
     queueMicrotask(() => {
       if (this.readyState === CLOSED) return;
       this.readyState = OPEN;
-      this.onopen?.({} as never); // because nobody looks at it
+      this.onopen?.({} as never); // because the client does not read it
     });
   }
 

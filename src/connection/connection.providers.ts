@@ -1,5 +1,5 @@
 import type { Provider } from '@nestjs/common';
-import { Authentication } from '../authentication/authentication.js';
+import { Verification } from '../authentication/verification.js';
 import { Deadlines } from '../authentication/deadlines.js';
 import { WsClock } from '../base/clock.js';
 import { EMITTER } from '../base/emitter.js';
@@ -49,7 +49,7 @@ export const connectionProviders: Provider[] = [
       WsClock,
       EMITTER,
       SessionRegistry,
-      Authentication,
+      Verification,
       Deadlines,
       Firewall,
       LoadGauge,
@@ -66,7 +66,7 @@ export const connectionProviders: Provider[] = [
       clock: WsClock,
       monitor: ConnectionContext['monitor'],
       sessions: SessionRegistry,
-      authentication: Authentication,
+      authentication: Verification,
       deadlines: Deadlines,
       firewall: Firewall,
       load: LoadGauge,

@@ -1,5 +1,5 @@
 import type { EventEmitter } from 'node:events';
-import type { Authentication } from '../authentication/authentication.js';
+import type { Verification } from '../authentication/verification.js';
 import type { Deadlines } from '../authentication/deadlines.js';
 import type { LoadGauge } from './load-gauge.js';
 import type { PathOptions } from './options.js';
@@ -23,7 +23,7 @@ export interface ConnectionContext extends SessionContext<Session> {
   readonly options: PathOptions;
   readonly monitor: Emitter<ConnectionEvent | SessionEvent>;
   readonly sessions: SessionRegistry;
-  readonly authentication: Authentication;
+  readonly authentication: Verification;
   readonly deadlines: Deadlines;
   readonly load: LoadGauge;
   readonly revalidation: Revalidation;

@@ -11,19 +11,34 @@ import type { RawPath } from './context.js';
 
 /** A session begins, with the principal of its handshake. Its frames wait until every `handleConnection` has settled. */
 export function open(session: Session, request: IncomingMessage, principal: Principal | undefined): void {
-  const { context, pathname } = serverOf(session);
-  const { sessions, monitor } = context;
-  sessions.add(session);
+  serverOf(session).context.sessions.add(session);
+  if (principal === undefined) return begin(session, request, principal);
+  let adopted: void | Promise<void>;
   try {
-    if (principal !== undefined) adopt(session, principal);
+    adopted = adopt(session, principal);
   } catch (error) {
     return session.end(error);
   }
+  if (!isThenable(adopted)) return begin(session, request, principal);
+  session.intake.block();
+  adopted.then(
+    () => {
+      begin(session, request, principal);
+      session.intake.unblock();
+    },
+    (error: unknown) => session.end(error),
+  );
+}
+
+function begin(session: Session, request: IncomingMessage, principal: Principal | undefined): void {
+  const { context, pathname } = serverOf(session);
+  const { monitor } = context;
   if (monitor.has('admitted')) {
     const { id: sessionId, clientAddress } = session;
     const subject = principal !== undefined && { subject: principal.subject };
     monitor.emit({ kind: 'admitted', sessionId, clientAddress, path: pathname, ...subject });
   }
+  session.joinBroadcasts();
   const waiting = connect(session, request);
   if (waiting.length === 0) return session.open();
   session.intake.block();

@@ -51,26 +51,45 @@ export function vet({ server, params, client, request, principal, current }: App
 /**
  * Gives the principal to the session. Time may have passed since it was vetted, so what can have come meanwhile is asked anew.
  *
- * @throws GatewayError SESSION_REVOKED, TOKEN_EXPIRED, BANNED, SESSION_LIMIT
+ * @returns a promise where nodes share the slots of a subject
+ * @throws GatewayError, also as a rejection: SESSION_REVOKED, TOKEN_EXPIRED, BANNED, SESSION_LIMIT, UNAVAILABLE
  */
-export function adopt(session: Session, principal: Principal): void {
+export function adopt(session: Session, principal: Principal): void | Promise<void> {
   const { context } = serverOf(session);
-  const { sessions, firewall, revalidation } = context;
+  const { sessions, revalidation } = context;
   refuseUnfit(context, session.client, principal, false);
-  const isFirst = session.principal === undefined;
-  if (isFirst) {
-    sessions.join(session, principal.subject);
-    session.subjectUsage = firewall.metering.join(principal.subject);
+  if (session.principal !== undefined) {
+    session.adopt(principal);
+    sessions.refreshed(session);
+    return revalidation.watch(session);
   }
+  const claimed = sessions.claim(session, principal.subject);
+  if (!isThenable(claimed)) return seat(session, principal, claimed);
+  return Promise.resolve(claimed).then((replaced) => {
+    try {
+      refuseAnother(session, principal);
+      refuseUnfit(context, session.client, principal, false);
+    } catch (error) {
+      sessions.unclaim(session, principal.subject);
+      throw error;
+    }
+    seat(session, principal, replaced);
+  });
+}
+
+/** The session, which had no principal, has a slot of its subject. */
+function seat(session: Session, principal: Principal, replaced: readonly Session[]): void {
+  const { sessions, firewall, revalidation } = serverOf(session).context;
+  sessions.join(session, principal.subject, replaced);
+  session.subjectUsage = firewall.metering.join(principal.subject);
   session.adopt(principal);
-  if (!isFirst) sessions.refreshed(session);
   revalidation.watch(session);
 }
 
 /**
  * Signs in the principal of an `auth`: an anonymous session gets it at first, an authenticated one in place of its own.
  *
- * @returns a promise where connection guards are asked
+ * @returns a promise where connection guards are asked, or nodes share the slots of a subject
  * @throws GatewayError, also as a rejection, as {@link vet} and {@link adopt} do; FORBIDDEN for another subject. What says no to
  * the principal ends the session; what cannot say now does not
  */
@@ -100,10 +119,16 @@ function refuseAnother(session: Session, { subject }: Principal): void {
   if ((session.principal?.subject ?? subject) !== subject) throw new SessionEnd('FORBIDDEN');
 }
 
-function take(session: Session, principal: Principal): void {
+function take(session: Session, principal: Principal): void | Promise<void> {
   refuseAnother(session, principal);
   const refreshed = session.principal !== undefined;
-  adopt(session, principal);
+  const adopted = adopt(session, principal);
+  return isThenable(adopted)
+    ? adopted.then(() => announce(session, principal, refreshed))
+    : announce(session, principal, refreshed);
+}
+
+function announce(session: Session, principal: Principal, refreshed: boolean): void {
   const { id: sessionId, clientAddress } = session;
   const { subject, expiresAt } = principal;
   const { monitor } = serverOf(session).context;

@@ -9,6 +9,9 @@ const DOMAIN = /^[a-z][a-z0-9.-]{0,63}$/;
 /** Of the HMAC's 256 bits the first 128 are kept (RFC 2104 §5): too many to find a second value for. */
 const FINGERPRINT_BYTES = 16;
 
+/** Gives fingerprints other keys. It stands outside the class, so that an application cannot call it. */
+export let replaceRing: (fingerprints: Fingerprints, ring: KeyRing) => void;
+
 /**
  * Keyed pseudonyms: HMAC-SHA-256 of a domain and a value, as `kid.base64url`. Who has no key cannot try out which value
  * stands behind one, as he could with a plain hash of an address or a user's name. Logs, audit, tickets and bans use this;
@@ -18,11 +21,14 @@ const FINGERPRINT_BYTES = 16;
  * share their keys, equal values have different fingerprints.
  */
 export class Fingerprints {
-  constructor(private ring: KeyRing) {}
+  #ring: KeyRing;
 
-  /** @internal */
-  replaceRing(ring: KeyRing): void {
-    this.ring = ring;
+  constructor(ring: KeyRing) {
+    this.#ring = ring;
+  }
+
+  static {
+    replaceRing = (fingerprints, ring) => (fingerprints.#ring = ring);
   }
 
   /** With a random key of its own: fingerprints mean nothing to other nodes, or after a restart. */
@@ -37,7 +43,7 @@ export class Fingerprints {
    * @throws TypeError for another domain
    */
   of(domain: string, value: string | Uint8Array): string {
-    return fingerprint(this.ring.newest, check(domain), value);
+    return fingerprint(this.#ring.newest, check(domain), value);
   }
 
   /**
@@ -47,7 +53,7 @@ export class Fingerprints {
    */
   all(domain: string, value: string | Uint8Array): readonly string[] {
     check(domain);
-    return this.ring.keys.map((key) => fingerprint(key, domain, value));
+    return this.#ring.keys.map((key) => fingerprint(key, domain, value));
   }
 
   /**

@@ -40,6 +40,9 @@ const HEADER: ReadonlySet<string> = new Set(['alg', 'enc', 'kid', 'evt', 'sub'])
 type Jose = typeof import('jose');
 type Key = webcrypto.CryptoKey;
 
+/** Gives one the keys and limits of another. It stands outside the class, so that an application cannot call it. */
+export let takeOver: (seal: WsSeal, other: WsSeal) => void;
+
 /**
  * Seals values of single fields as compact JWE (RFC 7516; `dir`, A256GCM) under a key ring, and opens them. Event and
  * subject stand in the protected header, as `evt` and `sub` (RFC 7519 §5.3), which is the additional authenticated data:
@@ -70,11 +73,12 @@ export class WsSeal {
     return new WsSeal(await loadJose(), new Map(await Promise.all(imported)), options);
   }
 
-  /** @internal Takes over the keys of another one. */
-  become(other: WsSeal): void {
-    this.jose = other.jose;
-    this.keys = other.keys;
-    this.#maxJsonDepth = other.#maxJsonDepth;
+  static {
+    takeOver = (seal, other) => {
+      seal.jose = other.jose;
+      seal.keys = other.keys;
+      seal.#maxJsonDepth = other.#maxJsonDepth;
+    };
   }
 
   /** False without keys. */

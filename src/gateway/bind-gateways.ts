@@ -34,7 +34,8 @@ export class GatewayBinder {
   /**
    * Once, after Nest has bound the gateways and knows its global enhancers.
    *
-   * @throws Error for two handlers of one event at one path, an event name that no frame can have, a rule or guard that cannot be made
+   * @throws Error for two handlers of one event at one path, an event name that no frame can have, a rule or guard that cannot be made,
+   * a gateway without a port in a microservice
    */
   async bind(): Promise<void> {
     this.#bindRawPaths();
@@ -44,6 +45,7 @@ export class GatewayBinder {
     for (const host of gatewaysOf(this.modules).toSorted((a, b) => Number(b.own) - Number(a.own))) {
       const server = this.#serverOf(host);
       if (server === undefined) continue; // an application context without sockets
+      if (server.port === 0 && !host.own && !this.adapter.hasApplicationServer) throw new Error(noServer(host));
       await this.#bindRoutes(host, server, handlers);
       const hooks = handlers.hooksOf(host, server);
       if (hooks !== undefined) server.router.hooks.push(hooks);
@@ -93,6 +95,10 @@ export class GatewayBinder {
       for (const { connectionGuards } of this.adapter.servers) connectionGuards.push(instance);
     }
   }
+}
+
+function noServer({ wrapper: { name } }: GatewayHost): string {
+  return `${String(name)} needs a port, since a microservice has no HTTP server: @WebSocketGateway(8080)`;
 }
 
 /** Every gateway of the application, and the package's own. */

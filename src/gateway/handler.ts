@@ -46,9 +46,3 @@ export function givenOf({ takesSignal }: Handler, { socket }: Session, message: 
   const { data, event } = message;
   return takesSignal ? [socket, data, event, message] : [socket, data, event];
 }
-
-export function emptyArguments({ argumentCount }: Handler): unknown[] {
-  const args: unknown[] = [];
-  for (let index = 0; index < argumentCount; index++) args.push(undefined);
-  return args;
-}

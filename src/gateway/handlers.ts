@@ -16,15 +16,16 @@ import { PathPattern } from '../connection/paths.js';
 import type { ConnectionHooks, Route } from '../connection/router.js';
 import type { GatewayServer } from '../connection/server.js';
 import type { Session } from '../session/session.js';
-import { containResult } from '../base/contain.js';
 import { isThenable } from '../base/thenable.js';
 import { isEventName } from '../protocol/message.js';
 import type { InboundMessage } from '../protocol/message.js';
 import { accessOf } from './access.js';
 import type { Access } from './access.js';
-import { authorize, bindRule, demandSession } from './rules.js';
+import { stepsOf } from './payload-steps.js';
+import { bindRule, demandSession } from './rules.js';
 import { instanceOf } from './resolve-instance.js';
-import { emptyArguments, givenOf, invoke } from './handler.js';
+import { argumentsOf, askRules } from './arguments.js';
+import { givenOf, invoke } from './handler.js';
 import type { Gateway, Handler, Method } from './handler.js';
 import { callThroughNest, FiltersContext } from './nest-enhancers.js';
 import { hookArgumentsOf, parametersOf, pathParamsOf, takesSignal } from './parameters.js';
@@ -52,10 +53,10 @@ const REPLACEABLE: ReadonlySet<string> = new Set(['ping', 'session']);
  * guard and pipe alone, the method is called directly; where the application added guards, interceptors, pipes, filters,
  * request scope or parameter decorators of its own, `nest-enhancers.ts` runs them, in Nest's order.
  *
- * guard of this package → guards → interceptors → (pipe of this package → pipes) → handler; filters around all but the first
+ * guard of this package → guards → interceptors → pipes → handler; filters around all but the first
  *
- * Rules are asked about what the pipe has let through, and before the guards all the same, since an interceptor may answer
- * by itself: where a handler has both rules and enhancers, its payload is checked twice.
+ * Where a handler has rules, they stand before its interceptors, which may answer by themselves: then its arguments are made
+ * before the rules, and interceptors and handler get the same ones. They are made once in either case.
  */
 export class Handlers {
   readonly #scanner = new MetadataScanner();
@@ -140,13 +141,13 @@ export class Handlers {
     const gateway = wrapper.instance as { handleConnection?: Method; handleDisconnect?: Method };
     if (gateway.handleConnection === undefined && gateway.handleDisconnect === undefined) return undefined;
     for (const name of ['handleConnection', 'handleDisconnect']) demandPathParams(host, name, server);
-    const argumentsOf = {
+    const argumentsFor = {
       handleConnection: hookArgumentsOf(wrapper.instance as object, 'handleConnection'),
       handleDisconnect: hookArgumentsOf(wrapper.instance as object, 'handleDisconnect'),
     };
     const call = (session: Session, name: 'handleConnection' | 'handleDisconnect', argument: unknown): unknown => {
       if (gateway[name] === undefined) return undefined;
-      const args = argumentsOf[name]([session.socket, argument]);
+      const args = argumentsFor[name]([session.socket, argument]);
       if (wrapper.isDependencyTreeStatic()) return gateway[name](...args);
       return this.#inContext(host, server, session).then(({ instance }) => (instance[name] as Method)(...args));
     };
@@ -186,7 +187,7 @@ export class Handlers {
     const parameters = parametersOf(
       instance,
       name,
-      (metadata) => this.pipe.checkOf(metadata),
+      (metadata, given) => stepsOf(metadata, given, this.pipe),
       (ownPipes) => [...pipes, ...this.#pipes.createConcreteContext<unknown[], PipeTransform[]>(ownPipes)],
     );
     return {
@@ -203,39 +204,17 @@ export class Handlers {
 
   #callDirectly(handler: Handler, session: Session, message: InboundMessage): unknown {
     handler.guard.authorize(session, handler.access, message.event);
-    const { parameters } = handler;
-    const given = givenOf(handler, session, message);
-    const args = emptyArguments(handler);
-    let waiting: PromiseLike<unknown>[] | undefined;
-    try {
-      for (const { index, read, check } of parameters) {
-        const value = read(given);
-        const checked = check === undefined ? value : check(value, given);
-        if (check !== undefined && isThenable(checked)) {
-          (waiting ??= []).push(checked.then((result) => (args[index] = result)));
-        } else args[index] = checked;
-      }
-    } catch (error) {
-      for (const checked of waiting ?? []) containResult(checked, () => undefined); // the other parameter's error is the answer
-      throw error;
-    }
-    if (waiting === undefined && handler.rules.length === 0) return invoke(handler, args, session, message);
-    return this.#callWithRules(handler, session, message, args, waiting);
+    const args = argumentsOf(handler, givenOf(handler, session, message));
+    if (!(args instanceof Promise)) return this.#callWith(handler, session, message, args);
+    return args.then((settled) => {
+      demandSession(session);
+      return this.#callWith(handler, session, message, settled);
+    });
   }
 
-  #callWithRules(
-    handler: Handler,
-    session: Session,
-    message: InboundMessage,
-    args: unknown[],
-    waiting: PromiseLike<unknown>[] | undefined,
-  ): unknown {
-    const { parameters, rules } = handler;
-    const ask = (): void | Promise<void> => {
-      const body = parameters.find(({ isBody }) => isBody);
-      return authorize(rules, session, body === undefined ? message.data : args[body.index]);
-    };
-    const asked = waiting === undefined ? ask() : Promise.all(waiting).then(ask);
+  #callWith(handler: Handler, session: Session, message: InboundMessage, args: unknown[]): unknown {
+    if (handler.rules.length === 0) return invoke(handler, args, session, message);
+    const asked = askRules(handler, session, message, args);
     if (!isThenable(asked)) return invoke(handler, args, session, message);
     return Promise.resolve(asked).then(() => {
       demandSession(session);

@@ -6,7 +6,6 @@ import { BaseExceptionFilterContext, ExecutionContextHost } from '@nestjs/core/i
 import { BaseWsExceptionFilter } from '@nestjs/websockets';
 import { catchError, from, isObservable, lastValueFrom, mergeAll, mergeMap, Observable, of } from 'rxjs';
 import type { Subscriber, TeardownLogic } from 'rxjs';
-import { containResult } from '../base/contain.js';
 import { isThenable } from '../base/thenable.js';
 import { isAsyncIterable, PulledStream } from '../connection/pulled-stream.js';
 import { InterceptedReply } from '../connection/router.js';
@@ -14,10 +13,10 @@ import { GatewayError } from '../protocol/errors.js';
 import type { InboundMessage } from '../protocol/message.js';
 import { FilteredError } from '../session/failure.js';
 import type { Session } from '../session/session.js';
-import { emptyArguments, givenOf, invoke } from './handler.js';
+import { argumentsOf, askRules, bodyOf } from './arguments.js';
+import { givenOf, invoke } from './handler.js';
 import type { FilterMetadata, Handler } from './handler.js';
-import type { Parameter } from './parameters.js';
-import { authorize, demandSession } from './rules.js';
+import { demandSession } from './rules.js';
 import type { WsExceptionFilter } from './ws-exception.filter.js';
 
 /**
@@ -57,6 +56,8 @@ class NestCall {
   readonly #given: unknown[];
   #context: ExecutionContextHost | undefined;
   #reply: InterceptedReply | undefined;
+  /** Made before the interceptors, where there are rules. */
+  #args: unknown[] | undefined;
 
   constructor(
     readonly handler: Handler,
@@ -68,8 +69,7 @@ class NestCall {
 
   /** @returns what the handler returned, or an {@link InterceptedReply}; a promise of it where something has to be waited for */
   run(): unknown {
-    const asked = this.handler.rules.length === 0 ? undefined : this.#authorize();
-    return isThenable(asked) ? Promise.resolve(asked).then(() => this.#guard(0)) : this.#guard(0);
+    return this.#guard(0);
   }
 
   /** An AsyncIterable as a reply whose errors go through the filters; anything else as it is. */
@@ -89,14 +89,6 @@ class NestCall {
     throw new FilteredError(error);
   }
 
-  #authorize(): void | Promise<void> {
-    const { parameters, rules } = this.handler;
-    const body = parameters.find(({ isBody }) => isBody);
-    const value = body?.check?.(this.#given[1], this.#given) ?? this.#given[1];
-    if (!isThenable(value)) return authorize(rules, this.session, value);
-    return Promise.resolve(value).then((settled) => authorize(rules, this.session, settled));
-  }
-
   #guard(first: number): unknown {
     const { guards } = this.handler;
     for (let index = first; index < guards.length; index++) {
@@ -109,7 +101,22 @@ class NestCall {
       }
       demand(answer);
     }
-    return this.#intercept();
+    return this.handler.rules.length === 0 ? this.#intercept() : this.#authorize();
+  }
+
+  /** Makes the arguments and asks the rules about them. Interceptors see what the rules have seen. */
+  #authorize(): unknown {
+    const args = argumentsOf(this.handler, this.#given);
+    if (!(args instanceof Promise)) return this.#ask(args);
+    return args.then((settled) => this.#ask(settled));
+  }
+
+  #ask(args: unknown[]): unknown {
+    const { handler, session, message } = this;
+    this.#args = args;
+    this.#given[1] = bodyOf(handler, args, message);
+    const asked = askRules(handler, session, message, args);
+    return isThenable(asked) ? Promise.resolve(asked).then(() => this.#intercept()) : this.#intercept();
   }
 
   #intercept(): unknown {
@@ -135,30 +142,14 @@ class NestCall {
   }
 
   handle(): unknown {
-    const args = emptyArguments(this.handler);
-    const waiting = this.#fill(args);
-    return waiting === undefined ? this.#invoke(args) : waiting.then(() => this.#invoke(args));
+    const args = this.#args ?? argumentsOf(this.handler, this.#given);
+    if (!(args instanceof Promise)) return this.#invoke(args);
+    return args.then((settled) => this.#invoke(settled));
   }
 
   #invoke(args: unknown[]): unknown {
     demandSession(this.session);
     return invoke(this.handler, args, this.session, this.message);
-  }
-
-  #fill(args: unknown[]): Promise<unknown> | undefined {
-    let waiting: Promise<unknown>[] | undefined;
-    try {
-      for (const parameter of this.handler.parameters) {
-        const { index } = parameter;
-        const value = argumentOf(parameter, this.#given);
-        if (isThenable(value)) (waiting ??= []).push(Promise.resolve(value).then((settled) => (args[index] = settled)));
-        else args[index] = value;
-      }
-    } catch (error) {
-      for (const other of waiting ?? []) containResult(other, () => undefined); // this parameter's error is the answer
-      throw error;
-    }
-    return waiting === undefined ? undefined : Promise.all(waiting);
   }
 
   #executionContext(): ExecutionContextHost {
@@ -206,28 +197,6 @@ async function lastOf(answer: unknown): Promise<unknown> {
 
 function demand(answer: unknown): void {
   if (!answer) throw new GatewayError('FORBIDDEN');
-}
-
-/** A parameter's value: read, checked by the pipe of this package, then handed through the application's pipes. */
-function argumentOf(parameter: Parameter, given: readonly unknown[]): unknown {
-  const value = parameter.read(given);
-  if (!isThenable(value)) return checked(parameter, value, given);
-  return Promise.resolve(value).then((settled) => checked(parameter, settled, given));
-}
-
-function checked(parameter: Parameter, value: unknown, given: readonly unknown[]): unknown {
-  const { check } = parameter;
-  return piped(parameter, check === undefined ? value : check(value, given), 0);
-}
-
-function piped(parameter: Parameter, value: unknown, first: number): unknown {
-  const { pipes, metadata } = parameter;
-  let result = value;
-  for (let index = first; index < pipes.length; index++) {
-    if (isThenable(result)) return Promise.resolve(result).then((settled) => piped(parameter, settled, index));
-    result = pipes[index]?.transform(result, { ...metadata });
-  }
-  return result;
 }
 
 /** Filters of gateway and method, the innermost first. Nest has no global ones for gateways. */

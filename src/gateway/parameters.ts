@@ -3,20 +3,19 @@ import { CUSTOM_ROUTE_ARGS_METADATA } from '@nestjs/common/internal';
 import { ContextUtils } from '@nestjs/core/internal';
 import { PARAM_ARGS_METADATA } from '@nestjs/websockets/internal';
 import { abortSignal, currentPrincipal, currentSession, pathParam } from './decorators.js';
-import type { PayloadCheck } from './ws-validation.pipe.js';
+import type { Step } from './payload-steps.js';
+import { WsValidationPipe } from './ws-validation.pipe.js';
 
 /** One parameter of a handler. */
 export interface Parameter {
   readonly index: number;
   readonly read: (args: readonly unknown[]) => unknown;
-  /** What pipes are told of it. */
-  readonly metadata: ArgumentMetadata;
-  /** The application's, in Nest's order: global, gateway, method, parameter. */
-  readonly pipes: readonly PipeTransform[];
-  /** The pipe of this package; undefined where it has nothing to check. */
-  readonly check: PayloadCheck | undefined;
-  /** True when it needs nothing of Nest's context. */
+  /** What converts and checks it, in this order. */
+  readonly steps: readonly Step[];
+  /** True when it needs nothing of Nest's context: neither pipes nor decorators of the application's stand before it. */
   readonly plain: boolean;
+  /** True where it may be a promise that has to be waited for. */
+  readonly mayWait: boolean;
   /** True for the whole payload: what rules are asked about. */
   readonly isBody: boolean;
 }
@@ -35,6 +34,7 @@ interface Declared {
 }
 
 type Type = ArgumentMetadata['metatype'];
+type StepsOf = (metadata: ArgumentMetadata, pipes: readonly PipeTransform[]) => readonly Step[];
 
 const utils = new ContextUtils();
 
@@ -59,18 +59,18 @@ export function takesSignal(instance: object, name: string): boolean {
 /**
  * The parameters of a handler, with how each is read and what stands between it and the handler.
  *
- * @param checkOf what the pipe of this package checks a parameter with
+ * @param stepsOf what a parameter goes through, given the application's pipes for it
  * @param pipesWith the application's pipes for a parameter that has some of its own
  */
 export function parametersOf(
   instance: object,
   name: string,
-  checkOf: (metadata: ArgumentMetadata) => PayloadCheck | undefined,
+  stepsOf: StepsOf,
   pipesWith: (own: unknown[]) => PipeTransform[],
 ): Parameter[] {
   const types = utils.reflectCallbackParamtypes(instance as never, name) as Type[] | undefined;
   const declared = declaredOf(instance, name);
-  if (declared === undefined || Object.keys(declared).length === 0) return undecorated(types, checkOf);
+  if (declared === undefined || Object.keys(declared).length === 0) return undecorated(types, stepsOf);
   const contextOf = utils.getContextFactory(
     'ws',
     instance as never,
@@ -87,12 +87,14 @@ export function parametersOf(
     } as ArgumentMetadata;
     // Nest pipes every parameter; the application's pipes skip what is none of theirs by its type.
     const pipes = (isKnown && own.length === 0) || kind === SOCKET ? [] : pipesWith(own);
+    const steps = stepsOf(metadata, pipes);
+    const isOwn = isKnown || !key.includes(CUSTOM_ROUTE_ARGS_METADATA);
+    const plain = isOwn && pipes.every((pipe) => pipe instanceof WsValidationPipe);
     return {
       index,
-      metadata,
-      pipes,
-      check: checkOf(metadata),
-      plain: pipes.length === 0 && (isKnown || !key.includes(CUSTOM_ROUTE_ARGS_METADATA)),
+      steps,
+      plain,
+      mayWait: !plain || steps.length > 0,
       isBody: kind === PAYLOAD && data === undefined,
       read: readerOf(kind, data, factory, contextOf as never),
     };
@@ -100,14 +102,12 @@ export function parametersOf(
 }
 
 /** `handle(client, data)` without decorators: Nest's pipes leave it alone, but its class still says what `data` may be. */
-function undecorated(
-  types: Type[] | undefined,
-  checkOf: (metadata: ArgumentMetadata) => PayloadCheck | undefined,
-): Parameter[] {
+function undecorated(types: Type[] | undefined, stepsOf: StepsOf): Parameter[] {
   return [0, 1, 2].map((index) => {
     const metadata: ArgumentMetadata = { type: index === 1 ? 'body' : 'custom', metatype: types?.[index] };
     const isBody = index === 1;
-    return { index, metadata, pipes: [], check: checkOf(metadata), plain: true, isBody, read: (args) => args[index] };
+    const steps = stepsOf(metadata, []);
+    return { index, steps, plain: true, mayWait: steps.length > 0, isBody, read: (args) => args[index] };
   });
 }
 
@@ -122,7 +122,7 @@ export function hookArgumentsOf(instance: object, name: string): (given: readonl
   const parameters = parametersOf(
     instance,
     name,
-    () => undefined,
+    () => [],
     () => [],
   );
   return (given) => {

@@ -64,8 +64,8 @@ function demand({ name }: BoundRule, answer: unknown): void {
 }
 
 /**
- * What took its time may have outlived the session: revoked or expired meanwhile, it has no handler called any more. Nobody is
- * told, since there is nobody left.
+ * A rule that took its time may have outlived the session. Where it was revoked or has expired meanwhile the handler is not
+ * called, and no answer is sent, since the peer is gone.
  *
  * @throws GatewayError UNAUTHENTICATED
  */

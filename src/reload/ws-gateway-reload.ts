@@ -1,7 +1,8 @@
-import type { JwtAuthenticator } from '../authentication/jwt/jwt-authenticator.js';
+import type { JwtVerifier } from '../authentication/jwt/jwt-verifier.js';
+import { replaceRing } from '../data-protection/fingerprint.js';
 import type { Fingerprints } from '../data-protection/fingerprint.js';
 import { KeyRing } from '../data-protection/key-ring.js';
-import { WsSeal } from '../data-protection/ws-seal.js';
+import { takeOver, WsSeal } from '../data-protection/ws-seal.js';
 import type { Firewall } from '../firewall/firewall.js';
 import { resolveOptions, WsGatewayOptionsError } from '../ws-gateway.options.js';
 import type { ResolvedOptions, WsGatewayOptions } from '../ws-gateway.options.js';
@@ -19,7 +20,7 @@ export interface ReloadReport {
 
 /** What holds more of the options than the numbers and names that it reads anew each time. */
 interface ReloadableParts {
-  readonly jwt: JwtAuthenticator;
+  readonly jwt: JwtVerifier;
   readonly seal: WsSeal;
   readonly fingerprints: Fingerprints;
   readonly firewall: Firewall;
@@ -81,9 +82,9 @@ export class WsGatewayReload {
 
     this.live.replace(resolved);
     useIssuers();
-    parts.seal.become(seal);
+    takeOver(parts.seal, seal);
     const isChanged = (name: string): boolean => atRuntime.includes(name);
-    if (isChanged('fingerprints.keys')) parts.fingerprints.replaceRing(fingerprints.keys ?? KeyRing.ofProcess());
+    if (isChanged('fingerprints.keys')) replaceRing(parts.fingerprints, fingerprints.keys ?? KeyRing.ofProcess());
     parts.firewall.admission.applyProxies();
     // Lists that the application has set stay as it has set them, unless the options have others than before.
     const lists = LISTS.filter((list) => isChanged(`firewall.${list}`));

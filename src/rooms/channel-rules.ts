@@ -103,7 +103,7 @@ function matchesForSome(rule: ChannelRule, name: readonly string[]): boolean {
   return matches([...rule.shape.slice(0, at), ...Array<string>(wide).fill('*'), ...rule.shape.slice(at)], name);
 }
 
-/** The rule that gives a channel its history and presence: the first whose pattern matches, whoever asks. */
+/** The rule that gives a channel its history and presence: the first whose pattern matches, for every session. */
 export function ruleOf(rules: readonly ChannelRule[], channel: string): ChannelRule | undefined {
   if (!isChannelName(channel)) return undefined;
   const name = channel.split('.');

@@ -64,7 +64,7 @@ const RULE = group(
     subscribe: access(),
     /** Which clients may publish. */
     publish: access(),
-    /** `query`: subscribers may ask who is there; `events`: they are told of who comes and goes as well. */
+    /** `query`: subscribers may ask who is there; `events`: they get a push when others come and go as well. */
     presence: new Option<false | 'query' | 'events', false | 'query' | 'events', false>(
       false,
       { enum: [false, 'query', 'events'] },

@@ -35,6 +35,21 @@ export interface Failure {
   readonly refusedDigest?: string;
 }
 
+/** What a thrown value of the application's means, where that is known better than it says itself. */
+export interface Meaning {
+  readonly code: ErrorCode;
+  /** Undefined: the catalogue's. */
+  readonly message: string | undefined;
+  readonly details: unknown;
+}
+
+const meanings = new WeakMap<object, Meaning>();
+
+/** Filters see the value itself; where none takes it, it is what is said here. */
+export function explain(thrown: object, meaning: Meaning): void {
+  meanings.set(thrown, meaning);
+}
+
 /**
  * Any thrown value as a failure. What is unforeseen is INTERNAL, and its message never leaves the server. A thrown value
  * may be anything at all, a Proxy or an object whose getters throw included, and this does not.
@@ -42,6 +57,8 @@ export interface Failure {
 export function toFailure(thrown: unknown): Failure {
   try {
     if (thrown instanceof GatewayError) return fromGatewayError(thrown);
+    const meaning = meanings.get(thrown as object); // because it may be asked for anything, which it does not have
+    if (meaning !== undefined) return fromMeaning(meaning);
     if (thrown instanceof WsException) return fromWsException(thrown);
     if (thrown instanceof HttpException) return fromHttpException(thrown);
     return internal(thrown);
@@ -104,6 +121,10 @@ function fromGatewayError(error: GatewayError): Failure {
     ...(typeof cause === 'string' ? { reason: cause } : causeIn(error)),
     ...(refusedDigest !== undefined && { refusedDigest }),
   });
+}
+
+function fromMeaning({ code, message, details }: Meaning): Failure {
+  return failureOf(code, { details, ...(message !== undefined && { message }) });
 }
 
 /** What Nest's own context throws when a guard says false. */

@@ -3,7 +3,7 @@ import type { Principal } from '../authentication/principal.js';
 import { originOf, tokenIdOf } from '../authentication/principal.js';
 import { Revocations } from '../authentication/revocations.js';
 import { Inject, Injectable } from '@nestjs/common';
-import { AUTH_OPTIONS } from '../authentication/options.js';
+import { Deadlines } from '../authentication/deadlines.js';
 import { WsClock } from '../base/clock.js';
 import { EMITTER } from '../base/emitter.js';
 import type { Emitter } from '../base/emitter.js';
@@ -17,16 +17,11 @@ import type { Session } from './session.js';
 import { concerns, decide } from './revoke.js';
 import type { RevocationEntry, RevocationFilter, Revoked } from './revoke.js';
 import { SubjectIndex } from './session-index.js';
+import { SubjectSlots } from './subject-slots.js';
+import { isThenable } from '../base/thenable.js';
 import type { SessionPhase } from './ws-session.js';
 import { WsSessions } from './ws-sessions.js';
 import type { SessionFilter, SessionPage, SessionQuery } from './ws-sessions.js';
-
-/** The options that the registry reads, each time anew. */
-export interface SessionLimits {
-  /** `Infinity` is off. */
-  readonly maxSessionsPerSubject: number;
-  readonly onSessionLimit: 'replace-oldest' | 'refuse-new';
-}
 
 const PAGE = 100;
 const MAX_PAGE = 1_000;
@@ -35,7 +30,6 @@ const MAX_PAGE = 1_000;
 @Injectable()
 export class SessionRegistry extends WsSessions {
   readonly #sessions = new Map<string, Session>();
-  readonly #bySubject = new SubjectIndex();
   /** Since when their `handleConnection` runs, in monotonic milliseconds. */
   readonly #opening = new Map<Session, number>();
   readonly #onLeave: ((session: Session) => void)[] = [];
@@ -48,7 +42,9 @@ export class SessionRegistry extends WsSessions {
   refusesNew = false;
 
   constructor(
-    @Inject(AUTH_OPTIONS) private readonly limits: SessionLimits,
+    private readonly bySubject: SubjectIndex,
+    private readonly slots: SubjectSlots,
+    private readonly deadlines: Deadlines,
     private readonly revocations: Revocations,
     private readonly clock: WsClock,
     @Inject(EMITTER) private readonly monitor: Emitter<SessionEvent>,
@@ -147,7 +143,7 @@ export class SessionRegistry extends WsSessions {
       const session = this.#sessions.get(sessionId);
       return session === undefined ? [] : [session];
     }
-    return subject === undefined ? this.#sessions.values() : this.#bySubject.of(subject);
+    return subject === undefined ? this.#sessions.values() : this.bySubject.of(subject);
   }
 
   /** How many sessions are in each phase. */
@@ -164,7 +160,7 @@ export class SessionRegistry extends WsSessions {
 
   /** How many entries the registry has in all its tables. */
   get size(): number {
-    return this.#sessions.size + this.#bySubject.size + this.#opening.size;
+    return this.#sessions.size + this.bySubject.size + this.#opening.size;
   }
 
   add(session: Session): void {
@@ -182,23 +178,34 @@ export class SessionRegistry extends WsSessions {
   }
 
   /**
-   * Enters the session among those of its subject, as the newest.
+   * Claims one of the subject's slots for the session, which does not speak for it yet.
    *
-   * @throws GatewayError SESSION_LIMIT
+   * @returns the sessions of this node that lose theirs, for {@link join}
+   * @throws GatewayError SESSION_LIMIT; UNAVAILABLE, also as a rejection
    */
-  join(session: Session, subject: string): void {
-    const { maxSessionsPerSubject, onSessionLimit } = this.limits;
-    const others = this.#bySubject.of(subject);
-    let live = 0;
-    for (const other of others) if (other.isLive) live++;
-    if (live >= maxSessionsPerSubject && onSessionLimit === 'refuse-new') throw new GatewayError('SESSION_LIMIT');
-    for (const other of others) {
-      if (live < maxSessionsPerSubject) break;
-      if (!other.isLive) continue;
-      other.end(new GatewayError('SESSION_REPLACED'));
-      live--;
-    }
-    this.#bySubject.add(subject, session);
+  claim(session: Session, subject: string): readonly Session[] | Promise<readonly Session[]> {
+    let answer: readonly Session[] | Promise<readonly Session[]>;
+    const replaced = this.deadlines.ask(() => (answer = this.slots.claim(subject, session)), 'the table of sessions');
+    if (!isThenable(replaced)) return replaced;
+    return replaced.catch((error: unknown) => {
+      // A claim that is answered too late has to be given back.
+      void Promise.resolve(answer).then(
+        () => this.slots.release(subject, session),
+        () => undefined,
+      );
+      throw error;
+    });
+  }
+
+  /** The session speaks for the subject from now on; those that lose their slot to it end. */
+  join(session: Session, subject: string, replaced: readonly Session[]): void {
+    for (const other of replaced) other.end(new GatewayError('SESSION_REPLACED'));
+    this.bySubject.add(subject, session);
+  }
+
+  /** The session does not come to speak for the subject. */
+  unclaim(session: Session, subject: string): void {
+    this.slots.release(subject, session);
   }
 
   /** Each table that has an entry for a session takes it out here. @param listener must not throw */
@@ -218,7 +225,10 @@ export class SessionRegistry extends WsSessions {
   /** The session's connection has closed. */
   delete(session: Session): void {
     this.#sessions.delete(session.id);
-    if (session.principal !== undefined) this.#bySubject.delete(session.principal.subject, session);
+    if (session.principal !== undefined) {
+      this.bySubject.delete(session.principal.subject, session);
+      this.slots.release(session.principal.subject, session);
+    }
     for (const listener of this.#onLeave) listener(session);
     if (this.#sessions.size === 0) this.#whenEmpty?.();
   }

@@ -1,6 +1,8 @@
+import { Injectable } from '@nestjs/common';
 import type { Session } from './session.js';
 
 /** Sessions by subject, in the order of their authentication. A Set of its own costs as much as the rest, and most have one. */
+@Injectable()
 export class SubjectIndex {
   readonly #sessions = new Map<string, Session | Set<Session>>();
 

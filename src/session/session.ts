@@ -175,7 +175,7 @@ export class Session<State extends object = object>
     if (this.#identity === undefined) this.#identity = new Identity(principal, timeOfDay, options.auth.refreshLeadMs);
     else this.#identity.refresh(principal, timeOfDay, options.auth.refreshLeadMs);
     this.#authenticateBy = Infinity;
-    this.#joinBroadcasts();
+    this.joinBroadcasts();
   }
 
   /** The same subject and token with other roles or scopes. */
@@ -193,9 +193,9 @@ export class Session<State extends object = object>
     return this.#identity?.forgottenTokensBefore(timeOfDay);
   }
 
-  /** Puts it among the `clients` of its server. */
-  #joinBroadcasts(): void {
-    if (this.mayBeWrittenTo) this.server.admitToBroadcasts(this.socket);
+  /** Puts it among the `clients` of its server, unless it is a stranger; `handleConnection` finds it there. */
+  joinBroadcasts(): void {
+    if (this.mayReceive) this.server.admitToBroadcasts(this.socket);
   }
 
   /** True when the token has expired, also before the sweep ends the session. */
@@ -206,7 +206,6 @@ export class Session<State extends object = object>
   open(): void {
     if (this.#phase !== OPENING) return;
     this.#phase = OPEN;
-    this.#joinBroadcasts();
   }
 
   /** Resolves when the time of `handleConnection` is over, also after the session has closed. */

@@ -1,6 +1,8 @@
 import { getMetadataStorage, ValidationTypes } from 'class-validator';
 import type { ClassConstructor, TransformFnParams } from 'class-transformer';
+import { containResult } from '../base/contain.js';
 import { isThenable } from '../base/thenable.js';
+import { fence, unfenced } from './dto-fence.js';
 import { acceptsForSure } from './fast-predicates.js';
 import { PLAIN_TO_CLASS, transformerMetadata } from './transformer-metadata.js';
 import type { TransformerMetadata, TypeMetadata } from './transformer-metadata.js';
@@ -31,6 +33,28 @@ interface Property {
   readonly check: Check;
 }
 
+/** A rule that turned out to be asynchronous, though it is not declared so. */
+export interface Verdict {
+  readonly object: object;
+  readonly property: string;
+  readonly rule: string;
+  readonly accepted: PromiseLike<unknown>;
+}
+
+/** Verdicts that the accept path has been promised since they were last taken. */
+let verdicts: Verdict[] | undefined;
+/** True where the accept path has refused without asking, because the rule has to be waited for. */
+let isLeft = false;
+
+/** The promised verdicts of the accept path that has just run, and whether it left one to class-validator. Each is given once. */
+export function takeVerdicts(): { promised: readonly Verdict[]; isLeft: boolean } | undefined {
+  if (verdicts === undefined && !isLeft) return undefined;
+  const taken = { promised: verdicts ?? [], isLeft };
+  verdicts = undefined;
+  isLeft = false;
+  return taken;
+}
+
 const compiled = new WeakMap<object, Accept | Uncompilable>();
 
 /**
@@ -56,6 +80,7 @@ export function acceptOf(dto: ClassConstructor<object>): Accept {
 }
 
 function compile(dto: ClassConstructor<object>): Accept {
+  fence(dto);
   const prototype = dto.prototype as object;
   const rules = new Map<string, Rule[]>();
   for (const rule of getMetadataStorage().getTargetValidationMetadatas(dto, '', false, false) as Rule[]) {
@@ -64,7 +89,7 @@ function compile(dto: ClassConstructor<object>): Accept {
   const transformer = transformerMetadata();
   if (transformer === undefined) throw new Uncompilable('class-transformer keeps its metadata elsewhere');
   if (transformer.getStrategy(dto) !== 'none') throw new Uncompilable('@Exclude() or @Expose() of the class');
-  for (const name of Object.keys(new dto())) if (!rules.has(name)) throw new Uncompilable(`${name} has no rule`);
+  Reflect.construct(dto, []); // one that throws is not compiled
 
   const properties = [...rules].map(([name, list]): Property => {
     if (name in Object.prototype || name === '__proto__') throw new Uncompilable(`${name} is a name of Object's`);
@@ -136,11 +161,17 @@ function convertOf(
     const { toClassOnly: _, ...rest } = options;
     if (Object.keys(rest).length > 0) throw new Uncompilable(`${name} has a @Transform() with options`);
   }
+  let waits = false;
   return (value, key, obj) => {
+    if (waits) return leave() || REFUSED;
     let result = convertType(value, key, obj);
     if (result === REFUSED) return REFUSED;
     for (const { transformFn } of transforms) {
       result = transformFn({ value: result, key, obj, type: PLAIN_TO_CLASS as never, options: TRANSFORM_OPTIONS });
+    }
+    if (isThenable(result)) {
+      waits = true; // class-transformer calls it from now on, so that it is called once
+      promise({ object: obj, property: key, rule: name, accepted: result.then(() => true) });
     }
     return result;
   };
@@ -264,53 +295,48 @@ const isNestedValue: Check = (value) => {
 
 function predicatesOf(rule: Rule): Check[] {
   const constraints = getMetadataStorage().getTargetValidatorConstraints(rule.constraintCls);
-  return constraints.map(({ async: isAsync, instance }) => {
+  return constraints.map(({ async: isAsync, instance, name }) => {
     if (isAsync) throw new Uncompilable(`${rule.propertyName} has an async rule`);
     const { propertyName: property, each, constraints: given, validateIf } = rule;
     const shortcut = acceptsForSure(rule, instance);
-    const ask = (value: unknown, object: object): boolean => {
+    const validate = unfenced(instance.validate);
+    let waits = false;
+    const ask = (value: unknown, object: object, whole: unknown): boolean => {
       if (shortcut?.(value)) return true;
-      const verdict: unknown = instance.validate(value, {
-        targetName: object.constructor.name,
-        property,
-        object,
-        value,
-        constraints: given,
-      });
-      return typeof verdict === 'boolean' ? verdict : isAccepted(verdict);
+      const args = { targetName: object.constructor.name, property, object, value: whole, constraints: given };
+      const verdict: unknown = validate.call(instance, value, args);
+      if (typeof verdict === 'boolean') return verdict;
+      if (!isThenable(verdict)) return Boolean(verdict);
+      waits = true; // class-validator asks from now on, so that no payload is shown to the rule twice
+      return promise({ object, property, rule: name, accepted: verdict });
     };
-    const check: Check = each ? (value, object) => eachOf(value, object, ask, instance, rule) : ask;
+    const check: Check = (value, object) => {
+      if (waits) return leave();
+      return each ? eachOf(value, object, ask) : ask(value, object, value);
+    };
     return validateIf === undefined ? check : (value, object) => !validateIf(object, value) || check(value, object);
   });
 }
 
-/** A promise is for the slow path to wait for, which asks again and gets what this one may be rejected with. */
-function isAccepted(verdict: unknown): boolean {
-  if (!isThenable(verdict)) return Boolean(verdict);
-  verdict.then(undefined, () => undefined);
+function leave(): false {
+  isLeft = true;
   return false;
+}
+
+/** Goes on as if the rule had accepted; the verdict is waited for in the end. */
+function promise(verdict: Verdict): true {
+  containResult(verdict.accepted, () => undefined); // the payload may be refused for another reason before
+  (verdicts ??= []).push(verdict);
+  return true;
 }
 
 function eachOf(
   value: unknown,
   object: object,
-  ask: Check,
-  instance: ReturnType<typeof constraintOf>,
-  rule: Rule,
+  ask: (item: unknown, object: object, whole: unknown) => boolean,
 ): boolean {
   if (value instanceof Set || value instanceof Map) return false; // class-validator knows how
-  if (!Array.isArray(value)) return ask(value, object);
+  if (!Array.isArray(value)) return ask(value, object, value);
   // class-validator shows each item to the predicate together with the whole value.
-  const args = {
-    targetName: object.constructor.name,
-    property: rule.propertyName,
-    object,
-    value,
-    constraints: rule.constraints,
-  };
-  return value.every((item) => isAccepted(instance.validate(item, args)));
+  return value.every((item) => ask(item, object, value));
 }
-
-declare function constraintOf(): ReturnType<
-  ReturnType<typeof getMetadataStorage>['getTargetValidatorConstraints']
->[number]['instance'];

@@ -81,9 +81,17 @@ function misplaced(value: unknown, path: string, rules: DtoRules, key: string): 
   return undefined;
 }
 
-/** A name that the class has already, as a method, an accessor or by Object: class-transformer does not set those. */
+/** A name that the class has already, as a method, a getter or by Object: class-transformer does not set those. */
 function isDropped(key: string, instance: Record<PropertyKey, unknown>): boolean {
-  return key in Object.prototype || (!Object.hasOwn(instance, key) && key in instance);
+  return key in Object.prototype || (!Object.hasOwn(instance, key) && key in instance && !hasSetter(key, instance));
+}
+
+function hasSetter(key: string, instance: object): boolean {
+  for (let holder: unknown = instance; holder !== null; holder = Object.getPrototypeOf(holder)) {
+    const descriptor = Object.getOwnPropertyDescriptor(holder, key);
+    if (descriptor !== undefined) return descriptor.set !== undefined;
+  }
+  return false;
 }
 
 function firstOf<T>(items: Iterable<T>, find: (item: T) => ErrorDetail | undefined): ErrorDetail | undefined {

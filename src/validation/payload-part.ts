@@ -2,7 +2,7 @@ import type { ClassConstructor } from 'class-transformer';
 import { ValidationTypes, getMetadataStorage } from 'class-validator';
 import type { ValidationError } from 'class-validator';
 import { isJsonObject } from '../protocol/message.js';
-import { acceptOf, isCollection, REFUSED, Uncompilable } from './dto-compiler.js';
+import { acceptOf, isCollection, REFUSED, takeVerdicts, Uncompilable } from './dto-compiler.js';
 import type { Accept } from './dto-compiler.js';
 import { rulesOf } from './dto-rules.js';
 import { PLAIN_TO_CLASS, transformerMetadata } from './transformer-metadata.js';
@@ -53,7 +53,7 @@ export function partOf(
   if (transformer === undefined || isSmall(payload)) return undefined;
   const cutter = new Cutter(transformer, maxItems);
   const { plain, restore } = cutter.object(payload, dto);
-  if (!isRefused && !cutter.hasRefused) return undefined;
+  if (cutter.waits || (!isRefused && !cutter.hasRefused)) return undefined;
   return { plain: plain as object, restore, keepSound: (errors) => cutter.keepSound(errors) }; // because object() makes one
 }
 
@@ -69,6 +69,8 @@ const AS_IT_IS = (): void => undefined;
 class Cutter {
   /** True when something was found that cannot be accepted. */
   hasRefused = false;
+  /** True when a rule has to be waited for: the payload is not to be shown to it in parts, and then as a whole. */
+  waits = false;
   #itemsLeft: number;
   /** The properties of instances whose array has holes. */
   readonly #holed = new Map<object, Set<string>>();
@@ -143,7 +145,7 @@ class Cutter {
     const kept: { readonly at: number; readonly cut: Cut }[] = [];
     for (const [at, item] of value.entries()) {
       if (this.#itemsLeft <= 0) break;
-      if (isJsonObject(item) && accepts(accept, item)) continue;
+      if (isJsonObject(item) && this.#accepts(accept, item)) continue;
       this.hasRefused = true;
       this.#itemsLeft--;
       const isObject = typeof item === 'object' && item !== null;
@@ -160,6 +162,17 @@ class Cutter {
       }
     };
     return { plain: kept.map(({ cut }) => cut.plain), restore };
+  }
+
+  /** A rule that throws has not accepted; class-validator will meet it again and report it. */
+  #accepts(accept: Accept, item: object): boolean {
+    try {
+      return accept(item) !== REFUSED;
+    } catch {
+      return false;
+    } finally {
+      if (takeVerdicts() !== undefined) this.waits = true;
+    }
   }
 
   #hole(instance: object, name: string): void {
@@ -192,15 +205,6 @@ function compiledOf(target: unknown): Accept | undefined {
   } catch (error) {
     if (error instanceof Uncompilable) return undefined;
     throw error;
-  }
-}
-
-/** A rule that throws has not accepted; class-validator will meet it again and report it. */
-function accepts(accept: Accept, item: object): boolean {
-  try {
-    return accept(item) !== REFUSED;
-  } catch {
-    return false;
   }
 }
 

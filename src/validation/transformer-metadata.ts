@@ -40,3 +40,18 @@ export function hasTransform(dto: object, property: string): boolean {
   const transforms = transformerMetadata()?.findTransformMetadatas(dto, property, PLAIN_TO_CLASS) ?? [];
   return transforms.some(({ transformFn }) => !isTransformOfSealed(transformFn));
 }
+
+/** The properties that a class, or one it inherits from, has a `@Type()` or a `@Transform()` for. */
+export function convertedPropertiesOf(dto: NewableFunction): string[] {
+  // because these maps are private, and there is no other list of the names
+  const storage = transformerMetadata() as
+    { readonly _typeMetadatas?: PropertyMaps; readonly _transformMetadatas?: PropertyMaps } | undefined;
+  const names: string[] = [];
+  for (let type: unknown = dto; typeof type === 'function'; type = Object.getPrototypeOf(type)) {
+    for (const map of [storage?._typeMetadatas, storage?._transformMetadatas])
+      names.push(...(map?.get(type)?.keys() ?? []));
+  }
+  return names;
+}
+
+type PropertyMaps = ReadonlyMap<unknown, ReadonlyMap<string, unknown>>;

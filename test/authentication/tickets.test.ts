@@ -1,7 +1,10 @@
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { Roles, WsTickets } from '../../src/index.js';
-import type { Principal, TicketBinding } from '../../src/index.js';
+import { Deadlines } from '../../src/authentication/deadlines.js';
+import { TicketOffice } from '../../src/authentication/ticket-office.js';
+import { MemoryTicketStore } from '../../src/authentication/ticket-store.js';
+import type { Principal, Ticket, TicketBinding } from '../../src/index.js';
 import { startApp, stopApps } from '../support/app.js';
 import type { TestApp } from '../support/app.js';
 import { Client } from '../support/client.js';
@@ -48,13 +51,15 @@ it('a ticket for a principal without roles, scopes and claims has none', async (
 });
 
 it('no more than 100,000 are open at once, and one that is used makes room', async () => {
-  const tickets = new WsTickets({ tickets: { ttlMs: 30_000 } }, { now: () => 0, monotonic: () => 0 });
-  const issue = (subject: string): ReturnType<WsTickets['issue']> =>
-    tickets.issue({ ...principal, subject } as Principal);
+  const clock = { now: () => 0, monotonic: () => 0 };
+  const options = { tickets: { ttlMs: 30_000 }, timeoutMs: 10_000 };
+  const store = new MemoryTicketStore(clock);
+  const tickets = new TicketOffice(options, clock, store, new Deadlines(options, clock));
+  const issue = (subject: string): Promise<Ticket> => tickets.issue({ ...principal, subject } as Principal);
   const { ticket } = await issue('first');
   for (let i = 1; i < 100_000; i++) await issue(`s${i}`);
   await expect(issue('one more')).rejects.toMatchObject({ code: 'OVERLOADED', retryAfterMs: 30_000 });
-  tickets.redeem(ticket, {});
+  await tickets.redeem(ticket, {});
   await issue('one more');
-  expect(tickets.size).toBe(100_000);
+  expect(store.size).toBe(100_000);
 });

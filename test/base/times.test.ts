@@ -12,9 +12,9 @@ const TIMERS = /(?<![.\w])(?:setTimeout|setInterval)\(|AbortSignal\.timeout\(/g;
 
 /** Uses of the time of day in a file, and why it is no duration. */
 const TIMES_OF_DAY: Record<string, [count: number, because: string]> = {
-  'authentication/authentication.ts': [1, 'whether a certificate has expired'],
-  'authentication/jwt/jwt-authenticator.ts': [2, 'exp, nbf and iat of tokens'],
-  'authentication/tickets.ts': [2, 'the expiry of the principal, and what a client is shown'],
+  'authentication/verification.ts': [1, 'whether a certificate has expired'],
+  'authentication/jwt/jwt-verifier.ts': [2, 'exp, nbf and iat of tokens'],
+  'authentication/ticket-office.ts': [2, 'the expiry of the principal, and what a client is shown'],
   'base/clock.ts': [1, 'it is the clock'],
   'base/sweeper.ts': [1, 'handed to what expires at a time of day'],
   'rooms/rooms.ts': [2, 'since when a session is a member, as it is shown'],
@@ -45,7 +45,7 @@ const OWN_TIMERS: Record<string, [count: number, because: string]> = {
 /** What is swept and not put off by a stop of the process, and why. */
 const NOT_POSTPONED: Record<string, string> = {
   'authentication/revocations.ts': 'tokens expire by themselves',
-  'authentication/tickets.ts': 'a ticket is over by itself',
+  'authentication/ticket-store.ts': 'a ticket is over by itself',
   'session/byte-budget.ts': 'it counts bytes',
   'connection/shedding.ts': 'it counts bytes',
   'engine/memory-engine.ts': 'history and keys are over by themselves',

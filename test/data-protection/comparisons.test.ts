@@ -22,6 +22,7 @@ const PLAIN_DIGESTS = [
   "authentication/token.ts digestOf: hash('sha256', token, 'base64')", // signed by the issuer, or 256 random bits
   "data-protection/secrets-equal.ts secretsEqual: hash('sha256', expected, 'buffer')", // of one length, for the comparison
   "data-protection/secrets-equal.ts secretsEqual: hash('sha256', given, 'buffer')",
+  "engine/memory-engine.ts digestOf: createHash('sha256')", // of a message, as long as its idempotency key counts
   "monitoring/audit/audit-lock.ts acquire: createHash('sha256')", // of a path
   "monitoring/audit/audit-record.ts auditHash: createHash('sha256')", // of whole records, as the chain without a key
   'monitoring/audit/audit-record.ts lineOf: hash(sealed)',
@@ -42,7 +43,7 @@ const KEYED_DIGESTS = [
 const LOOK_UP = 'a look-up by the digest of what was sent: who sees where it differs cannot choose what comes next';
 const NO_SECRET = 'what is compared is no secret: it opens nothing';
 const HARMLESS: Record<string, string> = {
-  'authentication/jwt/jwt-authenticator.ts authenticate: this.#verified.get(digest)': LOOK_UP,
+  'authentication/jwt/jwt-verifier.ts authenticate: this.#verified.get(digest)': LOOK_UP,
   'authentication/jwt/recently-verified.ts get: this.#principals.get(digest)': LOOK_UP,
   'authentication/jwt/recently-verified.ts set: this.#principals.has(digest)': NO_SECRET,
   'authentication/revocations.ts #isRevokedById: this.#tokenIds.get(key)': NO_SECRET,
@@ -51,7 +52,9 @@ const HARMLESS: Record<string, string> = {
   'authentication/revocations.ts addToken: this.#tokens.has(digest)': NO_SECRET,
   'authentication/revocations.ts addTokenId: this.#tokenIds.has(key)': NO_SECRET,
   'authentication/revocations.ts isRevoked: this.#tokens.has(digest)': LOOK_UP,
-  'authentication/tickets.ts #take: this.#entries.get(digest)': LOOK_UP,
+  'authentication/ticket-store.ts take: this.#entries.get(digest)': LOOK_UP,
+  'client/connection.ts #fetchToken: token !== this.#expiredToken': 'both are the own token of the client',
+  'engine/memory-engine.ts publish: used.digest !== digest': NO_SECRET,
   'session/earlier-tokens.ts add: digest !== token.digest': NO_SECRET,
   'session/revoke.ts concerns: tokenIdOf(principal) !== tokenId': NO_SECRET,
 };

@@ -3,7 +3,9 @@ import { connect } from 'node:net';
 import { afterEach, expect, it } from 'vitest';
 import { Deadlines } from '../../src/authentication/deadlines.js';
 import { Revocations } from '../../src/authentication/revocations.js';
-import { JwtAuthenticator, WsTickets } from '../../src/index.js';
+import { JwtVerifier } from '../../src/authentication/jwt/jwt-verifier.js';
+import { MemoryTicketStore } from '../../src/authentication/ticket-store.js';
+import { WsTickets } from '../../src/index.js';
 import { startApp, stopApps, until } from '../support/app.js';
 import { frame, handshake } from '../support/tcp.js';
 import { SECRET } from '../support/tokens.js';
@@ -44,7 +46,7 @@ it(`${SESSIONS} sessions opened and closed leave no table any larger`, { timeout
   });
   const tables = {
     sessions: app.get(SessionRegistry),
-    tickets: app.get(WsTickets),
+    tickets: app.get(MemoryTicketStore, { strict: false }),
     revocations: app.get(Revocations, { strict: false }),
     deadlines: app.get(Deadlines, { strict: false }),
   };
@@ -61,7 +63,7 @@ it(`${SESSIONS} sessions opened and closed leave no table any larger`, { timeout
       let path = '/ws';
       if (number % 10 === 0) {
         const principal = { subject: `s${number}`, roles: [], scopes: [], claims: {}, expiresAt: exp * 1000 };
-        path += `?ticket=${(await tables.tickets.issue(principal)).ticket}`;
+        path += `?ticket=${(await app.get(WsTickets).issue(principal)).ticket}`;
       }
       const headers = number % 10 === 0 ? [] : [number % 100 === 1 ? 'Authorization: Bearer bad' : bearer];
       const answer = await visit(port, path, headers);
@@ -77,7 +79,7 @@ it(`${SESSIONS} sessions opened and closed leave no table any larger`, { timeout
   const left = sizes();
   expect(left).toMatchObject({ sessions: 0, tickets: 0, deadlines: 0 });
   expect(left.revocations).toBeLessThanOrEqual(SESSIONS / 5); // the token as well, where its session had not closed
-  expect(app.get(JwtAuthenticator).size).toBeLessThanOrEqual(5_000);
+  expect(app.get(JwtVerifier, { strict: false }).size).toBeLessThanOrEqual(5_000);
   clock.jump(86_400_000);
   clock.advance(10_000);
   expect(sizes()).toEqual({ sessions: 0, tickets: 0, deadlines: 0, revocations: 0 });

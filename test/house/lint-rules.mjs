@@ -6,14 +6,12 @@ const read = (path) => JSON.parse(readFileSync(at(path), 'utf8'));
 
 /** What each room, and each file beside them, may import. */
 export const table = read('table.json');
-/** Arrows and circles that are still there. */
-const debts = read('debts.json');
 
 const names = Object.keys(table);
 
 /** @param name a room, or a file beside the rooms */
-function rule(files, name, except = []) {
-  const allowed = [...table[name], ...except];
+function rule(files, name) {
+  const allowed = table[name];
   const message = `${name} may import ${allowed.length === 0 ? 'nothing of ours' : allowed.join(', ')}`;
   const [here, pattern] = name.endsWith('.ts') ? ['./', '\\./'] : ['../', '(\\.\\./)+'];
   const forbidden = names.filter((other) => other !== name && !allowed.includes(other));
@@ -29,13 +27,7 @@ function rule(files, name, except = []) {
   return { files, rules: { 'no-restricted-imports': ['error', { patterns }] } };
 }
 
-export const overrides = [
-  ...names.map((name) => rule([`**/src/${name.endsWith('.ts') ? name : `${name}/**`}`], name)),
-  ...Object.entries(debts.arrows).map(([file, more]) => rule([`**/${file}`], file.split('/')[1], more)),
-  ...(debts.circles.length === 0
-    ? []
-    : [{ files: debts.circles.map((file) => `**/${file}`), rules: { 'import/no-cycle': 'off' } }]),
-];
+export const overrides = names.map((name) => rule([`**/src/${name.endsWith('.ts') ? name : `${name}/**`}`], name));
 
 if (process.argv[1] === at('lint-rules.mjs').pathname) {
   const config = read('../oxlint.json');

@@ -1,6 +1,6 @@
 import { createSecretKey, sign } from 'node:crypto';
 import { expect, it } from 'vitest';
-import { JwtAuthenticator } from '../../../src/index.js';
+import { JwtVerifier } from '../../../src/authentication/jwt/jwt-verifier.js';
 import type { Algorithm } from '../../../src/index.js';
 import { isSigned, parseJws } from '../../../src/authentication/jwt/jws.js';
 import { ALGORITHMS, fits } from '../../../src/authentication/jwt/issuers.js';
@@ -53,7 +53,7 @@ it('the example of RFC 7515, appendix A.1, is signed, and has expired', () => {
     '.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk';
   expect(isSigned(parseJws(token), 'HS256', key)).toBe(true);
   const { issuers, claims } = resolveOptions({ auth: { jwt: { secret: key.export() } } }).auth;
-  const authenticator = new JwtAuthenticator(issuers, claims, clock);
+  const authenticator = new JwtVerifier(issuers, claims, clock);
   expect(() => authenticator.authenticate(token)).toThrow(expect.objectContaining({ code: 'TOKEN_EXPIRED' }) as Error);
 });
 
@@ -80,7 +80,7 @@ it.each([
 
 it('remembers five thousand verified tokens, and forgets the oldest first', () => {
   const { issuers, claims } = resolveOptions({ auth: { jwt: { secret: secret.export() } } }).auth;
-  const authenticator = new JwtAuthenticator(issuers, claims, clock);
+  const authenticator = new JwtVerifier(issuers, claims, clock);
   const tokens = Array.from({ length: 5_001 }, (_, index) => signed({ sub: `s${index}` }, { key: secret }));
   const principals = tokens.map((token) => authenticator.authenticate(token));
   expect(authenticator.size).toBe(5_000);
