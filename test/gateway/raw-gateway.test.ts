@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createWebSocketStream } from 'ws';
 import type { RawData, WebSocket } from 'ws';
-import { Authorize, RateLimit, RawGateway, Roles, WsSession, WsSessions } from '../../src/index.js';
+import { Authorize, RateLimit, RawGateway, Roles, WsRooms, WsSession, WsSessions } from '../../src/index.js';
 import type { WsGatewayOptions } from '../../src/index.js';
 import { startApp, stopApps, until } from '../support/app.js';
 import type { TestApp } from '../support/app.js';
@@ -232,7 +232,7 @@ describe('a raw gateway', () => {
     expect([heard, await client.rest()]).toEqual([['x'], []]);
   });
 
-  it('is left out of broadcasts, and send() sends nothing', async () => {
+  it('is left out of broadcasts and rooms, and send() sends nothing', async () => {
     const { url, app } = await start();
     let session: WsSession | undefined;
     connected = (socket) => {
@@ -244,6 +244,9 @@ describe('a raw gateway', () => {
     expect(await client.next()).toBe('x');
     expect(app.get(WsSessions).broadcast('news', 1)).toBe(0);
     expect(session?.send('news', 1)).toBe(false);
+    session?.join('lobby');
+    await app.get(WsRooms).publish('lobby', 'news', 1);
+    await app.get(WsRooms).broadcast('news', 1);
     client.send('y');
     expect(await client.next()).toBe('y');
   });
