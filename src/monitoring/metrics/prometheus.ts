@@ -139,10 +139,10 @@ export class PrometheusMetrics extends WsMetrics {
     registry.registerMetric(durations as never); // because a registry asks for no more than it has
     total('received_bytes_total', 'Payload of messages received, in bytes', () => traffic.receivedBytes);
     total('sent_messages_total', 'Messages sent', () => traffic.sentMessages);
-    const gauge = (name: string, help: string, value: () => number): void => {
+    const gauge = (name: string, says: string, value: () => number): void => {
       const one: Gauge = new Gauge({
         name: `${METRICS_PREFIX}${name}`,
-        help,
+        help: says,
         registers,
         collect: () => void one.set(value()),
       });
@@ -151,10 +151,10 @@ export class PrometheusMetrics extends WsMetrics {
     gauge('room_memberships', 'Memberships of all sessions', () => source.rooms().memberships);
     gauge('history_messages', 'Messages kept as history', () => source.rooms().historyMessages);
     gauge('history_bytes', 'What histories hold, in bytes', () => source.rooms().historyBytes);
-    const byRule = (name: string, help: string, of: (traffic: RoomTraffic) => number): void => {
+    const byRule = (name: string, says: string, of: (traffic: RoomTraffic) => number): void => {
       const counter: Counter<'rule'> = new Counter({
         name: `${METRICS_PREFIX}${name}`,
-        help,
+        help: says,
         labelNames: ['rule'],
         registers,
         collect: () => {
