@@ -92,7 +92,8 @@ function identify(
   const { authentication, options, firewall } = server.context;
   const credential = authentication.credentialOf(request, sources);
   if (credential === undefined) {
-    if (options.auth.anonymous || options.auth.sources.includes('message')) return undefined;
+    const mayComeLater = options.auth.sources.includes('message') && server.raw === undefined;
+    if (options.auth.anonymous || mayComeLater) return undefined;
     throw new GatewayError('UNAUTHENTICATED');
   }
   const { source, token } = credential;
@@ -154,7 +155,7 @@ function reject(handshake: Handshake, client: Client, error: unknown): void {
   if (options.auth.reject === 'handshake' && !(isCoded && specOf(error.code).status === undefined)) throw error;
   server.handleUpgrade(request, socket, head, (ws) => {
     server.clients.delete(ws);
-    const failure = refuseAfterUpgrade(ws, error, monitor, client.address);
+    const failure = refuseAfterUpgrade(ws, error, monitor, client.address, server.speaksEnvelopes);
     trace?.refused(failure);
     sockets.linger(socket);
   });
