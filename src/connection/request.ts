@@ -3,12 +3,13 @@ import type { Unsubscribable } from 'rxjs';
 import type { Swept } from '../base/sweeper.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { MessageId } from '../protocol/message.js';
+import type { Encoded } from '../protocol/wire-protocol.js';
 import type { OpenRequest } from '../session/intake.js';
 import type { Session } from '../session/session.js';
 import { LIMIT_OPTIONS } from './options.js';
 import type { PulledStream } from './pulled-stream.js';
 import type { Route } from './router.js';
-import { done } from './send.js';
+import { confirm, done } from './send.js';
 import { isAbortError } from './signals.js';
 import type { MessageTrace } from './tracing.js';
 import { Traffic } from './traffic.js';
@@ -35,7 +36,7 @@ export class PendingRequest implements OpenRequest {
   /** True where it is answered and its handler still runs: what it holds is no longer its session's. */
   isAbandoned = false;
   /** The answer, where it waits until the peer has read what was sent before it. */
-  answer: string | undefined = undefined;
+  answer: Encoded | undefined = undefined;
   /** The last value of an Observable that is no stream: the answer, when it completes. */
   value: unknown = undefined;
   /** What its message holds on the heap, as far as it is charged for; 0 until it is enlisted, and once it is let go. */
@@ -46,6 +47,8 @@ export class PendingRequest implements OpenRequest {
     readonly session: Session,
     readonly route: Route,
     readonly id: MessageId | undefined,
+    /** What the protocol of the path wants back with the answer. */
+    readonly context: unknown,
     /** True for a token without an envelope: there is no request to answer with an exception. */
     readonly bare: boolean,
     /** What its message holds on the heap, in bytes. */
@@ -89,14 +92,28 @@ export class PendingRequest implements OpenRequest {
     this.answers();
   }
 
-  /** UTF-16 units of the answer that waits. */
+  get event(): string {
+    return this.route.event;
+  }
+
+  /** UTF-16 units, or bytes, of the answer that waits. */
   get size(): number {
     return this.answer?.length ?? 0;
   }
 
   /** The answer has room now. */
   proceed(): void {
-    this.session.sendText(this.answer ?? '');
+    this.session.sendEncoded(this.answer);
+    this.answered(this.answer);
+  }
+
+  /** Its one answer has been sent. */
+  answered(answer: Encoded | undefined): void {
+    try {
+      if (answer instanceof Uint8Array) confirm(this.session, this);
+    } catch (error) {
+      this.session.onFault(error, this.event); // a protocol of the application's threw
+    }
     this.settle();
   }
 
@@ -108,7 +125,11 @@ export class PendingRequest implements OpenRequest {
   /** Ends a stream with `done`, which a request without an `id` does not have. */
   finish(): void {
     if (this.settled) return;
-    if (this.id !== undefined) done(this.session, this.route.event, this.id);
+    try {
+      if (this.id !== undefined) done(this.session, this, this.isCancelled);
+    } catch (error) {
+      this.session.onFault(error, this.event); // a protocol of the application's threw
+    }
     this.settle();
   }
 
@@ -135,9 +156,9 @@ export class PendingRequest implements OpenRequest {
   fail(error: unknown): void {
     if (this.settled) return;
     if (this.controller?.signal.aborted && isAbortError(error)) return this.finish();
-    const { session, id, cost: heapBytes, trace, route } = this;
+    const { session, id, context, cost: heapBytes, trace, route } = this;
     const durationMs = Math.round(session.clock.monotonic() - this.startedAt);
-    const request = this.bare ? undefined : { id, event: route.event, durationMs, heapBytes, trace };
+    const request = this.bare ? undefined : { id, context, event: route.event, durationMs, heapBytes, trace };
     this.settle(() => session.fail(error, request));
   }
 

@@ -6,7 +6,6 @@ import { AUTH_OPTIONS } from '../authentication/options.js';
 import { WsClock } from '../base/clock.js';
 import { EMITTER } from '../base/emitter.js';
 import type { Emitter } from '../base/emitter.js';
-import { encode } from '../protocol/codec.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { SessionEvent } from './events.js';
 import { Ledger } from './ledger.js';
@@ -16,7 +15,7 @@ import type { Session } from './session.js';
 import { concerns, decide } from './revoke.js';
 import type { RevocationEntry, RevocationFilter, Revoked } from './revoke.js';
 import { SubjectIndex } from './session-index.js';
-import type { SessionPhase } from './ws-session.js';
+import type { SessionPhase, WsSession } from './ws-session.js';
 import { WsSessions } from './ws-sessions.js';
 import type { SessionFilter, SessionPage, SessionQuery } from './ws-sessions.js';
 
@@ -123,15 +122,25 @@ export class SessionRegistry extends WsSessions {
   }
 
   override broadcast(event: string, data: unknown, filter: SessionFilter = {}): number {
-    const text = encode(event, data);
-    const shared = new SharedFrame(frame(text, true), text, this.ledger);
-    let sent = 0;
+    // Once for each language that is spoken, and all of it before anything is sent.
+    const pushes = new Map<object, SharedFrame | Uint8Array | undefined>();
+    const receivers: Session[] = [];
     for (const session of this.#candidates(filter)) {
       if (!session.mayBeWrittenTo || !matches(session, filter)) continue;
-      session.socket.sendFrame(shared);
-      sent++;
+      const { protocol } = session.server;
+      if (!pushes.has(protocol)) {
+        const push = protocol.push(event, data);
+        const shared = typeof push === 'string' ? new SharedFrame(frame(push, true), push, this.ledger) : push;
+        pushes.set(protocol, shared);
+      }
+      if (pushes.get(protocol) !== undefined) receivers.push(session);
     }
-    return sent;
+    for (const session of receivers) {
+      const push = pushes.get(session.server.protocol);
+      if (push instanceof SharedFrame) session.socket.sendFrame(push);
+      else if (push !== undefined) session.sendBinary(push);
+    }
+    return receivers.length;
   }
 
   /** Those that a filter can be about, as cheap as they are to be had. */

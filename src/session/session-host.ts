@@ -2,10 +2,12 @@ import type { Principal } from '../authentication/principal.js';
 import type { WsClock } from '../base/clock.js';
 import type { Emitter } from '../base/emitter.js';
 import type { WsFirewall } from '../firewall/ws-firewall.js';
+import type { WireProtocol } from '../protocol/wire-protocol.js';
 import type { GatewaySocket } from '../socket/gateway-socket.js';
 import type { SessionEvent } from './events.js';
 import type { Ledger } from './ledger.js';
 import type { SessionOptions } from './options.js';
+import type { WsSession } from './ws-session.js';
 
 /** What all sessions share. @typeParam S the session */
 export interface SessionContext<S> {
@@ -25,6 +27,8 @@ export interface SessionContext<S> {
 export interface SessionHost<S> {
   readonly pathname: string;
   readonly context: SessionContext<S>;
+  /** The language of the path. */
+  readonly protocol: WireProtocol<WsSession>;
   /** False where the path has a wire of its own: then its sessions end without a `disconnect`. */
   readonly speaksEnvelopes: boolean;
   /** A message has come as a whole. */
@@ -33,7 +37,7 @@ export interface SessionHost<S> {
   onControl(session: S, data: Buffer): void;
   onClosed(session: S, closeCode: number): void;
   /** Handles a message that the session has held. */
-  handle(session: S, bytes: Buffer): void;
+  handle(session: S, bytes: Buffer, isBinary: boolean): void;
   /** The socket may be written to from now on. */
   admitToBroadcasts(socket: GatewaySocket): void;
 }

@@ -2,15 +2,17 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { Principal } from '../authentication/principal.js';
 import type { WsClock } from '../base/clock.js';
+import { contain } from '../base/contain.js';
 import { NO_PARAMS } from '../base/path-params.js';
 import type { PathParams } from '../base/path-params.js';
 import { LeakyCounter } from '../base/token-bucket.js';
 import { MessageBudget } from '../firewall/message-budget.js';
 import type { SubjectPeer } from '../firewall/usage.js';
 import type { Client, EventLimit, Metered } from '../firewall/ws-firewall.js';
-import { encode } from '../protocol/codec.js';
 import { GatewayError, isErrorCode, specOf } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
+import type { DisconnectData, ExceptionData } from '../protocol/message.js';
+import type { Encoded } from '../protocol/wire-protocol.js';
 import { isClose, SESSION } from '../socket/gateway-socket.js';
 import type { GatewaySocket, SocketOwner } from '../socket/gateway-socket.js';
 import {
@@ -126,7 +128,14 @@ export class Session<State extends object = object>
   }
 
   send(event: string, data: unknown): boolean {
-    return this.sendText(encode(event, data));
+    return this.sendEncoded(this.server.protocol.push(event, data));
+  }
+
+  sendBinary(data: Uint8Array): boolean {
+    if (!(data instanceof Uint8Array)) throw new TypeError('A binary message is a Buffer or a Uint8Array');
+    if (!this.isLive) return false;
+    this.socket.send(data);
+    return true;
   }
 
   close(code: ErrorCode | number = 1000): void {
@@ -136,6 +145,12 @@ export class Session<State extends object = object>
     }
     if (!isErrorCode(code)) throw new TypeError('An error code is 2 to 64 upper case letters, digits and underscores');
     this.end(new GatewayError(code), { level: 'info' });
+  }
+
+  /** @returns false when nothing was sent */
+  sendEncoded(encoded: Encoded | undefined): boolean {
+    if (typeof encoded === 'string') return this.sendText(encoded);
+    return encoded !== undefined && this.sendBinary(encoded);
   }
 
   sendText(text: string): boolean {
@@ -210,7 +225,7 @@ export class Session<State extends object = object>
   #end(failure: Failure, details: EndDetails): void {
     this.#close();
     const disconnect = disconnectOf(failure, details);
-    if (this.server.speaksEnvelopes) this.socket.send(encode('disconnect', disconnect));
+    if (this.server.speaksEnvelopes) this.#sendDisconnect(disconnect);
     this.socket.close(disconnect.closeCode, details.reason ?? failure.code);
     this.#report('connection', failure, { ...details, closeCode: disconnect.closeCode });
     this.#countViolation(failure);
@@ -228,7 +243,7 @@ export class Session<State extends object = object>
     const wasLive = this.isLive;
     request?.trace?.failed(failure.code, failure.incidentId);
     if (request !== undefined && wasLive && (!filtered || request.id !== undefined)) {
-      this.sendText(encodeException(this.server.context.options.errors.event, failure, request.id));
+      this.#sendException(failure, request);
     }
     if (wasLive && failure.fatal) return this.#end(failure, { event: request?.event });
     if (wasLive && specOf(failure.code).badFrame === true) {
@@ -241,6 +256,27 @@ export class Session<State extends object = object>
     if (!wasLive && levelOf(failure.code) !== 'error') return;
     this.#report('request', failure, { event: request?.event, durationMs: request?.durationMs });
     if (!isOurs) this.#countViolation(failure);
+  }
+
+  #sendException(failure: Failure, { id, event, context }: RequestInfo): void {
+    const { protocol, context: shared } = this.server;
+    const request = { id, event, context };
+    const encode = (data: ExceptionData): Encoded | undefined =>
+      protocol.exception(data, request, this, shared.options);
+    try {
+      this.sendEncoded(encodeException(failure, encode));
+    } catch (error) {
+      this.onFault(error, 'protocol.exception');
+    }
+  }
+
+  #sendDisconnect(disconnect: DisconnectData): void {
+    try {
+      const encoded = this.server.protocol.disconnect(disconnect, this);
+      if (encoded !== undefined) this.socket.send(encoded);
+    } catch (error) {
+      this.onFault(error, 'protocol.disconnect');
+    }
   }
 
   /** The one event of an end. */
@@ -295,8 +331,8 @@ export class Session<State extends object = object>
   }
 
   /** Handles a message that the {@link Intake} has held. */
-  handle(bytes: Buffer): void {
-    this.server.handle(this, bytes);
+  handle(bytes: Buffer, isBinary: boolean): void {
+    this.server.handle(this, bytes, isBinary);
   }
 
   /**
@@ -386,7 +422,8 @@ export class Session<State extends object = object>
     const silence = this.#liveness.sweep(now, this.socket, this.server.context.options);
     if (silence !== undefined) return this.end(new GatewayError(silence));
     if (this.#phase === OPEN && this.#identity?.takeExpiring(timeOfDay)) {
-      this.send('auth.expiring', { expiresAt: this.principal?.expiresAt });
+      const push = (): unknown => this.send('auth.expiring', { expiresAt: this.principal?.expiresAt });
+      contain(push, (error) => this.onFault(error, 'protocol.push'));
     }
   }
 }
