@@ -51,7 +51,7 @@ import { MONITORING_OPTIONS, PRIVACY_OPTIONS } from './monitoring/options.js';
 import { WsMonitor } from './monitoring/ws-monitor.js';
 import { LiveOptions } from './reload/live-options.js';
 import { WsGatewayReload } from './reload/ws-gateway-reload.js';
-import { BYTE_LIMITS } from './session/ledger.js';
+import { BYTE_LIMITS } from './session/byte-budget.js';
 import { sessionProviders } from './session/session.providers.js';
 import { WsSessions } from './session/ws-sessions.js';
 import { resolveOptions } from './ws-gateway.options.js';

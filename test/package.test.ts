@@ -130,7 +130,7 @@ describe('the packed package', () => {
     expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 
-  it('has types that a strict application compiles against, without skipLibCheck', async () => {
+  it('has types that a strict application compiles against, without skipLibCheck', { timeout: 60_000 }, async () => {
     writeFileSync(
       join(folder, 'app.mts'),
       `import { GatewayError, WsGatewayModule, WsSession, WsSessions, type ErrorCode, type WsGatewayOptions } from 'nestjs-ws-gateway';

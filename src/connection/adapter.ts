@@ -14,18 +14,10 @@ import { GatewayServer } from './server.js';
 import { Shedding } from './shedding.js';
 import type { ConnectionContext } from './context.js';
 import { Endpoint, pathOf } from './endpoint.js';
+import { drain } from './shutdown.js';
 
 /** The port that stands for the application's own HTTP server, as in `@WebSocketGateway()`. */
 const APPLICATION_PORT = 0;
-
-/** The share of `shutdown.drainMs` over which the closes are spread, and how many of them there are at least at a time. */
-const PACED_OVER = 0.5;
-const AT_LEAST = 50;
-const TICK_MS = 50;
-
-/** The share of `shutdown.drainMs` after which requests in flight are waited for no longer, and the one that cuts TCP. */
-const END_ALL_AT = 0.75;
-const TERMINATE_AT = 0.9;
 
 /**
  * The adapter of platform-ws with the upgrade path taken over: it owns the servers, every upgrade request and the
@@ -49,10 +41,11 @@ export class WsGatewayAdapter extends WsAdapter {
     private readonly beforeBinding: () => void,
   ) {
     super();
-    const { clock, sessions, pending, disconnects, deadlines, revalidation, firewall, load, ledger, options } = context;
+    const { clock, sessions, pending, disconnects, deadlines, revalidation, firewall, load, byteBudget, options } =
+      context;
     const cut = (error: unknown, address: string): void => reportCut(error, context.monitor, normalised(address) ?? '');
     this.#sockets = new SocketDeadlines(() => clock.monotonic(), firewall.sockets, cut);
-    const shedding = new Shedding(sessions, load, ledger, options.limits);
+    const shedding = new Shedding(sessions, load, byteBudget, options.limits);
     const own = [this.#sockets, shedding];
     const swept = [pending, deadlines, load, sessions, disconnects, revalidation, firewall, ...own, ...tables];
     this.#sweeper = new Sweeper(clock, swept);
@@ -119,34 +112,9 @@ export class WsGatewayAdapter extends WsAdapter {
     this.context.sessions.refusesNew = true;
   }
 
-  /**
-   * Ends every session with SHUTTING_DOWN and 1012, each after its last answer in flight; new upgrades get 503. Resolves
-   * when the last one has closed and its `handleDisconnect` has settled, and before `shutdown.drainMs` are over.
-   */
-  async drain(): Promise<void> {
-    const { sessions, disconnects, deadlines, clock, options } = this.context;
-    const { drainMs } = options.shutdown;
-    const begun = clock.monotonic();
-    sessions.drain(() => Math.round(1_000 + Math.random() * drainMs));
-    // The hard end: whatever is left then has had its disconnect and been cut.
-    let giveUp: () => void = () => undefined;
-    const timeOver = new Promise<void>((resolve) => (giveUp = resolve));
-    // Closed all at once, they would all come back at once.
-    const perTick = Math.max(AT_LEAST, Math.ceil((sessions.count() * TICK_MS) / (drainMs * PACED_OVER)));
-    sessions.endSome(perTick);
-    const stop = clock.every(TICK_MS, () => {
-      const elapsed = clock.monotonic() - begun;
-      sessions.endSome(perTick);
-      if (elapsed >= drainMs * END_ALL_AT) sessions.endAll();
-      if (elapsed >= drainMs * TERMINATE_AT) sessions.terminateAll();
-      if (elapsed >= drainMs) giveUp();
-    });
-    // A session's handleDisconnect may want the database, which the application closes when this has resolved.
-    const done = sessions.whenEmpty().then(() => disconnects.whenSettled());
-    await Promise.race([done, timeOver]);
-    stop();
-    disconnects.giveUpAll();
-    deadlines.giveUpAll(); // a handshake that waits holds a socket, and the HTTP server waits for that
+  /** Ends every session, see shutdown.ts. */
+  drain(): Promise<void> {
+    return drain(this.context);
   }
 
   override bindClientConnect(): void {}

@@ -4,10 +4,9 @@ import { Deadlines } from '../authentication/deadlines.js';
 import { WsClock } from '../base/clock.js';
 import { EMITTER } from '../base/emitter.js';
 import { WsFirewall } from '../firewall/ws-firewall.js';
-import { Ledger } from '../session/ledger.js';
+import { ByteBudget } from '../session/byte-budget.js';
 import { Revalidation } from '../session/revalidation.js';
 import { SessionRegistry } from '../session/registry.js';
-import { endBanned } from './banned.js';
 import { Disconnects } from './disconnects.js';
 import { Doorkeeper } from './doorkeeper.js';
 import { LoadGauge } from './load-gauge.js';
@@ -51,7 +50,7 @@ export const connectionProviders: Provider[] = [
       Deadlines,
       WsFirewall,
       LoadGauge,
-      Ledger,
+      ByteBudget,
       Revalidation,
       PendingRequests,
       Disconnects,
@@ -67,18 +66,18 @@ export const connectionProviders: Provider[] = [
       deadlines: Deadlines,
       firewall: WsFirewall,
       load: LoadGauge,
-      ledger: Ledger,
+      byteBudget: ByteBudget,
       revalidation: Revalidation,
       pending: PendingRequests,
       disconnects: Disconnects,
       traffic: Traffic,
       tracing: Tracing | undefined,
     ): ConnectionContext => {
-      firewall.onBan((notice) => endBanned(sessions, notice));
+      firewall.onBan((notice) => sessions.endBanned(notice));
       sessions.onLeave(({ subjectPeer }) => subjectPeer !== undefined && firewall.part(subjectPeer));
       sessions.onLeave((session) => serverOf(session).clients.delete(session.socket));
       const shared = { options, clock, monitor, sessions, authentication, deadlines, firewall };
-      return { ...shared, load, ledger, revalidation, pending, disconnects, traffic, tracing };
+      return { ...shared, load, byteBudget, revalidation, pending, disconnects, traffic, tracing };
     },
   },
 ];

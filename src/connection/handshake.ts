@@ -26,7 +26,7 @@ export interface Handshake {
   readonly socket: Duplex;
   readonly head: Buffer;
   readonly sockets: SocketDeadlines;
-  /** Its span, where somebody keeps those. */
+  /** Its span, where the application traces. */
   readonly trace?: UpgradeTrace | undefined;
 }
 
@@ -138,13 +138,13 @@ function accept(handshake: Handshake, client: Client, principal: Principal | und
     server.clients.delete(ws); // until it may be written to, see Session.open()
     ws.writeTo(socket);
     const session = new Session(ws, server, client, params);
-    if (server.connectionGuards.length > 0) session.request = request; // a few kilobytes, so only where somebody may ask
+    if (server.connectionGuards.length > 0) session.request = request; // a few kilobytes, so only where a connection guard may ask for it
     handshake.trace?.accepted(session.id);
     open(session, request, principal);
   });
 }
 
-/** A browser cannot read a refused handshake, so it is told after it, unless `auth.reject` says otherwise. */
+/** A browser's script cannot read a refused handshake, so the refusal comes after it as a `disconnect`, unless `auth.reject` says otherwise. */
 function reject(handshake: Handshake, client: Client, error: unknown): void {
   const { server, request, socket, head, sockets, trace } = handshake;
   const { monitor, options } = server.context;

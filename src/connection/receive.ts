@@ -10,10 +10,9 @@ import { isGatewayError } from '../session/failure.js';
 import { ProtocolFault } from '../session/foreign-protocol.js';
 import { heapCostOf } from '../session/heap-cost.js';
 import { isAsyncIterable, PulledStream } from './pulled-stream.js';
-import { PendingRequest } from './request.js';
+import { encodeReply, PendingRequest, reply } from './request.js';
 import { InterceptedReply } from './router.js';
 import type { Route } from './router.js';
-import { encodeReply, reply } from './send.js';
 import { controllerOf } from './signals.js';
 import type { Session } from '../session/session.js';
 import { isThenable } from '../base/thenable.js';
@@ -200,7 +199,7 @@ function acceptsBareToken(session: Session, text: string): boolean {
   );
 }
 
-/** The bare JWT is `auth` without an envelope: nobody asked by name, so a bad one gets no exception, only the end. */
+/** The bare JWT is `auth` without an envelope: there is no `id` to answer, so a bad one ends the session without an exception. */
 function authMessage(token: string): InboundMessage {
   return { event: 'auth', data: { token }, id: undefined };
 }

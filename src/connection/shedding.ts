@@ -1,6 +1,6 @@
 import type { LoadGauge } from './load-gauge.js';
 import { GatewayError } from '../protocol/errors.js';
-import type { ByteLimits, Ledger } from '../session/ledger.js';
+import type { ByteLimits, ByteBudget } from '../session/byte-budget.js';
 import type { Session } from '../session/session.js';
 import type { SessionRegistry } from '../session/registry.js';
 
@@ -23,17 +23,17 @@ export class Shedding {
   constructor(
     private readonly sessions: SessionRegistry,
     private readonly load: LoadGauge,
-    private readonly ledger: Ledger,
+    private readonly byteBudget: ByteBudget,
     private readonly limits: ByteLimits,
   ) {
-    ledger.onFull(() => this.#shedOutbound());
+    byteBudget.onFull(() => this.#shedOutbound());
   }
 
   sweep(now: number): void {
     this.#shedOutbound();
     this.#shedReceiving();
     this.#shedHandling();
-    this.ledger.sweep();
+    this.byteBudget.sweep();
     if (now < this.#roundAt) return;
     this.#roundAt = now + ROUND_MS;
     if (this.load.isOverloaded) this.#shedAnonymous();
@@ -41,19 +41,19 @@ export class Shedding {
   }
 
   #shedOutbound(): void {
-    const { sessions, ledger } = this;
+    const { sessions, byteBudget } = this;
     const { maxOutboundBytesTotal } = this.limits;
     let own = 0;
     for (const { socket } of sessions.all()) own += socket.ownOutbound;
     // What is shared goes when the last of its readers does, so it is asked for anew each time.
-    if (own + ledger.shared > maxOutboundBytesTotal) {
+    if (own + byteBudget.shared > maxOutboundBytesTotal) {
       for (const session of this.#largest(({ socket }) => socket.bufferedAmount)) {
-        if (own + ledger.shared <= maxOutboundBytesTotal) break;
+        if (own + byteBudget.shared <= maxOutboundBytesTotal) break;
         own -= session.socket.ownOutbound;
         cut(session, 'SLOW_CONSUMER');
       }
     }
-    ledger.outbound = own + ledger.shared;
+    byteBudget.outbound = own + byteBudget.shared;
   }
 
   #shedReceiving(): void {
@@ -66,7 +66,7 @@ export class Shedding {
   /** What handlers hold whose session has gone is nothing that ending another would bring back, so only sessions count here. */
   #shedHandling(): void {
     const { maxHandlingBytesTotal } = this.limits;
-    if (this.ledger.handling <= maxHandlingBytesTotal) return;
+    if (this.byteBudget.handling <= maxHandlingBytesTotal) return;
     let handling = 0;
     for (const session of this.sessions.all()) handling += session.intake.handling;
     this.#endLargest((session) => session.intake.handling, handling - maxHandlingBytesTotal);

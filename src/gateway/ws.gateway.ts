@@ -7,7 +7,7 @@ import { sessionOf } from '../session/session.js';
 import type { Session } from '../session/session.js';
 import { WsSession } from '../session/ws-session.js';
 import { serverOf } from '../connection/context.js';
-import { NO_ANSWER } from '../connection/send.js';
+import { NO_ANSWER } from '../connection/request.js';
 import { countBadToken, signIn } from '../connection/sign-in.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isThenable } from '../base/thenable.js';

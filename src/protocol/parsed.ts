@@ -20,11 +20,11 @@ class Parsed extends Envelope {
   }
 
   override decode(message: string | Uint8Array): Decoded {
-    const parsed: unknown = this.parse(message as string | Buffer); // because what comes from `ws` is a Buffer
-    if (parsed === undefined || parsed === null || parsed === false) return undefined;
-    if (!isJsonObject(parsed)) return { problem: 'A message is an object with an event' };
-    if (typeof parsed.then === 'function') return parsed as never; // a promise, which is refused where it is looked at
-    const { event, data, id } = parsed;
+    const value: unknown = this.parse(message as string | Buffer); // because what comes from `ws` is a Buffer
+    if (value === undefined || value === null || value === false) return undefined;
+    if (!isJsonObject(value)) return { problem: 'A message is an object with an event' };
+    if (typeof value.then === 'function') return value as never; // a promise, which is refused where it is looked at
+    const { event, data, id } = value;
     const known = isMessageId(id) ? id : undefined;
     if (typeof event !== 'string') return { problem: 'A message has an event', id: known };
     return { event, data, id: known };

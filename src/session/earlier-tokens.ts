@@ -12,8 +12,8 @@ const MAX_TOKENS = 32;
 
 /**
  * The tokens that a session had before its refreshes and that are still good, so that revoking the session revokes them as well.
- * Of more than 32 only the time is remembered before which the others were issued: then all that the subject had by that time
- * is revoked with them, rather than none of it.
+ * Of more than 32 only the time is remembered before which the others were issued. All tokens of the subject from before that
+ * time are revoked with the session then: too many rather than too few.
  */
 export class EarlierTokens {
   #tokens: readonly SessionToken[] = [];

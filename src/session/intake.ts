@@ -5,7 +5,7 @@ import type { Encoded } from '../protocol/wire-protocol.js';
 import type { GatewaySocket } from '../socket/gateway-socket.js';
 import { costOf, Inbox } from './inbox.js';
 import type { Held } from './inbox.js';
-import type { Holder, Ledger } from './ledger.js';
+import type { Holder, ByteBudget } from './byte-budget.js';
 import type { SessionOptions } from './options.js';
 
 /** What has something to send, and waits until the peer has read enough of what is queued for it. */
@@ -38,7 +38,7 @@ export interface IntakeOwner {
   readonly socket: GatewaySocket;
   readonly client: { readonly peer: Holder };
   readonly server: {
-    readonly context: { readonly options: SessionOptions; readonly clock: WsClock; readonly ledger: Ledger };
+    readonly context: { readonly options: SessionOptions; readonly clock: WsClock; readonly byteBudget: ByteBudget };
   };
   readonly isLive: boolean;
   readonly handlesMessages: boolean;
@@ -63,8 +63,8 @@ export class Intake {
 
   constructor(private readonly session: IntakeOwner) {}
 
-  get #ledger(): Ledger {
-    return this.session.server.context.ledger;
+  get #byteBudget(): ByteBudget {
+    return this.session.server.context.byteBudget;
   }
 
   /** Bytes of messages that wait for their turn or for their handler, as they are on the heap. */
@@ -102,12 +102,12 @@ export class Intake {
 
   #charge(bytes: number): void {
     this.#handling += bytes;
-    this.#ledger.charge(this.session.client.peer, bytes);
+    this.#byteBudget.charge(this.session.client.peer, bytes);
   }
 
   #discharge(bytes: number): void {
     this.#handling -= bytes;
-    this.#ledger.discharge(this.session.client.peer, bytes);
+    this.#byteBudget.discharge(this.session.client.peer, bytes);
   }
 
   /** No code refers to the request's message any more. */
@@ -116,8 +116,8 @@ export class Intake {
     if (bytes === 0) return;
     request.bytes = 0;
     if (!request.isAbandoned) return this.#discharge(bytes);
-    this.#ledger.reclaim(request);
-    this.#ledger.discharge(this.session.client.peer, bytes);
+    this.#byteBudget.reclaim(request);
+    this.#byteBudget.discharge(this.session.client.peer, bytes);
   }
 
   /** It is answered, and its handler still has the message: that counts for the address until the promise is collected. */
@@ -125,12 +125,14 @@ export class Intake {
     request.isAbandoned = true;
     request.promise = undefined;
     this.#handling -= request.bytes;
-    this.#ledger.abandon(promise, this.session.client.peer, request.bytes, request);
+    this.#byteBudget.abandon(promise, this.session.client.peer, request.bytes, request);
   }
 
   /** True when no message may be handed to a handler that takes its time: handlers hold too much already. */
   get mayNotWait(): boolean {
-    return this.#ledger.isPressed && this.#ledger.refuses(this.session.client.peer, this.inFlight === this.#streams);
+    return (
+      this.#byteBudget.isPressed && this.#byteBudget.refuses(this.session.client.peer, this.inFlight === this.#streams)
+    );
   }
 
   /**
@@ -165,11 +167,11 @@ export class Intake {
     this.#answers = undefined;
   }
 
-  /** Pauses the socket until {@link release} finds room. The ledger's sweep calls that, too: the room may come from other sessions. */
+  /** Pauses the socket until {@link release} finds room. The sweep of the {@link ByteBudget} calls that, too: other sessions may make the room. */
   stopReading(): void {
     const { socket } = this.session;
     socket.pause();
-    if (this.#ledger.isPressed || socket.isBehind) this.#ledger.stop(this);
+    if (this.#byteBudget.isPressed || socket.isBehind) this.#byteBudget.stop(this);
   }
 
   /** Holds all messages until {@link unblock}: `handleConnection` or an `auth` is still running. */
@@ -204,8 +206,10 @@ export class Intake {
     const { options, clock } = this.session.server.context;
     const inHandlers = this.inFlight - this.#streams;
     if (inHandlers >= options.limits.maxConcurrentMessages) return true;
-    if (!this.#ledger.isPressed) return false;
-    return inHandlers > 0 ? this.#ledger.isStopped(this.session.client.peer) : this.#refusedUntil > clock.monotonic();
+    if (!this.#byteBudget.isPressed) return false;
+    return inHandlers > 0
+      ? this.#byteBudget.isStopped(this.session.client.peer)
+      : this.#refusedUntil > clock.monotonic();
   }
 
   /** Handles what was held, as far as there is room. A message that makes room meanwhile does not start it anew. */
@@ -223,7 +227,7 @@ export class Intake {
     if (this.#inbox?.isEmpty || !session.handlesMessages) this.#dropHeld();
     if (!session.isLive || !session.socket.isPaused) return;
     if (this.#isFull) return this.stopReading();
-    this.#ledger.goesOn(this);
+    this.#byteBudget.goesOn(this);
     session.socket.resume();
   }
 
@@ -236,7 +240,7 @@ export class Intake {
   /** The connection has closed. What the peer sent before it closed by itself is handled all the same. */
   closed(): void {
     this.#endStreams();
-    this.#ledger.goesOn(this);
+    this.#byteBudget.goesOn(this);
     this.release();
   }
 

@@ -1,3 +1,4 @@
+import type { BanNotice } from '../firewall/ws-firewall.js';
 import type { Principal } from '../authentication/principal.js';
 import { originOf, tokenIdOf } from '../authentication/principal.js';
 import { Revocations } from '../authentication/revocations.js';
@@ -8,18 +9,18 @@ import { EMITTER } from '../base/emitter.js';
 import type { Emitter } from '../base/emitter.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { SessionEvent } from './events.js';
-import { Ledger } from './ledger.js';
+import { ByteBudget } from './byte-budget.js';
 import { SharedFrame } from '../socket/shared-frame.js';
 import { frame } from '../socket/text-frames.js';
 import type { Session } from './session.js';
 import { concerns, decide } from './revoke.js';
 import type { RevocationEntry, RevocationFilter, Revoked } from './revoke.js';
 import { SubjectIndex } from './session-index.js';
-import type { SessionPhase, WsSession } from './ws-session.js';
+import type { SessionPhase } from './ws-session.js';
 import { WsSessions } from './ws-sessions.js';
 import type { SessionFilter, SessionPage, SessionQuery } from './ws-sessions.js';
 
-/** What the registry is told of the options. */
+/** The options that the registry reads, each time anew. */
 export interface SessionLimits {
   /** `Infinity` is off. */
   readonly maxSessionsPerSubject: number;
@@ -49,7 +50,7 @@ export class SessionRegistry extends WsSessions {
     private readonly revocations: Revocations,
     private readonly clock: WsClock,
     @Inject(EMITTER) private readonly monitor: Emitter<SessionEvent>,
-    private readonly ledger: Ledger,
+    private readonly byteBudget: ByteBudget,
   ) {
     super();
   }
@@ -130,7 +131,7 @@ export class SessionRegistry extends WsSessions {
       const { protocol } = session.server;
       if (!pushes.has(protocol)) {
         const push = protocol.push(event, data);
-        const shared = typeof push === 'string' ? new SharedFrame(frame(push, true), push, this.ledger) : push;
+        const shared = typeof push === 'string' ? new SharedFrame(frame(push, true), push, this.byteBudget) : push;
         pushes.set(protocol, shared);
       }
       if (pushes.get(protocol) !== undefined) receivers.push(session);
@@ -143,7 +144,7 @@ export class SessionRegistry extends WsSessions {
     return receivers.length;
   }
 
-  /** Those that a filter can be about, as cheap as they are to be had. */
+  /** The sessions of the smallest index that holds every match. */
   #candidates(filter: SessionFilter): Iterable<Session> {
     const { sessionId, subject, clientAddress: _, ...unknown } = filter;
     const [name] = Object.keys(unknown);
@@ -220,6 +221,17 @@ export class SessionRegistry extends WsSessions {
     if (this.#sessions.size === 0) this.#whenEmpty?.();
   }
 
+  /**
+   * Ends the sessions that a ban is about. A ban of an address that the firewall made by itself spares those who have
+   * authenticated: many may share the address, and their own violations count against themselves. `spared` ends by itself.
+   */
+  endBanned({ ban, forMs, spared, isManual }: BanNotice): void {
+    for (const session of this.#sessions.values()) {
+      if (session === spared || session.client.isExempt || !isBanned(session, ban, isManual)) continue;
+      session.end(new GatewayError('BANNED', { retryAfterMs: forMs }));
+    }
+  }
+
   /** Its `handleConnection` runs: it has its time, even when the peer has gone. */
   watchOpening(session: Session): void {
     this.#opening.set(session, session.openedAt);
@@ -292,4 +304,9 @@ function matches(session: Session, filter: SessionFilter): boolean {
 
 function bySequence(one: Session, other: Session): number {
   return one.sequence - other.sequence;
+}
+
+function isBanned({ principal, client }: Session, ban: BanNotice['ban'], isManual: boolean): boolean {
+  if ('subject' in ban) return principal?.subject === ban.subject;
+  return client.peer.key === ban.address && (isManual || principal === undefined);
 }

@@ -5,7 +5,7 @@ import type { WsFirewall } from '../firewall/ws-firewall.js';
 import type { WireProtocol } from '../protocol/wire-protocol.js';
 import type { GatewaySocket } from '../socket/gateway-socket.js';
 import type { SessionEvent } from './events.js';
-import type { Ledger } from './ledger.js';
+import type { ByteBudget } from './byte-budget.js';
 import type { SessionOptions } from './options.js';
 import type { WsSession } from './ws-session.js';
 
@@ -15,7 +15,7 @@ export interface SessionContext<S> {
   readonly clock: WsClock;
   readonly monitor: Emitter<SessionEvent>;
   readonly firewall: WsFirewall;
-  readonly ledger: Ledger;
+  readonly byteBudget: ByteBudget;
   readonly traffic: { sentMessages: number; sentBytes: number };
   readonly sessions: {
     isRevoked(principal: Principal | undefined): boolean;

@@ -1,11 +1,11 @@
 import type { Provider } from '@nestjs/common';
-import { Ledger } from './ledger.js';
+import { ByteBudget } from './byte-budget.js';
 import { Revalidation } from './revalidation.js';
 import { SessionRegistry } from './registry.js';
 import { WsSessions } from './ws-sessions.js';
 
 export const sessionProviders: Provider[] = [
-  Ledger,
+  ByteBudget,
   SessionRegistry,
   { provide: WsSessions, useExisting: SessionRegistry },
   Revalidation,

@@ -78,9 +78,9 @@ export class Session<State extends object = object>
 
   /** The upgrade, where connection guards may be asked again. */
   request: IncomingMessage | undefined;
-  /** Its place in the order in which sessions came. */
+  /** Its number in the order of connecting, from 1. */
   sequence = 0;
-  /** How many of the path's gateways have been told of the connection. */
+  /** How many of the path's gateways `handleConnection` was called of. */
   hooksCalled = 0;
   /** Set while an async `handleConnection` runs and is waited for; never rejects. */
   opening: Promise<void> | undefined;
@@ -122,7 +122,7 @@ export class Session<State extends object = object>
     return this.#phase === OPEN || this.#phase === OPENING;
   }
 
-  /** Open, and not a stranger: broadcasts are for it. */
+  /** True when broadcasts may go to it: it is open, and has authenticated or need not. */
   get mayBeWrittenTo(): boolean {
     return this.#phase === OPEN && (this.principal !== undefined || this.server.context.options.auth.anonymous);
   }
@@ -184,12 +184,12 @@ export class Session<State extends object = object>
     return this.#identity?.forgottenTokensBefore(timeOfDay);
   }
 
-  /** From here on it is among the `clients` of its server. */
+  /** Puts it among the `clients` of its server. */
   #joinBroadcasts(): void {
     if (this.mayBeWrittenTo) this.server.admitToBroadcasts(this.socket);
   }
 
-  /** True when the token's time is over, whether or not the sweep has come by. */
+  /** True when the token has expired, also before the sweep ends the session. */
   isExpired(timeOfDay: number): boolean {
     return this.#identity?.isExpired(timeOfDay) === true;
   }
@@ -200,7 +200,7 @@ export class Session<State extends object = object>
     this.#joinBroadcasts();
   }
 
-  /** Resolves when `handleConnection` has had its time, whether or not the session is still there. */
+  /** Resolves when the time of `handleConnection` is over, also after the session has closed. */
   openingTimedOut(): Promise<void> {
     this.server.context.sessions.watchOpening(this);
     return new Promise((resolve) => (this.#giveUpOpening = resolve));
@@ -295,7 +295,7 @@ export class Session<State extends object = object>
     });
   }
 
-  /** What counts towards a ban. */
+  /** Counts the failure towards a ban, where its code is a violation. */
   #countViolation({ code, refusedDigest }: Failure): void {
     const { firewall } = this.server.context;
     const { violation } = specOf(code);
@@ -380,7 +380,7 @@ export class Session<State extends object = object>
     this.server.onClosed(this, closeCode);
   }
 
-  /** The application threw where nothing waits for it: only the log is told. */
+  /** The application threw where no request waits for an answer: the failure goes into the log alone. */
   onFault(error: unknown, at: string): void {
     const failure = toFailure(error);
     this.#report('request', failure, { level: 'error', event: at });
@@ -389,7 +389,7 @@ export class Session<State extends object = object>
 
   onBehind(bytes: number): void {
     this.intake.stopReading();
-    this.server.context.ledger.grant(bytes);
+    this.server.context.byteBudget.grant(bytes);
   }
 
   onDrained(): void {
@@ -413,7 +413,7 @@ export class Session<State extends object = object>
     this.socket.postpone(ms);
   }
 
-  /** Does what is due; called by the one sweep for all sessions. */
+  /** Does what is due. The one sweep calls it for every session. */
   sweep(now: number, timeOfDay: number): void {
     if (!this.isLive) return;
     if (now >= this.#authenticateBy) return this.end(new GatewayError('AUTH_TIMEOUT'));

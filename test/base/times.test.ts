@@ -44,7 +44,7 @@ const OWN_TIMERS: Record<string, [count: number, because: string]> = {
 const NOT_POSTPONED: Record<string, string> = {
   'authentication/revocations.ts': 'tokens expire by themselves',
   'authentication/tickets.ts': 'a ticket is over by itself',
-  'session/ledger.ts': 'it counts bytes',
+  'session/byte-budget.ts': 'it counts bytes',
   'connection/shedding.ts': 'it counts bytes',
   'firewall/bad-tokens.ts': 'what was guessed is forgotten by itself',
   'firewall/bans.ts': 'a ban is over by itself',

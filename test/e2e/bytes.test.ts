@@ -3,7 +3,7 @@ import { Observable } from 'rxjs';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Ledger } from '../../src/session/ledger.js';
+import { ByteBudget } from '../../src/session/byte-budget.js';
 import { GatewayError, Public, WsFirewall } from '../../src/index.js';
 import type { WsGatewayOptions } from '../../src/index.js';
 import { startApp, stopApps, until } from '../support/app.js';
@@ -59,7 +59,7 @@ class ByteGateway {
 
 let test: TestApp;
 let sessions: SessionRegistry;
-let ledger: Ledger;
+let byteBudget: ByteBudget;
 
 // Where time is moved at once, nobody has a chance to answer a ping.
 const heartbeat = { intervalMs: 3_600_000 };
@@ -67,7 +67,7 @@ const heartbeat = { intervalMs: 3_600_000 };
 async function start(limits: WsGatewayOptions['limits'], options: Omit<WsGatewayOptions, 'auth'> = {}): Promise<void> {
   test = await startApp({ gateways: [ByteGateway], options: { heartbeat, ...options, limits } });
   sessions = test.app.get(SessionRegistry);
-  ledger = test.app.get(Ledger, { strict: false });
+  byteBudget = test.app.get(ByteBudget, { strict: false });
 }
 
 const connect = (subject: string, localAddress = '127.0.0.1'): Promise<Client> =>
@@ -94,24 +94,24 @@ describe('what handlers hold', () => {
     const ada = await connect('ada');
     ada.send({ event: 'wait', data: HEAVY, id: 1 });
     await until(() => answers.length === 1);
-    expect(ledger.handling).toBeGreaterThan(MIB);
-    expect(ledger.handling).toBeLessThan(2.5 * MIB);
+    expect(byteBudget.handling).toBeGreaterThan(MIB);
+    expect(byteBudget.handling).toBeLessThan(2.5 * MIB);
     answerAll();
     await ada.next();
-    expect(ledger.handling).toBe(0);
+    expect(byteBudget.handling).toBe(0);
     for (const event of ['sync', 'fail', 'few', 'nothing', 'ping']) ada.send({ event, data: [{}], id: 2 });
     ada.send('no json');
     await until(() => ada.frames.length === 8);
-    expect(ledger.handling).toBe(0);
+    expect(byteBudget.handling).toBe(0);
     ada.send({ event: 'stream', id: 3 });
     await until(() => ada.frames.length === 9);
-    expect(ledger.handling).toBeGreaterThan(0);
+    expect(byteBudget.handling).toBeGreaterThan(0);
     for (let i = 0; i < 40; i++) ada.send({ event: 'wait', id: 4 + i });
     await until(() => answers.length === 16);
     const closed = ada.close();
     const allAnswered = (): boolean => {
       answerAll();
-      return ledger.handling === 0;
+      return byteBudget.handling === 0;
     };
     await until(allAnswered);
     await closed;
@@ -130,17 +130,17 @@ describe('what handlers hold', () => {
     await until(() => answers.length === 1);
     test.clock.advance(1_250);
     expect(await ada.next()).toMatchObject({ data: { code: 'HANDLER_TIMEOUT' } });
-    expect([sessionOf('ada').intake.handling, ledger.handling > MIB]).toEqual([0, true]);
+    expect([sessionOf('ada').intake.handling, byteBudget.handling > MIB]).toEqual([0, true]);
     answerAll();
-    await until(() => ledger.handling === 0);
+    await until(() => byteBudget.handling === 0);
     ada.send({ event: 'lost', data: HEAVY, id: 2 });
-    await until(() => ledger.handling > MIB);
+    await until(() => byteBudget.handling > MIB);
     test.clock.advance(1_250);
     await ada.next();
     await ada.ask({ event: 'ping', id: 3 }); // nothing of the message is on the stack
     await until(() => {
       collect();
-      return ledger.handling === 0;
+      return byteBudget.handling === 0;
     });
   });
 
@@ -150,7 +150,7 @@ describe('what handlers hold', () => {
     for (let round = 0; round < 4; round++) for (const attacker of attackers) attacker.send({ event: 'wait', data: HEAVY, id: round }); // prettier-ignore
     const refused = (): Client[] => attackers.filter((attacker) => codes(attacker).includes('RATE_LIMITED'));
     await until(() => refused().length > 5);
-    expect(ledger.handling).toBeLessThan(8 * MIB * 1.25 + HEAVY_COST * 2);
+    expect(byteBudget.handling).toBeLessThan(8 * MIB * 1.25 + HEAVY_COST * 2);
     const ada = await connect('ada', '127.0.0.2');
     ada.send({ event: 'wait', data: [1], id: 1 });
     const waiting = answers.length;
@@ -164,7 +164,7 @@ describe('what handlers hold', () => {
     expect(idle.frames.some(({ id }) => id === 'sync')).toBe(false);
     await until(() => {
       test.clock.jump(1_000);
-      ledger.sweep();
+      byteBudget.sweep();
       return idle.frames.some(({ id }) => id === 'sync');
     });
     expect(test.app.get(WsFirewall).bans()).toEqual([]);
@@ -177,7 +177,7 @@ describe('what handlers hold', () => {
     await start({ maxHandlingBytesTotal: 4 * MIB });
     const attackers = await Promise.all(Array.from({ length: 6 }, (_, i) => connect(`mallory${i}`)));
     for (const attacker of attackers) attacker.send({ event: 'wait', data: HEAVY, id: 1 });
-    await until(() => ledger.handling > 5 * MIB);
+    await until(() => byteBudget.handling > 5 * MIB);
     const ada = await connect('ada');
     test.clock.advance(250);
     await until(() => sessions.count() < 7);
@@ -251,7 +251,7 @@ describe('a peer that reads', () => {
     }
     ada.send({ event: 'ping', id: 'last' });
     await until(() => ada.frames.at(-1)?.event === 'pong');
-    expect(ledger.handling).toBe(0);
+    expect(byteBudget.handling).toBe(0);
     expect(test.log.lines).toEqual([]);
   });
 
@@ -336,15 +336,15 @@ describe('what all are sent', () => {
     await new Promise((resolve) => setTimeout(resolve, 50));
     const waiting = sessions.find().reduce((sum, { socket }) => sum + socket.bufferedAmount, 0);
     expect(waiting).toBeGreaterThan(64 * MIB);
-    expect(ledger.shared - text.length).toBe('{"event":"news","data":""}'.length + 10);
+    expect(byteBudget.shared - text.length).toBe('{"event":"news","data":""}'.length + 10);
     test.clock.advance(500);
     expect(sessions.count()).toBe(8);
     for (const { socket } of clients.slice(1)) socket.resume();
     for (const client of clients.slice(1)) await client.next();
     test.clock.advance(250);
-    expect(ledger.shared).toBeGreaterThan(16 * MIB); // one of them has not read it
+    expect(byteBudget.shared).toBeGreaterThan(16 * MIB); // one of them has not read it
     clients[0]?.socket.terminate();
-    await until(() => ledger.shared === 0);
+    await until(() => byteBudget.shared === 0);
   });
 
   it('goes before what is sent to one only, where all together is too much', async () => {

@@ -6,7 +6,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { interval, map, NEVER, Observable, Subject } from 'rxjs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Public, Signal, WsSessions } from '../../src/index.js';
-import { Ledger } from '../../src/session/ledger.js';
+import { ByteBudget } from '../../src/session/byte-budget.js';
 import { startApp, stopApps, until } from '../support/app.js';
 import type { TestApp } from '../support/app.js';
 import { Client } from '../support/client.js';
@@ -260,15 +260,15 @@ describe('cancel', () => {
   });
 
   it('charges for an iterator that runs on, until it has come to its end', async () => {
-    const { handling } = test.app.get(Ledger);
+    const { handling } = test.app.get(ByteBudget);
     client.send({ event: 'stuck', id: 1 });
     await until(() => release.length === 1);
     cancel(1);
     expect(await client.next()).toEqual({ event: 'stuck', id: 1, done: true });
     await client.ask({ event: 'value', id: 2 });
-    expect(test.app.get(Ledger).handling).toBeGreaterThan(handling);
+    expect(test.app.get(ByteBudget).handling).toBeGreaterThan(handling);
     release[0]?.();
-    await until(() => test.app.get(Ledger).handling === handling);
+    await until(() => test.app.get(ByteBudget).handling === handling);
   });
 
   it('aborts the signal of the handler, which may answer, throw its reason, or fail', async () => {

@@ -14,7 +14,7 @@ const SHIPPED = [
   'MIT-0',
 ];
 /** What only the development uses is not handed on. */
-const DEVELOPMENT = [...SHIPPED, 'CC-BY-4.0', 'MPL-2.0', 'Python-2.0'];
+const DEVELOPMENT = [...SHIPPED, 'CC-BY-4.0', 'MPL-2.0', 'Python-2.0', 'Unlicense'];
 
 const root = process.argv[2] ?? new URL('../..', import.meta.url).pathname;
 const read = (path) => JSON.parse(readFileSync(join(root, path), 'utf8'));

@@ -11,30 +11,30 @@ export interface ByteLimits {
   readonly maxReceivingBytesTotal: number;
 }
 
-/** Whom messages in handlers are charged to, beside the process: an address. */
+/** The address that messages in handlers are charged to, beside the process. */
 export interface Holder {
   /** Bytes of its messages that wait for their turn, or for their handler, also after its sessions have ended. */
   handling: number;
 }
 
-/** A session that the ledger can stop the reading of. */
+/** The part of a session that reads its messages. */
 export interface Stoppable {
-  /** Handles what waits, as far as it may, and reads on. */
+  /** Handles the messages that wait, as far as there is room, and reads on. */
   release(): void;
 }
 
-/** The share of the number from which sessions are not read, and the multiple of it at which nothing more is handled. */
+/** The share of `limits.maxHandlingBytesTotal` from which sessions are not read, and the multiple of it from which no message is handled. */
 const PRESSED = 0.75;
 const EXHAUSTED = 1.25;
 
 /**
- * What all sessions hold together, in bytes, kept up as it changes: messages that wait for their turn or their handler,
- * open streams, and what is queued for peers over their own bound. Three thresholds follow from one number, `limits.maxHandlingBytesTotal`:
- * from three quarters of it on an address that holds more than its part is not read while a handler has something of
- * the session; at the number its messages are refused; and the sweep ends the sessions with most ({@link Shedding}).
+ * Bounds the memory that all sessions hold together, in bytes: messages that wait for their turn or their handler, open
+ * streams, and frames queued for peers over their own bound. Three thresholds follow from `limits.maxHandlingBytesTotal`. From
+ * three quarters of it on, sessions of an address that holds more than its part are not read while a handler has a message of
+ * theirs. At the limit their messages are refused. Over it the sweep ends the sessions that hold most ({@link Shedding}).
  */
 @Injectable()
-export class Ledger implements SharedBytes {
+export class ByteBudget implements SharedBytes {
   #handling = 0;
   #holders = 0;
   #outbound = 0;
@@ -42,12 +42,12 @@ export class Ledger implements SharedBytes {
   readonly #stopped = new Set<Stoppable>();
   #makeRoom: () => void = () => undefined;
 
-  /** Handlers that were not waited for to the end: what they hold is theirs until their promise has gone. */
+  /** Handlers that have not settled in time: their messages stay charged until their promise is collected. */
   readonly #abandoned = new FinalizationRegistry<{ holder: Holder; bytes: number }>(({ holder, bytes }) =>
     this.discharge(holder, bytes),
   );
 
-  /** @param limits read when they are needed, since a reload changes them */
+  /** @param limits read at each use, since a reload changes them */
   constructor(@Inject(BYTE_LIMITS) private readonly limits: ByteLimits) {}
 
   /** Bytes of messages that wait for their turn, or for their handler. */
@@ -55,7 +55,7 @@ export class Ledger implements SharedBytes {
     return this.#handling;
   }
 
-  /** True when handlers hold so much that it is time to stop reading, and to ask for each address whether it has its part. */
+  /** True when handlers hold so much that {@link isStopped} and {@link refuses} have to be asked for each address. */
   get isPressed(): boolean {
     return this.#handling > this.limits.maxHandlingBytesTotal * PRESSED;
   }
@@ -90,20 +90,20 @@ export class Ledger implements SharedBytes {
   /**
    * True when no further message of the address may be handed to a handler that takes its time.
    *
-   * @param isIdle true where no handler has a message of the session: then one is let through until even that is too much,
-   * so that many behind one address are not shut out by one of them
+   * @param isIdle true where no handler has a message of the session: its first message has a higher limit, so that one client
+   * does not shut out all others of its address
    */
   refuses(holder: Holder, isIdle: boolean): boolean {
     const most = this.limits.maxHandlingBytesTotal * (isIdle ? EXHAUSTED : 1);
     return this.#handling > most && this.#isOverPart(holder, 1);
   }
 
-  /** There are as many parts as addresses that hold anything. */
+  /** The limit is divided by the number of addresses that hold anything. */
   #isOverPart({ handling }: Holder, share: number): boolean {
     return handling > (this.limits.maxHandlingBytesTotal * share) / Math.max(1, this.#holders);
   }
 
-  /** The session is not read; the next sweep that finds room lets it go on. */
+  /** The session is not read; each sweep tries whether there is room to {@link Stoppable.release} it. */
   stop(session: Stoppable): void {
     this.#stopped.add(session);
   }
@@ -116,7 +116,7 @@ export class Ledger implements SharedBytes {
     for (const session of this.#stopped) session.release();
   }
 
-  /** Bytes of frames that several peers are sent, each counted once. */
+  /** Bytes of frames that are queued for several peers, each counted once. */
   get shared(): number {
     return this.#shared;
   }
@@ -125,12 +125,12 @@ export class Ledger implements SharedBytes {
     this.#shared += bytes;
   }
 
-  /** Bytes queued for all peers, as the last sweep has counted them and with what peers were granted since. */
+  /** Bytes queued for all peers: the count of the last sweep, and what {@link grant} has added since. */
   set outbound(bytes: number) {
     this.#outbound = bytes;
   }
 
-  /** A message is queued for a peer although it is over its bound. Where that is too much for all, room is made at once. */
+  /** A message is queued for a peer that is over its own bound by it. Ends sessions at once where all hold too much by it. */
   grant(bytes: number): void {
     this.#outbound += bytes;
     if (this.#outbound > this.limits.maxOutboundBytesTotal) this.#makeRoom();
