@@ -260,7 +260,8 @@ export class Session<State extends object = object>
 
   #sendException(failure: Failure, { id, event, context }: RequestInfo): void {
     const { protocol, context: shared } = this.server;
-    const request = { id, event, context };
+    // That an event is declared no protocol is to tell a stranger.
+    const request = { id, event: failure.code === 'UNAUTHENTICATED' ? undefined : event, context };
     const encode = (data: ExceptionData): Encoded | undefined =>
       protocol.exception(data, request, this, shared.options);
     try {
