@@ -81,15 +81,20 @@ function connect(session: Session, request: IncomingMessage): Promise<unknown>[]
 export function onMessage(session: Session, data: Buffer, isBinary: boolean): void {
   // Charged on arrival, before it is parsed: a bad frame is not free.
   const wait = session.server.context.firewall.metering.charge(session, data.length);
-  if (wait > 0) overBudget(session, data, wait);
-  else if (isBinary) session.end(new GatewayError('UNSUPPORTED_DATA'));
-  else receive(session, data);
+  if (wait > 0) overBudget(session, data, isBinary, wait);
+  else if (isBinary && !takesBinary(session)) session.end(new GatewayError('UNSUPPORTED_DATA'));
+  else receive(session, data, isBinary);
+}
+
+function takesBinary(session: Session): boolean {
+  const { router, protocol } = serverOf(session);
+  return router.binary !== undefined || protocol.takesBinary !== false;
 }
 
 /** A ping or a pong counts like a message. */
 export function onControl(session: Session, data: Buffer): void {
   const wait = session.server.context.firewall.metering.charge(session, data.length);
-  if (wait > 0) overBudget(session, undefined, wait);
+  if (wait > 0) overBudget(session, undefined, false, wait);
 }
 
 export function onClosed(session: Session, closeCode: number): void {

@@ -2,7 +2,9 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { contain, containResult, Faults } from '../base/contain.js';
-import { SUBPROTOCOL } from '../protocol/message.js';
+import { ENVELOPE } from '../protocol/envelope.js';
+import type { WireProtocol } from '../protocol/wire-protocol.js';
+import type { WsSession } from '../session/ws-session.js';
 import type { ConnectionGuard } from '../authentication/connection-guard.js';
 import { onClosed, onControl, onMessage } from './lifecycle.js';
 import { Router } from './router.js';
@@ -36,6 +38,7 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> impleme
   readonly connectionGuards: ConnectionGuard[] = [];
   /** False where the path has a wire of its own: then its sessions end without a `disconnect`. */
   speaksEnvelopes = true;
+  protocol: WireProtocol<WsSession> = ENVELOPE;
 
   constructor(
     readonly context: ConnectionContext,
@@ -51,8 +54,8 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> impleme
       maxBufferedChunks: maxBufferedChunks(limits.maxMessageBytes),
       closeTimeout: CLOSE_TIMEOUT_MS,
       autoPong: false, // see Pongs
-      // A client may offer its token beside the protocol, so only our own name is ever selected.
-      handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
+      // A token may stand beside the protocol, so nothing but what the path speaks is ever selected.
+      handleProtocols: (offered) => [...offered].find((name) => this.protocol.subprotocols?.includes(name)) ?? false,
       perMessageDeflate: compression !== false && {
         threshold: compression.thresholdBytes,
         serverNoContextTakeover: true,
@@ -96,8 +99,8 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> impleme
     onControl(session, data);
   }
 
-  handle(session: Session, bytes: Buffer): void {
-    receive(session, bytes);
+  handle(session: Session, bytes: Buffer, isBinary: boolean): void {
+    receive(session, bytes, isBinary);
   }
 
   admitToBroadcasts(socket: GatewaySocket): void {

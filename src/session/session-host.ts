@@ -2,11 +2,12 @@ import type { Principal } from '../authentication/principal.js';
 import type { WsClock } from '../base/clock.js';
 import type { Emitter } from '../base/emitter.js';
 import type { Firewall } from '../firewall/firewall.js';
+import type { WireProtocol } from '../protocol/wire-protocol.js';
 import type { GatewaySocket } from '../socket/gateway-socket.js';
 import type { SessionEvent } from './events.js';
 import type { ByteBudget } from './byte-budget.js';
 import type { SessionOptions } from './options.js';
-import type { JoinOptions } from './ws-session.js';
+import type { JoinOptions, WsSession } from './ws-session.js';
 
 /** Token of {@link SessionRooms}. */
 export const SESSION_ROOMS = Symbol('nestjs-ws-gateway.session-rooms');
@@ -37,6 +38,8 @@ export interface SessionContext<S> {
 export interface SessionHost<S> {
   readonly pathname: string;
   readonly context: SessionContext<S>;
+  /** The language of the path. */
+  readonly protocol: WireProtocol<WsSession>;
   /** False where the path has a wire of its own: then its sessions end without a `disconnect`. */
   readonly speaksEnvelopes: boolean;
   /** A message has come as a whole. */
@@ -45,7 +48,7 @@ export interface SessionHost<S> {
   onControl(session: S, data: Buffer): void;
   onClosed(session: S, closeCode: number): void;
   /** Handles a message that the session has held. */
-  handle(session: S, bytes: Buffer): void;
+  handle(session: S, bytes: Buffer, isBinary: boolean): void;
   /** The socket may be written to from now on. */
   admitToBroadcasts(socket: GatewaySocket): void;
 }
