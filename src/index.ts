@@ -21,6 +21,7 @@ export {
   PathParam,
   Public,
   RateLimit,
+  RawGateway,
   Roles,
   Scopes,
   Signal,
@@ -28,6 +29,7 @@ export {
   UseConnectionGuards,
   UseProtocol,
 } from './gateway/decorators.js';
+export type { RawGatewayOptions } from './gateway/decorators.js';
 export type { AuthorizationRule, Rule } from './gateway/rules.js';
 export { Sealed } from './validation/sealed.decorator.js';
 export { AuthDto } from './gateway/dto/auth.dto.js';

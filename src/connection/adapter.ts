@@ -29,6 +29,7 @@ export class WsGatewayAdapter extends WsAdapter {
   readonly #endpoints = new Map<number, Endpoint>();
   readonly #sockets: SocketDeadlines;
   readonly #sweeper: Sweeper;
+  #drained: Promise<void> | undefined;
 
   /**
    * @param tables swept beside the connection's own
@@ -73,6 +74,11 @@ export class WsGatewayAdapter extends WsAdapter {
     return this.#endpoints.get(port)?.get(this.#pathnameOf(path));
   }
 
+  /** False in a microservice, which has no HTTP server for gateways without a port. */
+  get hasApplicationServer(): boolean {
+    return (this.host.httpAdapter ?? undefined) !== undefined; // because a microservice's is null
+  }
+
   /** Every server, on every port. */
   get servers(): GatewayServer[] {
     return [...this.#endpoints.values()].flatMap((endpoint) => endpoint.servers);
@@ -87,10 +93,25 @@ export class WsGatewayAdapter extends WsAdapter {
         "auth.sources has 'certificate', so the HTTP server has to speak TLS: create it with httpsOptions that have requestCert and ca",
       );
     }
+    for (const endpoint of this.#endpoints.values()) endpoint.start();
+    this.#warnOfPlainPorts();
     this.context.authentication.start();
     this.context.load.start();
     this.#sweeper.start();
     await Promise.all([...this.#endpoints].filter(([, { own }]) => own).map(([port, { http }]) => listen(http, port)));
+  }
+
+  /** A port of its own has no TLS, also beside an application that has. */
+  #warnOfPlainPorts(): void {
+    if (!this.hasApplicationServer || !(this.host.httpAdapter.getHttpServer() instanceof TlsServer)) return;
+    for (const [port, { own, servers }] of this.#endpoints) {
+      if (!own) continue;
+      const paths = servers.map(({ pathname }) => pathname).join(', ');
+      this.#log.warn(
+        `The gateways at ${paths} on port ${port} speak ws:, without TLS, while the application speaks HTTPS: their tokens and ` +
+          'messages can be read on the way. Leave the port out, or put a proxy that ends TLS before it',
+      );
+    }
   }
 
   /** What `ws` has copied out of the options is changed for the sessions that are there, too. */
@@ -112,9 +133,9 @@ export class WsGatewayAdapter extends WsAdapter {
     this.context.sessions.refusesNew = true;
   }
 
-  /** Ends every session, see shutdown.ts. */
+  /** Ends every session, once, see shutdown.ts. */
   drain(): Promise<void> {
-    return drain(this.context);
+    return (this.#drained ??= drain(this.context));
   }
 
   override bindClientConnect(): void {}
@@ -124,6 +145,7 @@ export class WsGatewayAdapter extends WsAdapter {
   override bindClientDisconnect(): void {}
 
   override async close(server: GatewayServer): Promise<void> {
+    await this.drain(); // a microservice closes its sockets before it calls any hook
     // Nest counts two spellings of one path as two servers and closes each; here they are one. ws waits for its clients, so the
     // connections that are still open are cut.
     for (const client of server.clients) client.terminate();
@@ -151,10 +173,12 @@ export class WsGatewayAdapter extends WsAdapter {
     if (existing !== undefined) return existing;
     const own = port !== APPLICATION_PORT;
     const { httpAdapter } = this.host; // read here: Nest sets it after the module is made
-    const http = own ? createServer() : (httpAdapter.getHttpServer() as HttpServer);
+    // A microservice has no HTTP server. One that never listens takes its place, for the gateway of the package.
+    const http = own || !this.hasApplicationServer ? createServer() : (httpAdapter.getHttpServer() as HttpServer);
     if (own) http.on('error', (error) => contain(() => this.#log.error(error), loggerFaults.tell));
     const endpoint = new Endpoint(http, own, this.context, this.#sockets);
-    if (!own) answerUnrouted(httpAdapter, (request, response, next) => endpoint.request(request, response, next));
+    if (!own && this.hasApplicationServer)
+      answerUnrouted(httpAdapter, (request, response, next) => endpoint.request(request, response, next));
     this.#endpoints.set(port, endpoint);
     return endpoint;
   }

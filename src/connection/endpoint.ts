@@ -2,6 +2,8 @@ import { STATUS_CODES } from 'node:http';
 import type { IncomingMessage, Server as HttpServer, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { Server as TlsServer } from 'node:tls';
+import { Logger } from '@nestjs/common';
+import { contain, loggerFaults } from '../base/contain.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { UpgradeTrace } from './tracing.js';
 import { isThenable } from '../base/thenable.js';
@@ -17,6 +19,8 @@ import type { GatewayServer } from './server.js';
 export class Endpoint {
   readonly #servers = new Paths<GatewayServer>();
   readonly #unwatch: () => void;
+  readonly #log = new Logger('WsGatewayModule');
+  #isStarted = false;
   /** The target of a request that offers another protocol at a gateway's path and is served as plain HTTP. */
   readonly #offers = new WeakMap<Duplex, string | undefined>();
 
@@ -28,12 +32,37 @@ export class Endpoint {
     private readonly sockets: SocketDeadlines,
   ) {
     http.on('upgrade', this.#onUpgrade);
+    http.on('newListener', this.#onNewListener);
     this.#unwatch = sockets.watch(http);
     http.on('clientError', this.#onClientError);
     if (own) {
       const notFound = (response: ServerResponse): void => this.#refuseRequest(response, new GatewayError('NOT_FOUND'));
       http.on('request', (request, response) => this.request(request, response, () => notFound(response)));
     }
+  }
+
+  /**
+   * All gateways are bound.
+   *
+   * @throws Error where a WebSocketServer of the application's listens on the same HTTP server
+   */
+  start(): void {
+    if (this.http.listeners('upgrade').some(answersAll)) throw new Error(this.#rival());
+    this.#isStarted = true;
+  }
+
+  readonly #onNewListener = (event: string | symbol, listener: unknown): void => {
+    if (!this.#isStarted || event !== 'upgrade' || !answersAll(listener)) return;
+    contain(() => this.#log.error(this.#rival()), loggerFaults.tell);
+  };
+
+  #rival(): string {
+    const paths = this.servers.map(({ pathname }) => pathname).join(', ');
+    return (
+      `A WebSocketServer of the application's listens on the HTTP server of the gateways at ${paths}, and answers each of their ` +
+      "upgrades as well, as a rule with 400. Create it with { noServer: true }, and call its handleUpgrade() in a listener for 'upgrade' " +
+      'that leaves other paths alone'
+    );
   }
 
   /** @param path as it is declared */
@@ -62,6 +91,7 @@ export class Endpoint {
 
   #unlisten(): void {
     this.http.off('upgrade', this.#onUpgrade);
+    this.http.off('newListener', this.#onNewListener);
     this.#unwatch();
     this.http.off('clientError', this.#onClientError);
   }
@@ -136,6 +166,14 @@ export class Endpoint {
     const failure = refuse(socket, error, this.context.monitor, this.sockets, clientAddress);
     trace?.refused(failure);
   }
+}
+
+/**
+ * True for the listener that `ws` adds for a WebSocketServer with `server`: whatever its `path`, it answers each upgrade. Nothing but
+ * its text tells it from listeners that leave other paths alone.
+ */
+function answersAll(listener: unknown): boolean {
+  return typeof listener === 'function' && /\bhandleUpgrade\(\w+, \w+, \w+, emitConnection\)/.test(String(listener));
 }
 
 function destroyThis(this: Duplex): void {

@@ -94,7 +94,8 @@ function identify(
   const { authentication, options, firewall } = server.context;
   const credential = authentication.credentialOf(request, sources);
   if (credential === undefined) {
-    if (options.auth.anonymous || options.auth.sources.includes('message')) return undefined;
+    const mayComeLater = options.auth.sources.includes('message') && server.raw === undefined;
+    if (options.auth.anonymous || mayComeLater) return undefined;
     throw new GatewayError('UNAUTHENTICATED');
   }
   const { source, token } = credential;

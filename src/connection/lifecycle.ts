@@ -7,6 +7,7 @@ import type { Session } from '../session/session.js';
 import { adopt } from './sign-in.js';
 import { isThenable } from '../base/thenable.js';
 import { serverOf } from './context.js';
+import type { RawPath } from './context.js';
 
 /** A session begins, with the principal of its handshake. Its frames wait until every `handleConnection` has settled. */
 export function open(session: Session, request: IncomingMessage, principal: Principal | undefined): void {
@@ -37,6 +38,7 @@ function begin(session: Session, request: IncomingMessage, principal: Principal 
     const subject = principal !== undefined && { subject: principal.subject };
     monitor.emit({ kind: 'admitted', sessionId, clientAddress, path: pathname, ...subject });
   }
+  session.joinBroadcasts();
   const waiting = connect(session, request);
   if (waiting.length === 0) return session.open();
   session.intake.block();
@@ -81,8 +83,9 @@ function connect(session: Session, request: IncomingMessage): Promise<unknown>[]
 export function onMessage(session: Session, data: Buffer, isBinary: boolean): void {
   // Charged on arrival, before it is parsed: a bad frame is not free.
   const wait = session.server.context.firewall.metering.charge(session, data.length);
-  if (wait > 0) overBudget(session, data, isBinary, wait);
-  else if (isBinary && !takesBinary(session)) session.end(new GatewayError('UNSUPPORTED_DATA'));
+  const { raw } = serverOf(session);
+  if (wait > 0) refuse(session, raw, data, isBinary, wait);
+  else if (isBinary && raw === undefined && !takesBinary(session)) session.end(new GatewayError('UNSUPPORTED_DATA'));
   else receive(session, data, isBinary);
 }
 
@@ -94,7 +97,19 @@ function takesBinary(session: Session): boolean {
 /** A ping or a pong counts like a message. */
 export function onControl(session: Session, data: Buffer): void {
   const wait = session.server.context.firewall.metering.charge(session, data.length);
-  if (wait > 0) overBudget(session, undefined, false, wait);
+  if (wait > 0) refuse(session, serverOf(session).raw, undefined, false, wait);
+}
+
+/** Where no frame can say that a message is lost, the session ends by it. */
+function refuse(
+  session: Session,
+  raw: RawPath | undefined,
+  data: Buffer | undefined,
+  isBinary: boolean,
+  retryAfterMs: number,
+): void {
+  if (raw === undefined || raw.exceptions) overBudget(session, data, isBinary, retryAfterMs);
+  else session.end(new GatewayError('RATE_LIMITED', { retryAfterMs }));
 }
 
 export function onClosed(session: Session, closeCode: number): void {

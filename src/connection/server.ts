@@ -10,7 +10,7 @@ import { onClosed, onControl, onMessage } from './lifecycle.js';
 import { Router } from './router.js';
 import type { Session } from '../session/session.js';
 import { GatewaySocket } from '../socket/gateway-socket.js';
-import type { ConnectionContext, ServedPath } from './context.js';
+import type { ConnectionContext, RawPath, ServedPath } from './context.js';
 import { receive } from './receive.js';
 
 /** What `ws` itself emits on a server that has no HTTP server of its own. */
@@ -36,9 +36,9 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> impleme
   readonly #faults = new Faults('A listener of a WebSocketServer threw');
   /** What the gateways of the path, and the options, ask of every upgrade. */
   readonly connectionGuards: ConnectionGuard[] = [];
-  /** False where the path has a wire of its own: then its sessions end without a `disconnect`. */
-  speaksEnvelopes = true;
   protocol: WireProtocol<WsSession> = ENVELOPE;
+  /** Set where the gateway of the path is raw. */
+  raw: RawPath | undefined = undefined;
 
   constructor(
     readonly context: ConnectionContext,

@@ -12,6 +12,7 @@ import { Handlers } from './handlers.js';
 import type { GatewayHost } from './handlers.js';
 import { Protocols } from './protocols.js';
 import type { ProtocolSource } from './protocols.js';
+import { bindRaw, rawOptionsOf } from './raw-gateways.js';
 import { instanceOf } from './resolve-instance.js';
 import { WsExceptionFilter } from './ws-exception.filter.js';
 import { WsGateway } from './ws.gateway.js';
@@ -38,21 +39,36 @@ export class GatewayBinder {
   /**
    * Once, after Nest has bound the gateways and knows its global enhancers.
    *
-   * @throws Error for two handlers of one event at one path, an event name that no frame can have, a rule or guard that cannot be made
+   * @throws Error for two handlers of one event at one path, an event name that no frame can have, a rule or guard that cannot be made,
+   * a gateway without a port in a microservice
    */
   async bind(): Promise<void> {
+    this.#bindRawPaths();
     const handlers = new Handlers(this.config, this.modules, this.moduleRef, this.guard, this.pipe, this.filter);
     for (const server of this.adapter.servers) for (const route of this.channels.of(server)) server.router.add(route);
     // The package's own gateway comes first: no other gateway may handle `auth`.
     for (const host of gatewaysOf(this.modules).toSorted((a, b) => Number(b.own) - Number(a.own))) {
       const server = this.#serverOf(host);
       if (server === undefined) continue; // an application context without sockets
+      if (server.port === 0 && !host.own && !this.adapter.hasApplicationServer) throw new Error(noServer(host));
       await this.#bindProtocol(host, server);
       await this.#bindRoutes(host, server, handlers);
       await this.#bindBinary(host, server, handlers);
       const hooks = handlers.hooksOf(host, server);
       if (hooks !== undefined) server.router.hooks.push(hooks);
       await this.#bindConnectionGuards(host, server);
+    }
+  }
+
+  /** Before all else: the package's own handlers are not for raw paths, and no other gateway is. */
+  #bindRawPaths(): void {
+    const hosts = gatewaysOf(this.modules).filter(({ own }) => !own);
+    for (const host of hosts) {
+      const options = rawOptionsOf(host.wrapper.metatype as object);
+      const server = this.#serverOf(host);
+      if (options === undefined || server === undefined) continue;
+      const other = hosts.find((candidate) => candidate !== host && this.#serverOf(candidate) === server);
+      bindRaw({ host, options, server, besides: other?.wrapper.name as string | undefined });
     }
   }
 
@@ -63,7 +79,8 @@ export class GatewayBinder {
   }
 
   async #bindRoutes(host: GatewayHost, server: GatewayServer, handlers: Handlers): Promise<void> {
-    for (const { router, port, pathname } of host.own ? this.adapter.servers : [server]) {
+    const servers = host.own ? this.adapter.servers.filter(({ raw }) => raw === undefined) : [server];
+    for (const { router, port, pathname } of servers) {
       for (const route of await handlers.routesOf(host, server)) {
         if (router.add(route)) continue;
         const where = port === 0 ? pathname : `${pathname} on port ${port}`;
@@ -109,6 +126,10 @@ export class GatewayBinder {
       for (const { connectionGuards } of this.adapter.servers) connectionGuards.push(instance);
     }
   }
+}
+
+function noServer({ wrapper: { name } }: GatewayHost): string {
+  return `${String(name)} needs a port, since a microservice has no HTTP server: @WebSocketGateway(8080)`;
 }
 
 /** Every gateway of the application, and the package's own. */

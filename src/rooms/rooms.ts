@@ -104,8 +104,7 @@ export class Rooms extends WsRooms implements LocalNode {
     if (!session.isLive) return false;
     const own = session as Session; // because the handshake makes sessions of this class only
     const membership = this.find(own, room) ?? this.add(own, room, false);
-    membership.isByRule = false;
-    if (copy !== undefined) membership.as = copy;
+    membership.keep(copy);
     return true;
   }
 

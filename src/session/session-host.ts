@@ -40,8 +40,6 @@ export interface SessionHost<S> {
   readonly context: SessionContext<S>;
   /** The language of the path. */
   readonly protocol: WireProtocol<WsSession>;
-  /** False where the path has a wire of its own: then its sessions end without a `disconnect`. */
-  readonly speaksEnvelopes: boolean;
   /** A message has come as a whole. */
   onMessage(session: S, data: Buffer, isBinary: boolean): void;
   /** A ping or a pong has come. */

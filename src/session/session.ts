@@ -10,6 +10,7 @@ import { MessageBudget } from '../firewall/message-budget.js';
 import type { SubjectUsage } from '../firewall/usage.js';
 import type { Client, Metered } from '../firewall/client.js';
 import type { EventLimit } from '../firewall/message-budget.js';
+import { ENVELOPE } from '../protocol/envelope.js';
 import { GatewayError, isErrorCode, specOf } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
 import type { DisconnectData, ExceptionData } from '../protocol/message.js';
@@ -132,7 +133,11 @@ export class Session<State extends object = object>
 
   /** It has not ended, and is no stranger: what is published in its rooms is for it, also while `handleConnection` runs. */
   get mayReceive(): boolean {
-    return this.isLive && (this.principal !== undefined || this.server.context.options.auth.anonymous);
+    return (
+      this.isLive &&
+      this.server.protocol === ENVELOPE && // rooms know no other language yet
+      (this.principal !== undefined || this.server.context.options.auth.anonymous)
+    );
   }
 
   join(room: string, options?: JoinOptions): boolean {
@@ -186,7 +191,7 @@ export class Session<State extends object = object>
     if (this.#identity === undefined) this.#identity = new Identity(principal, timeOfDay, options.auth.refreshLeadMs);
     else this.#identity.refresh(principal, timeOfDay, options.auth.refreshLeadMs);
     this.#authenticateBy = Infinity;
-    this.#joinBroadcasts();
+    this.joinBroadcasts();
   }
 
   /** The same subject and token with other roles or scopes. */
@@ -204,9 +209,9 @@ export class Session<State extends object = object>
     return this.#identity?.forgottenTokensBefore(timeOfDay);
   }
 
-  /** Puts it among the `clients` of its server. */
-  #joinBroadcasts(): void {
-    if (this.mayBeWrittenTo) this.server.admitToBroadcasts(this.socket);
+  /** Puts it among the `clients` of its server, unless it is a stranger; `handleConnection` finds it there. */
+  joinBroadcasts(): void {
+    if (this.mayReceive) this.server.admitToBroadcasts(this.socket);
   }
 
   /** True when the token has expired, also before the sweep ends the session. */
@@ -217,7 +222,6 @@ export class Session<State extends object = object>
   open(): void {
     if (this.#phase !== OPENING) return;
     this.#phase = OPEN;
-    this.#joinBroadcasts();
   }
 
   /** Resolves when the time of `handleConnection` is over, also after the session has closed. */
@@ -246,7 +250,7 @@ export class Session<State extends object = object>
   #end(failure: Failure, details: EndDetails): void {
     this.#close();
     const disconnect = disconnectOf(failure, details);
-    if (this.server.speaksEnvelopes) this.#sendDisconnect(disconnect);
+    this.#sendDisconnect(disconnect);
     this.socket.close(disconnect.closeCode, details.reason ?? failure.code);
     this.#report('connection', failure, { ...details, closeCode: disconnect.closeCode });
     this.#countViolation(failure);

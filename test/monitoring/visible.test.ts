@@ -104,6 +104,7 @@ describe('no active character of a stranger stands raw', () => {
     const others = writers.filter(({ text }) => !text.includes('base/visible.js') && !text.includes('./visible.js'));
     const inTheirOwnWords = [
       'connection/adapter.ts', // names of options, and errors of the HTTP server
+      'connection/endpoint.ts', // paths of gateways
       'gateway/handlers.ts', // names of classes
       'monitoring/log/nest-sink.ts', // FailureLog and FirewallLog have made them visible
     ];

@@ -5,6 +5,8 @@ import type { FailureEvent } from '../../session/events.js';
 import type { WsMonitor } from '../ws-monitor.js';
 import type { ResolvedMonitoring } from '../options.js';
 import type { Traffic } from '../../connection/traffic.js';
+import { join } from './combined-metric.js';
+import type { Life } from './combined-metric.js';
 import { DurationHistogram } from './duration-histogram.js';
 import { EventLoopWatch } from './event-loop.js';
 import { KnownCodes } from './known-codes.js';
@@ -35,6 +37,7 @@ export class PrometheusMetrics extends WsMetrics {
   readonly #client: PromClient | undefined;
   readonly #registry: Registry | undefined;
   readonly #subscriptions: (() => void)[] = [];
+  readonly #life: Life = { isOver: false };
 
   private constructor(client: PromClient | undefined, registry: Registry | undefined) {
     super();
@@ -55,9 +58,11 @@ export class PrometheusMetrics extends WsMetrics {
     );
     // because the option is told apart from other objects by its methods
     const registry = (options.registry as unknown as Registry | undefined) ?? new client.Registry();
+    const own = options.registry === undefined ? registry : new client.Registry();
     const metrics = new PrometheusMetrics(client, registry);
-    metrics.#read(client, registry, source);
-    metrics.#count(client, registry, monitor, source);
+    metrics.#read(client, own, source);
+    metrics.#count(client, own, monitor, source);
+    if (own !== registry) join(registry, own, metrics.#life);
     return metrics;
   }
 
@@ -80,6 +85,7 @@ export class PrometheusMetrics extends WsMetrics {
   }
 
   stop(): void {
+    this.#life.isOver = true;
     this.#loop.stop();
     for (const unsubscribe of this.#subscriptions.splice(0)) unsubscribe();
   }
@@ -135,12 +141,14 @@ export class PrometheusMetrics extends WsMetrics {
     const utilization = new Gauge({
       name: `${METRICS_PREFIX}event_loop_utilization`,
       help: 'Share of the time since the metrics were read last in which the event loop was busy',
+      aggregator: 'max',
       registers: [],
     });
     const delay: Gauge<'stat'> = new Gauge({
       name: `${METRICS_PREFIX}event_loop_delay_seconds`,
       help: 'How late timers were since the metrics were read last, in seconds: median, 99th percentile and longest',
       labelNames: ['stat'],
+      aggregator: 'max',
       registers,
       collect: () => {
         const reading = this.#loop.read();
