@@ -40,7 +40,7 @@ export class GatewayBinder {
    * Once, after Nest has bound the gateways and knows its global enhancers.
    *
    * @throws Error for two handlers of one event at one path, an event name that no frame can have, a rule or guard that cannot be made,
-   * a gateway without a port in a microservice
+   * a gateway without a port in a microservice, a build without the types of its payloads
    */
   async bind(): Promise<void> {
     this.#bindRawPaths();
@@ -58,6 +58,7 @@ export class GatewayBinder {
       if (hooks !== undefined) server.router.hooks.push(hooks);
       await this.#bindConnectionGuards(host, server);
     }
+    handlers.warnOfUnchecked();
   }
 
   /** Before all else: the package's own handlers are not for raw paths, and no other gateway is. */
