@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { isSentByItself } from '../authentication/credentials.js';
 import type { TokenSource } from '../authentication/credentials.js';
 import type { Principal } from '../authentication/principal.js';
 import type { UpgradeTrace } from './tracing.js';
@@ -13,6 +14,7 @@ import { isGatewayError } from '../session/failure.js';
 import { reportSetAside, refuseAfterUpgrade } from './refusal.js';
 import { open } from './lifecycle.js';
 import type { PathParams } from '../base/path-params.js';
+import type { ConnectionContext } from './context.js';
 import type { GatewayServer } from './server.js';
 import { Session } from '../session/session.js';
 import { countBadToken, vet } from './sign-in.js';
@@ -92,8 +94,8 @@ function identify(
   const { authentication, options, firewall } = server.context;
   const credential = authentication.credentialOf(request, sources);
   if (credential === undefined) {
-    if (options.auth.anonymous || options.auth.sources.includes('message')) return undefined;
-    throw new GatewayError('UNAUTHENTICATED');
+    if (!options.auth.sources.includes('guard')) refuseWithout(server.context);
+    return undefined;
   }
   const { source, token } = credential;
   const withoutIt = (error: unknown): Principal | undefined | Promise<Principal | undefined> => {
@@ -111,11 +113,15 @@ function identify(
   }
 }
 
-/** Sources that a browser sends without being asked to, so that a page can neither see nor leave out what is stale. */
-const SENT_BY_ITSELF: ReadonlySet<TokenSource> = new Set(['cookie', 'certificate']);
+/** @throws GatewayError UNAUTHENTICATED where a session needs a credential at the handshake */
+function refuseWithout({ options }: ConnectionContext): void {
+  const { anonymous, sources } = options.auth;
+  if (!anonymous && !sources.includes('message')) throw new GatewayError('UNAUTHENTICATED');
+}
 
+/** What a browser sends by itself, a page can neither see nor leave out when it is stale. */
 function isSetAside(source: TokenSource, error: unknown): error is GatewayError {
-  return SENT_BY_ITSELF.has(source) && isGatewayError(error) && specOf(error.code).setAside === true;
+  return isSentByItself(source) && isGatewayError(error) && specOf(error.code).setAside === true;
 }
 
 /** The principal, when it has been vetted. */
@@ -127,8 +133,12 @@ function vetted(
   if (isThenable(identified)) {
     return identified.then((principal) => vetted({ server, params, request }, client, principal));
   }
-  const waiting = vet({ server, params, client, request, principal: identified });
-  return isThenable(waiting) ? waiting.then(() => identified) : identified;
+  const known = (principal: Principal | undefined): Principal | undefined => {
+    if (principal === undefined) refuseWithout(server.context);
+    return principal;
+  };
+  const answer = vet({ server, params, client, request, principal: identified });
+  return isThenable(answer) ? answer.then(known) : known(answer);
 }
 
 function accept(handshake: Handshake, client: Client, principal: Principal | undefined): void {
