@@ -21,11 +21,13 @@ export {
   PathParam,
   Public,
   RateLimit,
+  RawGateway,
   Roles,
   Scopes,
   Signal,
   UseConnectionGuards,
 } from './gateway/decorators.js';
+export type { RawGatewayOptions } from './gateway/decorators.js';
 export type { AuthorizationRule, Rule } from './gateway/rules.js';
 export { Sealed } from './validation/sealed.decorator.js';
 export { AuthDto } from './gateway/dto/auth.dto.js';

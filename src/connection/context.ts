@@ -7,7 +7,7 @@ import type { Emitter } from '../base/emitter.js';
 import type { SessionEvent } from '../session/events.js';
 import type { ConnectionEvent } from './events.js';
 import type { Tracing } from './tracing.js';
-import type { Traffic } from './traffic.js';
+import type { EventTraffic, Traffic } from './traffic.js';
 import type { ConnectionGuard } from '../authentication/connection-guard.js';
 import type { Disconnects } from './disconnects.js';
 import type { PendingRequests } from './request.js';
@@ -34,10 +34,23 @@ export interface ConnectionContext extends SessionContext<Session> {
   readonly tracing: Tracing | undefined;
 }
 
+/** A path whose messages are for the listeners of the application alone. */
+export interface RawPath {
+  /** True where an `exception` may say that a message was refused, so that the session need not end. */
+  readonly exceptions: boolean;
+  /** Of those that a client offers, its first is selected. */
+  readonly subprotocols: readonly string[];
+  readonly traffic: EventTraffic;
+  /** @throws GatewayError, SessionEnd where the session may not be heard */
+  demand(session: Session): void;
+}
+
 /** The server of one path, as the path of a message and of a session sees it. */
 export interface ServedPath extends SessionHost<Session>, Pick<EventEmitter, 'rawListeners'> {
   readonly context: ConnectionContext;
   readonly router: Router;
+  /** Set where the gateway of the path is raw. */
+  readonly raw: RawPath | undefined;
   /** What the gateways of the path, and the options, ask of every upgrade. */
   readonly connectionGuards: readonly ConnectionGuard[];
   /** The sockets that broadcasts go to. */

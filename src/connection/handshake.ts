@@ -14,7 +14,6 @@ import { isGatewayError } from '../session/failure.js';
 import { reportSetAside, refuseAfterUpgrade } from './refusal.js';
 import { open } from './lifecycle.js';
 import type { PathParams } from '../base/path-params.js';
-import type { ConnectionContext } from './context.js';
 import type { GatewayServer } from './server.js';
 import { Session } from '../session/session.js';
 import { countBadToken, vet } from './sign-in.js';
@@ -94,7 +93,7 @@ function identify(
   const { authentication, options, firewall } = server.context;
   const credential = authentication.credentialOf(request, sources);
   if (credential === undefined) {
-    if (!options.auth.sources.includes('guard')) refuseWithout(server.context);
+    if (!options.auth.sources.includes('guard')) refuseWithout(server);
     return undefined;
   }
   const { source, token } = credential;
@@ -114,9 +113,10 @@ function identify(
 }
 
 /** @throws GatewayError UNAUTHENTICATED where a session needs a credential at the handshake */
-function refuseWithout({ options }: ConnectionContext): void {
-  const { anonymous, sources } = options.auth;
-  if (!anonymous && !sources.includes('message')) throw new GatewayError('UNAUTHENTICATED');
+function refuseWithout({ context, raw }: GatewayServer): void {
+  const { anonymous, sources } = context.options.auth;
+  const mayComeLater = sources.includes('message') && raw === undefined;
+  if (!anonymous && !mayComeLater) throw new GatewayError('UNAUTHENTICATED');
 }
 
 /** What a browser sends by itself, a page can neither see nor leave out when it is stale. */
@@ -134,7 +134,7 @@ function vetted(
     return identified.then((principal) => vetted({ server, params, request }, client, principal));
   }
   const known = (principal: Principal | undefined): Principal | undefined => {
-    if (principal === undefined) refuseWithout(server.context);
+    if (principal === undefined) refuseWithout(server);
     return principal;
   };
   const answer = vet({ server, params, client, request, principal: identified });
@@ -164,7 +164,7 @@ function reject(handshake: Handshake, client: Client, error: unknown): void {
   if (options.auth.reject === 'handshake' && !(isCoded && specOf(error.code).status === undefined)) throw error;
   server.handleUpgrade(request, socket, head, (ws) => {
     server.clients.delete(ws);
-    const failure = refuseAfterUpgrade(ws, error, monitor, client.address);
+    const failure = refuseAfterUpgrade(ws, error, monitor, client.address, server.speaksEnvelopes);
     trace?.refused(failure);
     sockets.linger(socket);
   });

@@ -7,6 +7,7 @@ import type { Session } from '../session/session.js';
 import { adopt } from './sign-in.js';
 import { isThenable } from '../base/thenable.js';
 import { serverOf } from './context.js';
+import type { RawPath } from './context.js';
 
 /** A session begins, with the principal of its handshake. Its frames wait until every `handleConnection` has settled. */
 export function open(session: Session, request: IncomingMessage, principal: Principal | undefined): void {
@@ -82,15 +83,22 @@ function connect(session: Session, request: IncomingMessage): Promise<unknown>[]
 export function onMessage(session: Session, data: Buffer, isBinary: boolean): void {
   // Charged on arrival, before it is parsed: a bad frame is not free.
   const wait = session.server.context.firewall.metering.charge(session, data.length);
-  if (wait > 0) overBudget(session, data, wait);
-  else if (isBinary) session.end(new GatewayError('UNSUPPORTED_DATA'));
-  else receive(session, data);
+  const { raw } = serverOf(session);
+  if (wait > 0) refuse(session, raw, data, wait);
+  else if (isBinary && raw === undefined) session.end(new GatewayError('UNSUPPORTED_DATA'));
+  else receive(session, data, isBinary);
 }
 
 /** A ping or a pong counts like a message. */
 export function onControl(session: Session, data: Buffer): void {
   const wait = session.server.context.firewall.metering.charge(session, data.length);
-  if (wait > 0) overBudget(session, undefined, wait);
+  if (wait > 0) refuse(session, serverOf(session).raw, undefined, wait);
+}
+
+/** Where no frame can say that a message is lost, the session ends by it. */
+function refuse(session: Session, raw: RawPath | undefined, data: Buffer | undefined, retryAfterMs: number): void {
+  if (raw === undefined || raw.exceptions) overBudget(session, data, retryAfterMs);
+  else session.end(new GatewayError('RATE_LIMITED', { retryAfterMs }));
 }
 
 export function onClosed(session: Session, closeCode: number): void {

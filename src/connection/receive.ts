@@ -15,6 +15,7 @@ import { controllerOf } from './signals.js';
 import type { Session } from '../session/session.js';
 import { isThenable } from '../base/thenable.js';
 import { serverOf } from './context.js';
+import type { RawPath } from './context.js';
 
 /** What every request costs that is not answered at once, in bytes: its promises, and what is kept of it here. */
 const REQUEST_BYTES = 1_024;
@@ -24,10 +25,12 @@ const HANDLERS_FULL = 'handlers hold more than limits.maxHandlingBytesTotal';
 /** When a message may be sent again that was refused because handlers hold too much, in milliseconds. */
 const RETRY_MS = 1_000;
 
-/** One text message, from its bytes to its reply. */
-export function receive(session: Session, bytes: Buffer): void {
-  if (!session.handlesMessages || session.intake.hold(bytes)) return;
-  if (session.socket.isListenedTo && !deliver(session, bytes, false)) return;
+/** One message, from its bytes to its reply. */
+export function receive(session: Session, bytes: Buffer, isBinary: boolean): void {
+  if (!session.handlesMessages || session.intake.hold(bytes, isBinary)) return;
+  const { raw } = serverOf(session);
+  if (raw !== undefined) return receiveRaw(session, raw, bytes, isBinary);
+  if (session.socket.isListenedTo && !deliver(session, bytes, isBinary)) return;
   let message: InboundMessage | undefined;
   let route: Route | undefined;
   let bare = false;
@@ -63,6 +66,18 @@ export function receive(session: Session, bytes: Buffer): void {
     if (isRefused) session.intake.refused(RETRY_MS);
   }
   trace?.end();
+}
+
+/** One message of a raw path: the application's listeners are all that there is. */
+function receiveRaw(session: Session, raw: RawPath, bytes: Buffer, isBinary: boolean): void {
+  serverOf(session).context.traffic.receivedBytes += bytes.length;
+  raw.traffic.received++;
+  try {
+    raw.demand(session);
+  } catch (error) {
+    return session.end(error); // there may be no frame that says what is refused
+  }
+  session.socket.deliver(bytes, isBinary);
 }
 
 /** Tells the application's own listeners, as far as the peer may be heard. @returns false where they end the session */

@@ -19,11 +19,12 @@ export function refuseAfterUpgrade(
   thrown: unknown,
   monitor: Emitter<SessionEvent>,
   clientAddress: string,
+  speaksEnvelopes: boolean,
 ): Failure {
   const failure = toFailure(thrown);
   const disconnect = disconnectOf(failure);
   const { closeCode } = disconnect;
-  socket.send(encode('disconnect', disconnect));
+  if (speaksEnvelopes) socket.send(encode('disconnect', disconnect));
   socket.close(closeCode, failure.code);
   monitor.emit({ kind: 'connection', ...logged(failure), level: levelOf(failure.code), clientAddress, closeCode });
   return failure;

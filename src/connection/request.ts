@@ -25,7 +25,7 @@ export function tooManyStreams(retryAfterMs?: number): GatewayError {
 
 /**
  * A request whose handler answers later, or through an Observable. One that completes while it is subscribed to is never
- * enlisted: no table holds it, so it dies young.
+ * enlisted: its session and the sweep have nothing to do with it.
  */
 export class PendingRequest implements OpenRequest {
   /** True when it has been answered, or no client waits for the answer. */

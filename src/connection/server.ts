@@ -8,7 +8,7 @@ import { onClosed, onControl, onMessage } from './lifecycle.js';
 import { Router } from './router.js';
 import type { Session } from '../session/session.js';
 import { GatewaySocket } from '../socket/gateway-socket.js';
-import type { ConnectionContext, ServedPath } from './context.js';
+import type { ConnectionContext, RawPath, ServedPath } from './context.js';
 import { receive } from './receive.js';
 
 /** What `ws` itself emits on a server that has no HTTP server of its own. */
@@ -36,6 +36,8 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> impleme
   readonly connectionGuards: ConnectionGuard[] = [];
   /** False where the path has a wire of its own: then its sessions end without a `disconnect`. */
   speaksEnvelopes = true;
+  /** Set where the gateway of the path is raw. */
+  raw: RawPath | undefined = undefined;
 
   constructor(
     readonly context: ConnectionContext,
@@ -51,8 +53,11 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> impleme
       maxBufferedChunks: maxBufferedChunks(limits.maxMessageBytes),
       closeTimeout: CLOSE_TIMEOUT_MS,
       autoPong: false, // see Pongs
-      // A client may offer its token beside the protocol, so only our own name is ever selected.
-      handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
+      // A client may offer its token beside the protocol, so only a name of the path's own is ever selected.
+      handleProtocols: (offered) => {
+        const names = this.raw?.subprotocols ?? [SUBPROTOCOL];
+        return [...offered].find((name) => names.includes(name)) ?? false;
+      },
       perMessageDeflate: compression !== false && {
         threshold: compression.thresholdBytes,
         serverNoContextTakeover: true,
@@ -96,8 +101,8 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> impleme
     onControl(session, data);
   }
 
-  handle(session: Session, bytes: Buffer): void {
-    receive(session, bytes);
+  handle(session: Session, bytes: Buffer, isBinary: boolean): void {
+    receive(session, bytes, isBinary);
   }
 
   admitToBroadcasts(socket: GatewaySocket): void {

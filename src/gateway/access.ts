@@ -1,4 +1,5 @@
 import type { Type } from '@nestjs/common';
+import type { Principal } from '../authentication/principal.js';
 import type { EventLimit } from '../firewall/message-budget.js';
 import { SessionEnd } from '../session/failure.js';
 import type { Session } from '../session/session.js';
@@ -112,8 +113,13 @@ export function demandAccess(session: Session, access: Access): void {
   const { principal } = session;
   if (principal === undefined) throw new GatewayError('UNAUTHENTICATED');
   if (session.isExpired(session.clock.now())) throw new SessionEnd('TOKEN_EXPIRED');
-  const allowed =
-    access.roles.every((oneOf) => oneOf.some((role) => principal.roles.includes(role))) &&
-    access.scopes.every((scope) => principal.scopes.includes(scope));
-  if (!allowed) throw new GatewayError('FORBIDDEN');
+  if (!isAllowed(principal, access)) throw new GatewayError('FORBIDDEN');
+}
+
+/** True where the principal has the roles and scopes. */
+export function isAllowed({ roles, scopes }: Principal, access: Access): boolean {
+  return (
+    access.roles.every((oneOf) => oneOf.some((role) => roles.includes(role))) &&
+    access.scopes.every((scope) => scopes.includes(scope))
+  );
 }

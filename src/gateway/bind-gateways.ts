@@ -9,6 +9,7 @@ import { ChannelRoutes } from './channel-routes.js';
 import { CONNECTION_GUARDS_METADATA } from './decorators.js';
 import { Handlers } from './handlers.js';
 import type { GatewayHost } from './handlers.js';
+import { bindRaw, rawOptionsOf } from './raw-gateways.js';
 import { instanceOf } from './resolve-instance.js';
 import { WsExceptionFilter } from './ws-exception.filter.js';
 import { WsGateway } from './ws.gateway.js';
@@ -34,9 +35,10 @@ export class GatewayBinder {
    * Once, after Nest has bound the gateways and knows its global enhancers.
    *
    * @throws Error for two handlers of one event at one path, an event name that no frame can have, a rule or guard that cannot be made,
-   * a gateway without a port in a microservice
+   * a gateway without a port in a microservice, a build without the types of its payloads
    */
   async bind(): Promise<void> {
+    this.#bindRawPaths();
     const handlers = new Handlers(this.config, this.modules, this.moduleRef, this.guard, this.pipe, this.filter);
     for (const server of this.adapter.servers) for (const route of this.channels.of(server)) server.router.add(route);
     // The package's own gateway comes first: no other gateway may handle `auth`.
@@ -49,6 +51,19 @@ export class GatewayBinder {
       if (hooks !== undefined) server.router.hooks.push(hooks);
       await this.#bindConnectionGuards(host, server);
     }
+    handlers.warnOfUnchecked();
+  }
+
+  /** Before all else: the package's own handlers are not for raw paths, and no other gateway is. */
+  #bindRawPaths(): void {
+    const hosts = gatewaysOf(this.modules).filter(({ own }) => !own);
+    for (const host of hosts) {
+      const options = rawOptionsOf(host.wrapper.metatype as object);
+      const server = this.#serverOf(host);
+      if (options === undefined || server === undefined) continue;
+      const other = hosts.find((candidate) => candidate !== host && this.#serverOf(candidate) === server);
+      bindRaw({ host, options, server, besides: other?.wrapper.name as string | undefined });
+    }
   }
 
   #serverOf({ wrapper: { metatype } }: GatewayHost): GatewayServer | undefined {
@@ -58,7 +73,8 @@ export class GatewayBinder {
   }
 
   async #bindRoutes(host: GatewayHost, server: GatewayServer, handlers: Handlers): Promise<void> {
-    for (const { router, port, pathname } of host.own ? this.adapter.servers : [server]) {
+    const servers = host.own ? this.adapter.servers.filter(({ raw }) => raw === undefined) : [server];
+    for (const { router, port, pathname } of servers) {
       for (const route of await handlers.routesOf(host, server)) {
         if (router.add(route)) continue;
         const where = port === 0 ? pathname : `${pathname} on port ${port}`;

@@ -13,6 +13,7 @@ export const ROLES_METADATA = 'nestjs-ws-gateway:roles';
 export const SCOPES_METADATA = 'nestjs-ws-gateway:scopes';
 export const RATE_LIMIT_METADATA = 'nestjs-ws-gateway:rate-limit';
 export const RULES_METADATA = 'nestjs-ws-gateway:rules';
+export const RAW_METADATA = 'nestjs-ws-gateway:raw';
 export const CONNECTION_GUARDS_METADATA = 'nestjs-ws-gateway:connection-guards';
 
 /**
@@ -91,6 +92,23 @@ export const RateLimit = ({ limit, perMs, cost = 1 }: RateLimitOptions): CustomD
 export const UseConnectionGuards = (
   ...guards: [Type<ConnectionGuard> | ConnectionGuard, ...(Type<ConnectionGuard> | ConnectionGuard)[]]
 ): ClassDecorator => adding(CONNECTION_GUARDS_METADATA, guards);
+
+/** Options of `@RawGateway()`: what this package may write at the path, in the envelope of PROTOCOL.md. */
+export interface RawGatewayOptions {
+  /** An `exception` for a message that is refused. Without it, a message over the budget ends the session. @default false */
+  readonly exceptions?: boolean;
+  /** A `disconnect` before each close. Without it, close code and reason alone say why. @default false */
+  readonly disconnects?: boolean;
+  /** Subprotocols that a client can ask for; of those that it offers, its first is selected. @default none */
+  readonly subprotocols?: readonly string[];
+}
+
+/**
+ * Leaves the messages of the gateway's path to the listeners that `handleConnection` adds to the socket. They stand behind
+ * authentication, which comes with the upgrade, behind the budgets, sizes, origins, heartbeat and drain of every path, and behind
+ * `@Roles()`, `@Scopes()` and `@UseConnectionGuards()` of the class. The gateway is the only one of its path, and has no handlers.
+ */
+export const RawGateway = (options: RawGatewayOptions = {}): ClassDecorator => setting(RAW_METADATA, options);
 
 export const currentSession = (_: unknown, context: ExecutionContext): WsSession =>
   WsSession.of(context.switchToWs().getClient<object>());

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { Logger } from '@nestjs/common';
 import type { CanActivate, PipeTransform, Type } from '@nestjs/common';
 import { ContextIdFactory, MetadataScanner } from '@nestjs/core';
 import type { ApplicationConfig, ContextId, ModuleRef, ModulesContainer, NestContainer } from '@nestjs/core';
@@ -22,6 +23,7 @@ import type { InboundMessage } from '../protocol/message.js';
 import { accessOf } from './access.js';
 import type { Access } from './access.js';
 import { stepsOf } from './payload-steps.js';
+import { takesUncheckedBody } from './payload-types.js';
 import { bindRule, demandSession } from './rules.js';
 import { instanceOf } from './resolve-instance.js';
 import { argumentsOf, askRules } from './arguments.js';
@@ -65,6 +67,8 @@ export class Handlers {
   readonly #pipes: PipesContextCreator;
   readonly #interceptors: InterceptorsContextCreator;
   readonly #filters: FiltersContext;
+  /** Handlers whose payload nothing checks. */
+  readonly #unchecked = new Set<string>();
   /** Global enhancers of request or transient scope. */
   readonly #scoped: readonly InstanceWrapper[];
   readonly #own: WsGuard;
@@ -74,7 +78,7 @@ export class Handlers {
 
   /** @throws Error where what takes the place of WsGuard is no guard */
   constructor(
-    config: ApplicationConfig,
+    private readonly config: ApplicationConfig,
     modules: ModulesContainer,
     private readonly moduleRef: ModuleRef,
     guard: WsGuard,
@@ -121,6 +125,7 @@ export class Handlers {
       access.rules.map((rule) => bindRule(rule, (type) => instanceOf(type, host.module))),
     );
     demandPathParams(host, name, server);
+    if (!host.own) this.#demandTypes(host, name);
     const asksForSignal = takesSignal(host.wrapper.instance as object, name);
     const guard = host.own ? this.#own : this.#theirs;
     const call = this.#callOf(host, name, server, { guard, access, rules, takesSignal: asksForSignal });
@@ -133,6 +138,22 @@ export class Handlers {
       traffic: server.context.traffic.of(event),
       call,
     };
+  }
+
+  #demandTypes({ wrapper }: GatewayHost, name: string): void {
+    const place = { gateway: wrapper.instance as object, name, type: wrapper.metatype as object };
+    const globalPipes = [...this.config.getGlobalPipes(), ...this.config.getGlobalRequestPipes()];
+    if (takesUncheckedBody({ ...place, globalPipes })) this.#unchecked.add(`${String(wrapper.name)}.${name}`);
+  }
+
+  /** One warning that names the handlers whose payload nothing checks. */
+  warnOfUnchecked(): void {
+    if (this.#unchecked.size === 0) return;
+    new Logger('WsGatewayModule').warn(
+      `The payload of these handlers is checked by nothing, since their type (an array, a union, an interface, any or a class ` +
+        `without rules) says nothing at run time: ${[...this.#unchecked].join(', ')}. ` +
+        'Give them a class with rules, @MessageBody({ schema }) or a pipe',
+    );
   }
 
   /** A gateway's `handleConnection` and `handleDisconnect`; undefined when it has neither. */

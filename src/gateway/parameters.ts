@@ -101,6 +101,27 @@ export function parametersOf(
   });
 }
 
+/** A parameter that takes the payload, or a part of it. */
+export interface Body {
+  readonly metatype: Type;
+  readonly schema: ArgumentMetadata['schema'] | undefined;
+  /** Those of the parameter itself: instances and classes. */
+  readonly pipes: readonly unknown[];
+}
+
+/** The parameters of a handler that take the payload. */
+export function bodiesOf(instance: object, name: string): Body[] {
+  const types = utils.reflectCallbackParamtypes(instance as never, name) as Type[] | undefined;
+  const declared = Object.entries(declaredOf(instance, name) ?? {});
+  if (declared.length === 0) {
+    const { length } = types ?? ((instance as Record<string, unknown>)[name] as { length: number }); // because it is a method
+    return length > 1 ? [{ metatype: types?.[1], schema: undefined, pipes: [] }] : [];
+  }
+  return declared
+    .filter(([key]) => Number(utils.mapParamType(key)) === PAYLOAD)
+    .map(([, { index, schema, pipes = [] }]) => ({ metatype: types?.[index], schema, pipes }));
+}
+
 /** `handle(client, data)` without decorators: Nest's pipes leave it alone, but its class still says what `data` may be. */
 function undecorated(types: Type[] | undefined, stepsOf: StepsOf): Parameter[] {
   return [0, 1, 2].map((index) => {

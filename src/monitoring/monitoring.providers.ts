@@ -14,6 +14,7 @@ import { FailureLog, FailureSink } from './log/failure-log.js';
 import { FirewallLog } from './log/firewall-log.js';
 import { NestSink } from './log/nest-sink.js';
 import { Sampler } from './log/sampler.js';
+import { Rooms } from '../rooms/rooms.js';
 import { PrometheusMetrics } from './metrics/prometheus.js';
 import { WsMetrics } from './metrics/ws-metrics.js';
 import { subscribeDecorated } from './on-ws-event.js';
@@ -88,10 +89,15 @@ export const monitoringProviders: Provider[] = [
   { provide: EMITTER, useExisting: WsMonitor },
   {
     provide: PrometheusMetrics,
-    inject: [MONITORING_OPTIONS, WsMonitor, CONTEXT],
-    useFactory: (options: ResolvedMonitoring, monitor: WsMonitor, context: ConnectionContext) => {
+    inject: [MONITORING_OPTIONS, WsMonitor, CONTEXT, Rooms],
+    useFactory: (options: ResolvedMonitoring, monitor: WsMonitor, context: ConnectionContext, rooms: Rooms) => {
       const { traffic, sessions, pending } = context;
-      const source = { traffic, sessions: () => sessions.countByPhase(), inFlight: () => pending.size };
+      const source = {
+        traffic,
+        sessions: () => sessions.countByPhase(),
+        inFlight: () => pending.size,
+        rooms: () => rooms.stats,
+      };
       return PrometheusMetrics.create(options, monitor, source);
     },
   },

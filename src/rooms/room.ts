@@ -5,21 +5,38 @@ import type { SharedBytes } from '../socket/shared-frame.js';
 import { fanOutSoon, frame, frames } from '../socket/text-frames.js';
 import type { ChannelRule } from './channel-rules.js';
 
+const BY_RULE = 'by rule';
+
 /** One session in one room. It knows its place in both lists, so that it leaves both at once and without a search. */
 export class Membership {
   indexInRoom = 0;
   indexInSession = 0;
-  /** What the application gave with `as`. */
-  as: Readonly<Record<string, unknown>> | undefined = undefined;
+  #how: typeof BY_RULE | Readonly<Record<string, unknown>> | undefined;
 
   constructor(
     readonly session: Session,
     readonly room: Room,
     /** Since the process has rooms, in milliseconds: so small a number costs no memory of its own. */
     readonly joinedAt: number,
-    /** True where a client has subscribed by a rule, and loses it with its right; an application or a backend joins for good. */
-    public isByRule: boolean,
-  ) {}
+    isByRule: boolean,
+  ) {
+    this.#how = isByRule ? BY_RULE : undefined;
+  }
+
+  /** True where a client has subscribed by a rule, and loses it with its right; an application or a backend joins for good. */
+  get isByRule(): boolean {
+    return this.#how === BY_RULE;
+  }
+
+  /** What the application gave with `as`. */
+  get as(): Readonly<Record<string, unknown>> | undefined {
+    return this.#how === BY_RULE ? undefined : this.#how;
+  }
+
+  /** The application has joined. @param as undefined: what it gave before stays */
+  keep(as: Readonly<Record<string, unknown>> | undefined): void {
+    this.#how = as ?? this.as;
+  }
 }
 
 interface Waiting {

@@ -44,6 +44,25 @@ const MAX_HISTORY = 10_000;
 const COUNTED_AT_ONCE = 1_000;
 const COUNT_MS = 500;
 
+/** What metrics call the rooms that no rule is about. */
+const NO_RULE = 'none';
+
+/** What was published in the rooms of one rule, and what their members were sent. */
+export interface RoomTraffic {
+  published: number;
+  delivered: number;
+}
+
+/** Rooms in numbers. */
+export interface RoomStats {
+  readonly rooms: number;
+  readonly memberships: number;
+  readonly historyMessages: number;
+  readonly historyBytes: number;
+  /** By the pattern of their rule: names of rooms are without bounds, and may be personal. */
+  readonly traffic: ReadonlyMap<string, RoomTraffic>;
+}
+
 /** How a message is published. */
 export interface How {
   /** Ids of sessions that do not get it. */
@@ -68,8 +87,7 @@ export class Rooms extends WsRooms implements LocalNode {
   #memberships = 0;
   #listener: MembershipListener | undefined;
   #onGap: (room: Room, position: Position, reason: GapReason) => void = () => undefined;
-  /** Messages published at this node, and writes of members that they led to, for metrics. */
-  readonly counts = { published: 0, delivered: 0 };
+  readonly #traffic = new Map<string, RoomTraffic>();
 
   constructor(
     @Inject(ROOM_OPTIONS) private readonly limits: ResolvedRooms,
@@ -90,6 +108,11 @@ export class Rooms extends WsRooms implements LocalNode {
     return { rooms: this.#rooms.size, memberships: this.#memberships };
   }
 
+  /** Numbers for metrics. */
+  get stats(): RoomStats {
+    return { ...this.size, ...this.engine.stats, traffic: this.#traffic };
+  }
+
   listen(listener: MembershipListener): void {
     this.#listener = listener;
   }
@@ -104,8 +127,7 @@ export class Rooms extends WsRooms implements LocalNode {
     if (!session.isLive) return false;
     const own = session as Session; // because the handshake makes sessions of this class only
     const membership = this.find(own, room) ?? this.add(own, room, false);
-    membership.isByRule = false;
-    if (copy !== undefined) membership.as = copy;
+    membership.keep(copy);
     return true;
   }
 
@@ -251,15 +273,17 @@ export class Rooms extends WsRooms implements LocalNode {
     const body = { text, bytes: Buffer.byteLength(text) };
     const members = this.#countWithout(room, except);
     const sent = this.engine.bus.publish(name, body, { history: rule?.history, key, except, volatile });
-    return isThenable(sent) ? sent.then((answer) => this.#published(answer, members)) : this.#published(sent, members);
+    const traffic = this.#trafficOf(rule);
+    return isThenable(sent)
+      ? sent.then((answer) => published(answer, members, traffic))
+      : published(sent, members, traffic);
   }
 
-  #published(sent: Sent, members: number): Published {
-    if (sent.duplicate !== true) {
-      this.counts.published++;
-      this.counts.delivered += members;
-    }
-    return { local: sent.duplicate === true ? 0 : members, ...sent };
+  #trafficOf(rule: ChannelRule | undefined): RoomTraffic {
+    const name = rule?.pattern ?? NO_RULE;
+    let traffic = this.#traffic.get(name);
+    if (traffic === undefined) this.#traffic.set(name, (traffic = { published: 0, delivered: 0 }));
+    return traffic;
   }
 
   #countWithout(room: Room | undefined, except: readonly string[] = []): number {
@@ -305,16 +329,16 @@ export class Rooms extends WsRooms implements LocalNode {
     const [only] = names;
     if (names.length === 1 && only !== undefined) return this.publishNow(only, head, { ...how, except });
     const sessions = new Set<Session>();
-    const published: (Published | Promise<Published>)[] = [];
+    const sent: (Published | Promise<Published>)[] = [];
     for (const name of new Set(names)) {
       const room = this.#rooms.get(name);
       const rule = room === undefined ? this.ruleOf(name) : room.rule;
-      if (rule !== undefined) published.push(this.publishNow(name, head, { ...how, except }));
+      if (rule !== undefined) sent.push(this.publishNow(name, head, { ...how, except }));
       else for (const { session } of room?.members ?? []) sessions.add(session);
     }
     for (const session of sessions) if (how.except.includes(session.id)) sessions.delete(session);
     const direct = this.#sendTo(sessions, head, how.volatile);
-    const channels = await Promise.all(published);
+    const channels = await Promise.all(sent);
     return { cluster: 'single', local: channels.reduce((sum, { local }) => sum + local, direct) };
   }
 
@@ -399,6 +423,13 @@ export class Rooms extends WsRooms implements LocalNode {
     const { messages, ...rest } = this.engine.bus.read(name, since, most, window);
     return { ...rest, items: messages.map(({ offset, body }) => itemOf(offset, body)) };
   }
+}
+
+function published(sent: Sent, members: number, traffic: RoomTraffic): Published {
+  if (sent.duplicate === true) return { local: 0, ...sent };
+  traffic.published++;
+  traffic.delivered += members;
+  return { local: members, ...sent };
 }
 
 function itemOf(offset: number, { text }: Body): HistoryItem {

@@ -9,9 +9,15 @@ export function costOf(frame: Buffer): number {
   return frame.length + FRAME_BYTES;
 }
 
+/** A message that waits. */
+export interface Held {
+  readonly bytes: Buffer;
+  readonly isBinary: boolean;
+}
+
 /** The frames that a session cannot take yet, in their order. A session makes one for the first of them. */
 export class Inbox {
-  readonly #frames: Buffer[] = [];
+  readonly #frames: Held[] = [];
   #bytes = 0;
 
   get isEmpty(): boolean {
@@ -23,14 +29,14 @@ export class Inbox {
     return this.#bytes + this.#frames.length * FRAME_BYTES;
   }
 
-  put(frame: Buffer): void {
-    this.#frames.push(frame);
-    this.#bytes += frame.length;
+  put(bytes: Buffer, isBinary: boolean): void {
+    this.#frames.push({ bytes, isBinary });
+    this.#bytes += bytes.length;
   }
 
-  take(): Buffer | undefined {
+  take(): Held | undefined {
     const frame = this.#frames.shift();
-    if (frame !== undefined) this.#bytes -= frame.length;
+    if (frame !== undefined) this.#bytes -= frame.bytes.length;
     return frame;
   }
 

@@ -3,6 +3,7 @@ import { GatewayError } from '../protocol/errors.js';
 import type { MessageId } from '../protocol/message.js';
 import type { GatewaySocket } from '../socket/gateway-socket.js';
 import { costOf, Inbox } from './inbox.js';
+import type { Held } from './inbox.js';
 import type { Holder, ByteBudget } from './byte-budget.js';
 import type { SessionOptions } from './options.js';
 
@@ -41,7 +42,7 @@ export interface IntakeOwner {
   readonly isLive: boolean;
   readonly handlesMessages: boolean;
   /** Handles a message that was held. */
-  handle(bytes: Buffer): void;
+  handle(bytes: Buffer, isBinary: boolean): void;
   end(thrown: unknown): void;
 }
 
@@ -192,10 +193,10 @@ export class Intake {
    * Keeps a frame for later when the session cannot take it now. The socket is paused then, so what can pile up is what one
    * chunk of TCP already held.
    */
-  hold(bytes: Buffer): boolean {
+  hold(bytes: Buffer, isBinary: boolean): boolean {
     if (!this.#isFull && (this.#inbox === undefined || this.#releasing)) return false;
     const inbox = (this.#inbox ??= new Inbox());
-    inbox.put(bytes);
+    inbox.put(bytes, isBinary);
     this.#charge(costOf(bytes));
     if (!this.session.socket.isStopped) this.stopReading();
     if (inbox.isOverfull(this.session.server.context.options.limits.maxMessageBytes)) {
@@ -221,10 +222,10 @@ export class Intake {
     this.#releasing = true;
     if (this.#answers !== undefined) this.#sendAnswers();
     const { session } = this;
-    let next: Buffer | undefined;
+    let next: Held | undefined;
     while (session.handlesMessages && !this.#isFull && (next = this.#inbox?.take()) !== undefined) {
-      this.#discharge(costOf(next));
-      session.handle(next);
+      this.#discharge(costOf(next.bytes));
+      session.handle(next.bytes, next.isBinary);
     }
     this.#releasing = false;
     if (this.#inbox?.isEmpty || !session.handlesMessages) this.#dropHeld();

@@ -126,7 +126,7 @@ export class SessionRegistry extends WsSessions {
     flushFanOuts(); // what was published first goes first
     let sent = 0;
     for (const session of this.#candidates(filter)) {
-      if (!session.mayBeWrittenTo || !matches(session, filter)) continue;
+      if (!session.mayBeWrittenTo || session.server.raw !== undefined || !matches(session, filter)) continue;
       session.socket.sendFrame(shared);
       sent++;
     }

@@ -39,13 +39,15 @@ export interface SessionHost<S> {
   readonly context: SessionContext<S>;
   /** False where the path has a wire of its own: then its sessions end without a `disconnect`. */
   readonly speaksEnvelopes: boolean;
+  /** Set where messages are for the application's own listeners: then nothing is pushed in the envelope. */
+  readonly raw: object | undefined;
   /** A message has come as a whole. */
   onMessage(session: S, data: Buffer, isBinary: boolean): void;
   /** A ping or a pong has come. */
   onControl(session: S, data: Buffer): void;
   onClosed(session: S, closeCode: number): void;
   /** Handles a message that the session has held. */
-  handle(session: S, bytes: Buffer): void;
+  handle(session: S, bytes: Buffer, isBinary: boolean): void;
   /** The socket may be written to from now on. */
   admitToBroadcasts(socket: GatewaySocket): void;
 }

@@ -130,7 +130,11 @@ export class Session<State extends object = object>
 
   /** It has not ended, and is no stranger: what is published in its rooms is for it, also while `handleConnection` runs. */
   get mayReceive(): boolean {
-    return this.isLive && (this.principal !== undefined || this.server.context.options.auth.anonymous);
+    return (
+      this.isLive &&
+      this.server.raw === undefined &&
+      (this.principal !== undefined || this.server.context.options.auth.anonymous)
+    );
   }
 
   join(room: string, options?: JoinOptions): boolean {
@@ -146,7 +150,7 @@ export class Session<State extends object = object>
   }
 
   send(event: string, data: unknown): boolean {
-    return this.sendText(encode(event, data));
+    return this.server.raw === undefined && this.sendText(encode(event, data));
   }
 
   close(code: ErrorCode | number = 1000): void {
@@ -321,8 +325,8 @@ export class Session<State extends object = object>
   }
 
   /** Handles a message that the {@link Intake} has held. */
-  handle(bytes: Buffer): void {
-    this.server.handle(this, bytes);
+  handle(bytes: Buffer, isBinary: boolean): void {
+    this.server.handle(this, bytes, isBinary);
   }
 
   /**

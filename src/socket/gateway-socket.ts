@@ -355,6 +355,7 @@ export class GatewaySocket extends WebSocket {
     const before = stream.writableLength;
     stream.write(bytes);
     this[SESSION]?.sent(texts.length, bytes.length);
+    if (this.#backlog === undefined && stream.writableLength === 0) return; // all of it has left
     this.#checkOutbound(before, bytes.length);
     const waiting = stream.writableLength;
     if (waiting > 0) (this.#backlog ??= new Backlog(waiting)).holdShared(shared);

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { WsMetrics, WsMonitor } from '../../src/index.js';
+import { WsMetrics, WsMonitor, WsRooms } from '../../src/index.js';
 import { startApp, stopApps } from '../support/app.js';
 import { Client, refusal } from '../support/client.js';
 import { samplesOf } from '../support/metrics.js';
@@ -34,6 +34,7 @@ beforeAll(async () => {
   await client.ask({ event: 'nonsense' });
   await client.close();
   await refusal(`${url}/nowhere`);
+  await app.get(WsRooms).publish('page', 'news', 1);
   const monitor = app.get(WsMonitor);
   monitor.emit({ kind: 'ban', action: 'added', target: { address: '192.0.2.1' }, enforced: true });
   monitor.emit({ kind: 'budget', budget: 'event', enforced: true });

@@ -1,6 +1,6 @@
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { afterEach, describe, expect, it } from 'vitest';
-import { CurrentSession, OnWsEvent, WsRooms, WsSession, WsSessions } from '../../src/index.js';
+import { CurrentSession, OnWsEvent, WsMetrics, WsRooms, WsSession, WsSessions } from '../../src/index.js';
 import type { RoomEvent, WsGatewayOptions } from '../../src/index.js';
 import { Rooms } from '../../src/rooms/rooms.js';
 import { startApp, stopApps, until } from '../support/app.js';
@@ -368,4 +368,27 @@ it('a listener that has others leave while a room is written to disturbs nobody 
   }
   expect(rounds).toBeGreaterThan(1);
   expect(test.app.get(Rooms).find(others[0]?.session as WsSession, 'page')).toBeDefined();
+});
+
+it('metrics count what is published and delivered, by the rule and never by the name', async () => {
+  const rules = [{ pattern: 'room.*', subscribe: true, history: { count: 5, ageMs: 1_000 } }];
+  const test = await startApp({ options: { monitoring: { metrics: true }, channels: { rules } } });
+  const rooms = test.app.get(WsRooms);
+  const client = await Client.connect(`${test.url}/ws`, { token: token() });
+  await client.ask({ event: 'subscribe', data: { channel: 'room.secret' }, id: 1 });
+  await rooms.publish('room.secret', 'news', 1);
+  await rooms.publish('page of ann', 'news', 1);
+  const { body } = await test.app.get(WsMetrics).text();
+  for (const line of [
+    'ws_gateway_rooms 1',
+    'ws_gateway_room_memberships 1',
+    'ws_gateway_history_messages 1',
+    'ws_gateway_room_messages_total{rule="room.*"} 1',
+    'ws_gateway_room_deliveries_total{rule="room.*"} 1',
+    'ws_gateway_room_messages_total{rule="none"} 1',
+    'ws_gateway_room_deliveries_total{rule="none"} 0',
+  ]) {
+    expect(body).toContain(`${line}\n`);
+  }
+  expect(body).not.toMatch(/secret|page of/);
 });

@@ -5,6 +5,7 @@ import type { FailureEvent } from '../../session/events.js';
 import type { WsMonitor } from '../ws-monitor.js';
 import type { ResolvedMonitoring } from '../options.js';
 import type { Traffic } from '../../connection/traffic.js';
+import type { RoomStats, RoomTraffic } from '../../rooms/rooms.js';
 import { join } from './combined-metric.js';
 import type { Life } from './combined-metric.js';
 import { DurationHistogram } from './duration-histogram.js';
@@ -23,6 +24,7 @@ export interface MetricsSource {
   sessions(): Readonly<Record<string, number>>;
   /** Requests whose answer is not complete. */
   inFlight(): number;
+  rooms(): RoomStats;
 }
 
 /** What all metrics of this package begin with. */
@@ -137,6 +139,32 @@ export class PrometheusMetrics extends WsMetrics {
     registry.registerMetric(durations as never); // because a registry asks for no more than it has
     total('received_bytes_total', 'Payload of messages received, in bytes', () => traffic.receivedBytes);
     total('sent_messages_total', 'Messages sent', () => traffic.sentMessages);
+    const gauge = (name: string, says: string, value: () => number): void => {
+      const one: Gauge = new Gauge({
+        name: `${METRICS_PREFIX}${name}`,
+        help: says,
+        registers,
+        collect: () => void one.set(value()),
+      });
+    };
+    gauge('rooms', 'Rooms with members', () => source.rooms().rooms);
+    gauge('room_memberships', 'Memberships of all sessions', () => source.rooms().memberships);
+    gauge('history_messages', 'Messages kept as history', () => source.rooms().historyMessages);
+    gauge('history_bytes', 'What histories hold, in bytes', () => source.rooms().historyBytes);
+    const byRule = (name: string, says: string, of: (traffic: RoomTraffic) => number): void => {
+      const counter: Counter<'rule'> = new Counter({
+        name: `${METRICS_PREFIX}${name}`,
+        help: says,
+        labelNames: ['rule'],
+        registers,
+        collect: () => {
+          counter.reset();
+          for (const [rule, each] of source.rooms().traffic) counter.inc({ rule }, of(each));
+        },
+      });
+    };
+    byRule('room_messages_total', 'Messages published in rooms, by the rule of the room', ({ published }) => published);
+    byRule('room_deliveries_total', 'Members that they went to, by the rule of the room', ({ delivered }) => delivered);
     total('sent_bytes_total', 'Frames sent, in bytes, before compression', () => traffic.sentBytes);
     const utilization = new Gauge({
       name: `${METRICS_PREFIX}event_loop_utilization`,
