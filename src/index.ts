@@ -25,7 +25,9 @@ export {
   Roles,
   Scopes,
   Signal,
+  SubscribeBinary,
   UseConnectionGuards,
+  UseProtocol,
 } from './gateway/decorators.js';
 export type { RawGatewayOptions } from './gateway/decorators.js';
 export type { AuthorizationRule, Rule } from './gateway/rules.js';
@@ -41,6 +43,25 @@ export { IsEmailAddress } from './email/is-email-address.js';
 export type { EmailOptions } from './email/options.js';
 export { WsEmail } from './email/ws-email.js';
 export type { EmailReason, EmailVerdict } from './email/verdict.js';
+
+export { arrays } from './protocol/arrays.js';
+export type { ArraysOptions } from './protocol/arrays.js';
+export { jsonRpc } from './protocol/json-rpc.js';
+export type { JsonRpcOptions } from './protocol/json-rpc.js';
+export { parsed } from './protocol/parsed.js';
+export type { MessageParser } from './protocol/parsed.js';
+export type {
+  Decoded,
+  DecodedMessage,
+  Encoded,
+  FailedRequest,
+  ProtocolOptions,
+  Reply,
+  UnreadableMessage,
+  WireProtocol,
+} from './protocol/wire-protocol.js';
+export { WsProtocol } from './session/ws-protocol.js';
+export type { ProtocolSource } from './gateway/protocols.js';
 
 export { ERRORS, GatewayError } from './protocol/errors.js';
 export type { CatalogueCode, ErrorCode, ErrorDetail, ErrorSpec, GatewayErrorOptions } from './protocol/errors.js';

@@ -38,8 +38,6 @@ export interface ConnectionContext extends SessionContext<Session> {
 export interface RawPath {
   /** True where an `exception` may say that a message was refused, so that the session need not end. */
   readonly exceptions: boolean;
-  /** Of those that a client offers, its first is selected. */
-  readonly subprotocols: readonly string[];
   readonly traffic: EventTraffic;
   /** @throws GatewayError, SessionEnd where the session may not be heard */
   demand(session: Session): void;

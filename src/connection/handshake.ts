@@ -13,6 +13,7 @@ import { admit, checkHandshake, refuseWhileDraining } from './upgrade-checks.js'
 import { isGatewayError } from '../session/failure.js';
 import { reportSetAside, refuseAfterUpgrade } from './refusal.js';
 import { open } from './lifecycle.js';
+import { refuseOtherProtocols } from './subprotocols.js';
 import type { PathParams } from '../base/path-params.js';
 import type { GatewayServer } from './server.js';
 import { Session } from '../session/session.js';
@@ -43,6 +44,7 @@ export function upgrade(handshake: Handshake): void | Promise<void> {
   const { context } = server;
   checkHandshake(request);
   const client = admit(request, socket, context);
+  refuseOtherProtocols(request, server.protocol);
   handshake.sockets.handOver(socket, new Connection(client, context.firewall));
   let principal: Principal | undefined | Promise<Principal | undefined>;
   try {
@@ -164,7 +166,7 @@ function reject(handshake: Handshake, client: Client, error: unknown): void {
   if (options.auth.reject === 'handshake' && !(isCoded && specOf(error.code).status === undefined)) throw error;
   server.handleUpgrade(request, socket, head, (ws) => {
     server.clients.delete(ws);
-    const failure = refuseAfterUpgrade(ws, error, monitor, client.address, server.speaksEnvelopes);
+    const failure = refuseAfterUpgrade(ws, server.protocol, error, monitor, client.address);
     trace?.refused(failure);
     sockets.linger(socket);
   });

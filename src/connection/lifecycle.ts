@@ -84,20 +84,31 @@ export function onMessage(session: Session, data: Buffer, isBinary: boolean): vo
   // Charged on arrival, before it is parsed: a bad frame is not free.
   const wait = session.server.context.firewall.metering.charge(session, data.length);
   const { raw } = serverOf(session);
-  if (wait > 0) refuse(session, raw, data, wait);
-  else if (isBinary && raw === undefined) session.end(new GatewayError('UNSUPPORTED_DATA'));
+  if (wait > 0) refuse(session, raw, data, isBinary, wait);
+  else if (isBinary && raw === undefined && !takesBinary(session)) session.end(new GatewayError('UNSUPPORTED_DATA'));
   else receive(session, data, isBinary);
+}
+
+function takesBinary(session: Session): boolean {
+  const { router, protocol } = serverOf(session);
+  return router.binary !== undefined || protocol.takesBinary !== false;
 }
 
 /** A ping or a pong counts like a message. */
 export function onControl(session: Session, data: Buffer): void {
   const wait = session.server.context.firewall.metering.charge(session, data.length);
-  if (wait > 0) refuse(session, serverOf(session).raw, undefined, wait);
+  if (wait > 0) refuse(session, serverOf(session).raw, undefined, false, wait);
 }
 
 /** Where no frame can say that a message is lost, the session ends by it. */
-function refuse(session: Session, raw: RawPath | undefined, data: Buffer | undefined, retryAfterMs: number): void {
-  if (raw === undefined || raw.exceptions) overBudget(session, data, retryAfterMs);
+function refuse(
+  session: Session,
+  raw: RawPath | undefined,
+  data: Buffer | undefined,
+  isBinary: boolean,
+  retryAfterMs: number,
+): void {
+  if (raw === undefined || raw.exceptions) overBudget(session, data, isBinary, retryAfterMs);
   else session.end(new GatewayError('RATE_LIMITED', { retryAfterMs }));
 }
 

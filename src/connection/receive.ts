@@ -1,11 +1,13 @@
 import { isObservable, takeWhile } from 'rxjs';
 import type { Observable } from 'rxjs';
-import { BadFrame, decode } from '../protocol/codec.js';
+import { BadFrame } from '../protocol/codec.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isBareToken } from '../protocol/message.js';
 import type { InboundMessage } from '../protocol/message.js';
+import type { Decoded, DecodedMessage, FailedRequest, UnreadableMessage } from '../protocol/wire-protocol.js';
 import type { MessageTrace } from './tracing.js';
-import type { RequestInfo } from '../session/answers.js';
+import { isGatewayError } from '../session/failure.js';
+import { ProtocolFault } from '../session/foreign-protocol.js';
 import { heapCostOf } from '../session/heap-cost.js';
 import { isAsyncIterable, PulledStream } from './pulled-stream.js';
 import { encodeReply, PendingRequest, reply, tooManyStreams } from './request.js';
@@ -28,22 +30,94 @@ const RETRY_MS = 1_000;
 /** One message, from its bytes to its reply. */
 export function receive(session: Session, bytes: Buffer, isBinary: boolean): void {
   if (!session.handlesMessages || session.intake.hold(bytes, isBinary)) return;
-  const { raw } = serverOf(session);
+  const { context, router, raw } = serverOf(session);
   if (raw !== undefined) return receiveRaw(session, raw, bytes, isBinary);
   if (session.socket.isListenedTo && !deliver(session, bytes, isBinary)) return;
-  let message: InboundMessage | undefined;
+  context.traffic.receivedBytes += bytes.length;
+  if (isBinary && router.binary !== undefined) {
+    return handle(session, binaryMessage(router.binary.event, bytes), bytes, router.binary);
+  }
+  const message = isBinary ? bytes : bytes.toString(); // ws has seen to it that it is UTF-8
+  if (typeof message === 'string' && acceptsBareToken(session, message)) {
+    return handle(session, authMessage(message), bytes, undefined, true);
+  }
+  const decoded = decode(session, message, isBinary, bytes);
+  if (decoded === undefined) return;
+  if (Array.isArray(decoded)) handleAll(session, decoded as readonly Item[], bytes);
+  else handleOne(session, decoded as Item, bytes, 1);
+}
+
+/** What a message holds, or one of several. */
+type Item = DecodedMessage | UnreadableMessage;
+
+/** @returns undefined where there is nothing to do, or no longer: what cannot be read has been answered */
+function decode(session: Session, message: string | Buffer, isBinary: boolean, bytes: Buffer): Decoded {
+  const { protocol, context } = serverOf(session);
+  try {
+    return protocol.decode(message, isBinary, session, context.options);
+  } catch (error) {
+    if (isGatewayError(error) && error.code === 'UNSUPPORTED_DATA') session.end(error);
+    else failUnread(session, asBadFrame(error), bytes, { id: error instanceof BadFrame ? error.id : undefined });
+    return undefined;
+  }
+}
+
+/** What decode() throws is the peer's doing, since the peer wrote what could not be read; the log has the name of the error. */
+function asBadFrame(error: unknown): unknown {
+  if (error instanceof ProtocolFault) return error;
+  if (isGatewayError(error)) return error.code === 'BAD_FRAME' ? error : new BadFrame(error.message);
+  return new GatewayError('BAD_FRAME', { cause: `decode() threw ${nameOf(error)}` });
+}
+
+function nameOf(error: unknown): string {
+  try {
+    return error instanceof Error ? error.name.slice(0, 64) : typeof error;
+  } catch {
+    return 'what throws when inspected';
+  }
+}
+
+function failUnread(session: Session, error: unknown, bytes: Buffer, { id, context }: FailedRequest): void {
+  serverOf(session).context.traffic.unknown++;
+  session.fail(error, { id, context, event: undefined, heapBytes: heapCostOf(bytes) });
+}
+
+function handleOne(session: Session, item: Item, bytes: Buffer, share: number): void {
+  if (!('problem' in item)) return handle(session, item, bytes, undefined, false, share);
+  failUnread(session, new BadFrame(item.problem), bytes, item);
+}
+
+/** Several requests in one message: each costs as much as if it had come alone, the first of which is charged already. */
+function handleAll(session: Session, items: readonly Item[], bytes: Buffer): void {
+  const { firewall } = serverOf(session).context;
+  for (const [index, item] of items.entries()) {
+    if (!session.handlesMessages) return;
+    const wait = index === 0 ? 0 : firewall.metering.charge(session, 0);
+    if (wait > 0) refuse(session, item, wait);
+    else handleOne(session, item, bytes, items.length);
+  }
+}
+
+/**
+ * @param known the route, where the message does not name it
+ * @param bare see {@link PendingRequest.bare}
+ * @param share of how many requests the message is one
+ */
+function handle(
+  session: Session,
+  message: InboundMessage,
+  bytes: Buffer,
+  known?: Route,
+  bare = false,
+  share = 1,
+): void {
   let route: Route | undefined;
-  let bare = false;
   let isRefused = false;
   let measuredFrom = 0;
   let trace: MessageTrace | undefined;
-  const { traffic, tracing, options } = serverOf(session).context;
-  traffic.receivedBytes += bytes.length;
+  const { traffic, tracing } = serverOf(session).context;
   try {
-    const text = bytes.toString(); // ws has seen to it that it is UTF-8
-    bare = acceptsBareToken(session, text);
-    message = bare ? authMessage(text) : decode(text, options.limits.maxJsonDepth);
-    route = findRoute(session, message.event);
+    route = known ?? findRoute(session, message.event);
     route.traffic.received++;
     isRefused = route.traffic.waits && !route.serial && session.intake.mayNotWait;
     if (isRefused) throw new GatewayError('RATE_LIMITED', { retryAfterMs: RETRY_MS, cause: HANDLERS_FULL });
@@ -53,16 +127,16 @@ export function receive(session: Session, bytes: Buffer, isBinary: boolean): voi
     trace = tracing?.message(message, session.id);
     const result = trace === undefined ? route.call(session, message) : traced(trace, route, session, message); // guard → pipe → handler
     if (isThenable(result) || isStream(result)) {
-      return follow(session, route, message, bytes, bare, result, measuredFrom, trace);
+      return follow(session, route, message, bytes, share, bare, result, measuredFrom, trace);
     }
-    reply(session, message.event, message.id, result);
+    reply(session, message, result);
     traffic.handled(session, route.traffic, measuredFrom, true);
   } catch (error) {
     if (route === undefined) traffic.unknown++;
     else traffic.handled(session, route.traffic, measuredFrom, false);
-    const heapBytes = heapCostOf(bytes);
-    const request = bare ? undefined : { id: idOf(message, error), event: route?.event, heapBytes, trace };
-    session.fail(error, request, isRefused);
+    const { id, context } = message;
+    const heapBytes = heapCostOf(bytes) / share;
+    session.fail(error, bare ? undefined : { id, context, event: route?.event, heapBytes, trace }, isRefused);
     if (isRefused) session.intake.refused(RETRY_MS);
   }
   trace?.end();
@@ -101,19 +175,33 @@ function traced(trace: MessageTrace, route: Route, session: Session, message: In
  * A message that no budget is left for. It is looked at only for its `id`, so that no client waits for an answer, and that no
  * more than `messageBurst` times: with the last of them the session ends.
  */
-export function overBudget(session: Session, bytes: Buffer | undefined, retryAfterMs: number): void {
-  if (!session.isLive) return;
-  const { firewall, options } = serverOf(session).context;
-  const error = new GatewayError('RATE_LIMITED', { retryAfterMs });
-  session.fail(error, { id: idIn(bytes, options.limits.maxJsonDepth), event: undefined });
-  if (firewall.metering.refuse(session)) session.end(error);
+export function overBudget(session: Session, bytes: Buffer | undefined, isBinary: boolean, retryAfterMs: number): void {
+  for (const item of itemsIn(session, bytes, isBinary)) refuse(session, item, retryAfterMs);
 }
 
-function idIn(bytes: Buffer | undefined, maxDepth: number): RequestInfo['id'] {
+function refuse(session: Session, item: FailedRequest | undefined, retryAfterMs: number): void {
+  if (!session.isLive) return;
+  const error = new GatewayError('RATE_LIMITED', { retryAfterMs });
+  session.fail(error, { id: item?.id, context: item?.context, event: undefined });
+  if (serverOf(session).context.firewall.metering.refuse(session)) session.end(error);
+}
+
+const UNREAD: readonly [undefined] = [undefined];
+
+/** What is refused for lack of budget; one that is unknown where there is nothing to be read. */
+function itemsIn(
+  session: Session,
+  bytes: Buffer | undefined,
+  isBinary: boolean,
+): readonly (FailedRequest | undefined)[] {
+  const { protocol, router, context } = serverOf(session);
+  if (bytes === undefined || (isBinary && (router.binary !== undefined || protocol.takesBinary === false)))
+    return UNREAD;
   try {
-    return bytes === undefined ? undefined : decode(bytes.toString(), maxDepth).id;
+    const decoded = protocol.decode(isBinary ? bytes : bytes.toString(), isBinary, session, context.options);
+    return Array.isArray(decoded) && decoded.length > 0 ? (decoded as readonly Item[]) : [decoded as Item | undefined];
   } catch (error) {
-    return error instanceof BadFrame ? error.id : undefined; // a bad frame over the budget is over the budget
+    return [error instanceof BadFrame ? { id: error.id } : undefined]; // a bad frame over the budget is over the budget
   }
 }
 
@@ -130,14 +218,10 @@ function mayKnow(session: Session, route: Route): boolean {
   return route.isPublic || session.principal !== undefined;
 }
 
-function idOf(message: InboundMessage | undefined, error: unknown): RequestInfo['id'] {
-  // Only what decode() threw is asked; what a handler threw may not like to be.
-  return message === undefined && error instanceof BadFrame ? error.id : message?.id;
-}
-
 function acceptsBareToken(session: Session, text: string): boolean {
   return (
     session.principal === undefined &&
+    session.server.protocol.takesBareToken === true &&
     serverOf(session).context.options.auth.sources.includes('message') &&
     isBareToken(text)
   );
@@ -148,21 +232,30 @@ function authMessage(token: string): InboundMessage {
   return { event: 'auth', data: { token }, id: undefined };
 }
 
+/** The handler owns the bytes: they are a copy, so that a few of them do not hold the whole chunk that they came in. */
+function binaryMessage(event: string, bytes: Buffer): InboundMessage {
+  const data = Buffer.allocUnsafeSlow(bytes.length);
+  data.set(bytes);
+  return { event, data, id: undefined };
+}
+
 /** The answer comes later: as one value, or as a stream of them. */
 function follow(
   session: Session,
   route: Route,
   message: InboundMessage,
   bytes: Buffer,
+  share: number,
   bare: boolean,
   result: PromiseLike<unknown> | Stream,
   measuredFrom: number,
   trace: MessageTrace | undefined,
 ): void {
   const { pending } = serverOf(session).context;
-  const cost = REQUEST_BYTES + heapCostOf(bytes);
+  const cost = REQUEST_BYTES + heapCostOf(bytes) / share;
   const begun = session.clock.monotonic();
-  const request = new PendingRequest(session, route, message.id, bare, cost, begun, measuredFrom, trace, pending);
+  const { id, context } = message;
+  const request = new PendingRequest(session, route, id, context, bare, cost, begun, measuredFrom, trace, pending);
   if (route.takesSignal) request.controller = controllerOf(message, session);
   if (!isThenable(result)) return answerWithStream(request, result);
   request.enlist();
@@ -189,13 +282,13 @@ function follow(
 /** The one answer of a request; it waits while the peer has yet to read what is more than it may be behind. */
 function answerWith(request: PendingRequest, value: unknown): void {
   const { session } = request;
-  const text = encodeReply(request.route.event, request.id, value);
-  if (text !== undefined && session.isLive && !session.socket.hasRoomFor(text.length)) {
+  const answer = encodeReply(session, request, value);
+  if (answer !== undefined && session.isLive && !session.socket.hasRoomFor(answer.length)) {
     request.answers();
-    return session.intake.answerLater(request, text);
+    return session.intake.answerLater(request, answer);
   }
-  if (text !== undefined) session.sendText(text);
-  request.settle();
+  session.sendEncoded(answer);
+  request.answered(answer);
 }
 
 function answerWithStream(request: PendingRequest, result: Stream): void {
@@ -256,7 +349,7 @@ class AnswerObserver {
       return;
     }
     try {
-      reply(request.session, request.route.event, request.id, value);
+      reply(request.session, request, value, true);
     } catch (error) {
       fault(request, error);
     }
@@ -271,7 +364,7 @@ class AnswerObserver {
     if (request.settled) return;
     try {
       if (request.isStream) return request.finish();
-      reply(request.session, request.route.event, request.id, request.value);
+      reply(request.session, request, request.value);
       request.settle();
     } catch (error) {
       fault(request, error);

@@ -2,29 +2,38 @@ import type { ServerResponse } from 'node:http';
 import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
+import { Faults } from '../base/contain.js';
 import type { Emitter } from '../base/emitter.js';
-import { encode } from '../protocol/codec.js';
 import { specOf } from '../protocol/errors.js';
+import type { WireProtocol } from '../protocol/wire-protocol.js';
 import { disconnectOf, levelOf, logged, refusalBody, refusalHeaders } from '../session/answers.js';
 import type { SessionEvent } from '../session/events.js';
 import { toFailure } from '../session/failure.js';
+import type { WsSession } from '../session/ws-session.js';
 import type { Failure } from '../session/failure.js';
 import type { SocketDeadlines } from '../socket/socket-deadlines.js';
 
 /** How a peer is refused before it has a session: one answer, in the form that it can read, and one event. Nothing here throws. */
 
+const faults = new Faults('disconnect() of a protocol threw');
+
 /** Ends a peer that never became a session: its token was bad and `auth.reject` is `close`. */
 export function refuseAfterUpgrade(
   socket: WebSocket,
+  protocol: WireProtocol<WsSession>,
   thrown: unknown,
   monitor: Emitter<SessionEvent>,
   clientAddress: string,
-  speaksEnvelopes: boolean,
 ): Failure {
   const failure = toFailure(thrown);
   const disconnect = disconnectOf(failure);
   const { closeCode } = disconnect;
-  if (speaksEnvelopes) socket.send(encode('disconnect', disconnect));
+  try {
+    const encoded = protocol.disconnect(disconnect, undefined);
+    if (encoded !== undefined) socket.send(encoded);
+  } catch (error) {
+    faults.tell(error);
+  }
   socket.close(closeCode, failure.code);
   monitor.emit({ kind: 'connection', ...logged(failure), level: levelOf(failure.code), clientAddress, closeCode });
   return failure;

@@ -1,9 +1,10 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { Unsubscribable } from 'rxjs';
 import type { Swept } from '../base/sweeper.js';
-import { encode, encodeDone, isWsResponse } from '../protocol/codec.js';
+import { isWsResponse } from '../protocol/codec.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { MessageId } from '../protocol/message.js';
+import type { Encoded } from '../protocol/wire-protocol.js';
 import type { OpenRequest } from '../session/intake.js';
 import type { Session } from '../session/session.js';
 import { LIMIT_OPTIONS } from './options.js';
@@ -45,7 +46,7 @@ export class PendingRequest implements OpenRequest {
   /** True where it is answered and its handler still runs: what it holds is no longer its session's. */
   isAbandoned = false;
   /** The answer, where it waits until the peer has read what was sent before it. */
-  answer: string | undefined = undefined;
+  answer: Encoded | undefined = undefined;
   /** The last value of an Observable that is no stream: the answer, when it completes. */
   value: unknown = undefined;
   /** What its message holds on the heap, as far as it is charged for; 0 until it is enlisted, and once it is let go. */
@@ -56,6 +57,8 @@ export class PendingRequest implements OpenRequest {
     readonly session: Session,
     readonly route: Route,
     readonly id: MessageId | undefined,
+    /** What the protocol of the path wants back with the answer. */
+    readonly context: unknown,
     /** True for a token without an envelope: there is no request to answer with an exception. */
     readonly bare: boolean,
     /** What its message holds on the heap, in bytes. */
@@ -98,14 +101,28 @@ export class PendingRequest implements OpenRequest {
     this.answers();
   }
 
-  /** UTF-16 units of the answer that waits. */
+  get event(): string {
+    return this.route.event;
+  }
+
+  /** UTF-16 units, or bytes, of the answer that waits. */
   get size(): number {
     return this.answer?.length ?? 0;
   }
 
   /** The answer has room now. */
   proceed(): void {
-    this.session.sendText(this.answer ?? '');
+    this.session.sendEncoded(this.answer);
+    this.answered(this.answer);
+  }
+
+  /** Its one answer has been sent. */
+  answered(answer: Encoded | undefined): void {
+    try {
+      if (answer instanceof Uint8Array) confirm(this.session, this);
+    } catch (error) {
+      this.session.onFault(error, this.event); // a protocol of the application's threw
+    }
     this.settle();
   }
 
@@ -117,7 +134,11 @@ export class PendingRequest implements OpenRequest {
   /** Ends a stream with `done`, which a request without an `id` does not have. */
   finish(): void {
     if (this.settled) return;
-    if (this.id !== undefined) done(this.session, this.route.event, this.id);
+    try {
+      if (this.id !== undefined) done(this.session, this, this.isCancelled);
+    } catch (error) {
+      this.session.onFault(error, this.event); // a protocol of the application's threw
+    }
     this.settle();
   }
 
@@ -144,9 +165,9 @@ export class PendingRequest implements OpenRequest {
   fail(error: unknown): void {
     if (this.settled) return;
     if (this.controller?.signal.aborted && isAbortError(error)) return this.finish();
-    const { session, id, cost: heapBytes, trace, route } = this;
+    const { session, id, context, cost: heapBytes, trace, route } = this;
     const durationMs = Math.round(session.clock.monotonic() - this.startedAt);
-    const request = this.bare ? undefined : { id, event: route.event, durationMs, heapBytes, trace };
+    const request = this.bare ? undefined : { id, context, event: route.event, durationMs, heapBytes, trace };
     this.settle(() => session.fail(error, request));
   }
 
@@ -230,28 +251,54 @@ export class PendingRequests implements Swept {
 /** What a handler of this package returns where a request has no answer, whatever its `id`. */
 export const NO_ANSWER = Symbol('nestjs-ws-gateway.no-answer');
 
+/** What of a request its answer is made from. */
+export interface Answered {
+  readonly event: string;
+  readonly id?: MessageId | undefined;
+  readonly context?: unknown;
+}
+
 /**
  * Answers a request with what its handler returned (PROTOCOL.md §1).
  *
  * @throws TypeError when the value cannot be serialised; nothing has been sent then
  */
-export function reply(session: Session, event: string, id: MessageId | undefined, result: unknown): void {
-  const text = encodeReply(event, id, result);
-  if (text !== undefined) session.sendText(text);
+export function reply(session: Session, request: Answered, result: unknown, isStream = false): void {
+  session.sendEncoded(encodeReply(session, request, result, isStream));
+  if (!isStream && result instanceof Uint8Array) confirm(session, request);
+}
+
+/** A binary answer has no place for an `id`: what is correlated comes after it. */
+export function confirm(session: Session, request: Answered): void {
+  if (request.id !== undefined) session.sendEncoded(encodeReply(session, request, null));
 }
 
 /**
  * The answer as it is sent; undefined when nothing is.
  *
- * @throws TypeError when the value cannot be serialised
+ * @throws TypeError when the value cannot be serialised; what a protocol of the application's throws
  */
-export function encodeReply(event: string, id: MessageId | undefined, result: unknown): string | undefined {
+export function encodeReply(
+  session: Session,
+  { event, id, context }: Answered,
+  result: unknown,
+  isStream = false,
+): Encoded | undefined {
   if (result === NO_ANSWER) return undefined;
-  if (result === undefined || result === null) return id === undefined ? undefined : encode(event, null, id);
-  return isWsResponse(result) ? encode(result.event, result.data, id) : encode(event, result, id);
+  if (result instanceof Uint8Array) return result;
+  const { protocol } = session.server;
+  const common = { id, done: false, isStream, isCancelled: false, context };
+  if (result === undefined || result === null) {
+    return id === undefined ? undefined : protocol.reply({ event, data: null, ...common }, session);
+  }
+  const isResponse = isWsResponse(result);
+  const name = isResponse ? result.event : event;
+  const data = isResponse ? result.data : result;
+  return protocol.reply({ event: name, data, ...common }, session);
 }
 
 /** Ends a streamed reply. */
-export function done(session: Session, event: string, id: MessageId): void {
-  session.sendText(encodeDone(event, id));
+export function done(session: Session, { event, id, context }: Answered, isCancelled: boolean): void {
+  const end = { event, data: undefined, id, done: true, isStream: true, isCancelled, context };
+  session.sendEncoded(session.server.protocol.reply(end, session));
 }

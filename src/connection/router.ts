@@ -71,6 +71,8 @@ export class Router {
   // Map, not object: "__proto__" is a legal event name.
   readonly #routes = new Map<string, Route>();
   readonly hooks: ConnectionHooks[] = [];
+  /** Takes the binary messages of the path. */
+  binary: Route | undefined;
 
   /** @returns false when another handler has the event already */
   add(route: Route): boolean {

@@ -2,7 +2,9 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { contain, containResult, Faults } from '../base/contain.js';
-import { SUBPROTOCOL } from '../protocol/message.js';
+import { ENVELOPE } from '../protocol/envelope.js';
+import type { WireProtocol } from '../protocol/wire-protocol.js';
+import type { WsSession } from '../session/ws-session.js';
 import type { ConnectionGuard } from '../authentication/connection-guard.js';
 import { onClosed, onControl, onMessage } from './lifecycle.js';
 import { Router } from './router.js';
@@ -34,8 +36,7 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> impleme
   readonly #faults = new Faults('A listener of a WebSocketServer threw');
   /** What the gateways of the path, and the options, ask of every upgrade. */
   readonly connectionGuards: ConnectionGuard[] = [];
-  /** False where the path has a wire of its own: then its sessions end without a `disconnect`. */
-  speaksEnvelopes = true;
+  protocol: WireProtocol<WsSession> = ENVELOPE;
   /** Set where the gateway of the path is raw. */
   raw: RawPath | undefined = undefined;
 
@@ -53,11 +54,8 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> impleme
       maxBufferedChunks: maxBufferedChunks(limits.maxMessageBytes),
       closeTimeout: CLOSE_TIMEOUT_MS,
       autoPong: false, // see Pongs
-      // A client may offer its token beside the protocol, so only a name of the path's own is ever selected.
-      handleProtocols: (offered) => {
-        const names = this.raw?.subprotocols ?? [SUBPROTOCOL];
-        return [...offered].find((name) => names.includes(name)) ?? false;
-      },
+      // A token may stand beside the protocol, so nothing but what the path speaks is ever selected.
+      handleProtocols: (offered) => [...offered].find((name) => this.protocol.subprotocols?.includes(name)) ?? false,
       perMessageDeflate: compression !== false && {
         threshold: compression.thresholdBytes,
         serverNoContextTakeover: true,

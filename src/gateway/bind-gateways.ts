@@ -5,10 +5,13 @@ import { AUTH_OPTIONS } from '../authentication/options.js';
 import type { ResolvedAuth } from '../authentication/options.js';
 import { WsGatewayAdapter } from '../connection/adapter.js';
 import type { GatewayServer } from '../connection/server.js';
+import { ENVELOPE } from '../protocol/envelope.js';
 import { ChannelRoutes } from './channel-routes.js';
-import { CONNECTION_GUARDS_METADATA } from './decorators.js';
+import { CONNECTION_GUARDS_METADATA, PROTOCOL_METADATA } from './decorators.js';
 import { Handlers } from './handlers.js';
 import type { GatewayHost } from './handlers.js';
+import { Protocols } from './protocols.js';
+import type { ProtocolSource } from './protocols.js';
 import { bindRaw, rawOptionsOf } from './raw-gateways.js';
 import { instanceOf } from './resolve-instance.js';
 import { WsExceptionFilter } from './ws-exception.filter.js';
@@ -19,6 +22,8 @@ import { WsValidationPipe } from './ws-validation.pipe.js';
 /** Puts the handlers, hooks and connection guards of each gateway on the servers that Nest has asked the adapter for. */
 @Injectable()
 export class GatewayBinder {
+  readonly #protocols = new Protocols();
+
   constructor(
     private readonly config: ApplicationConfig,
     private readonly modules: ModulesContainer,
@@ -46,7 +51,9 @@ export class GatewayBinder {
       const server = this.#serverOf(host);
       if (server === undefined) continue; // an application context without sockets
       if (server.port === 0 && !host.own && !this.adapter.hasApplicationServer) throw new Error(noServer(host));
+      await this.#bindProtocol(host, server);
       await this.#bindRoutes(host, server, handlers);
+      await this.#bindBinary(host, server, handlers);
       const hooks = handlers.hooksOf(host, server);
       if (hooks !== undefined) server.router.hooks.push(hooks);
       await this.#bindConnectionGuards(host, server);
@@ -84,6 +91,30 @@ export class GatewayBinder {
         );
       }
     }
+  }
+
+  async #bindBinary({ wrapper, ...host }: GatewayHost, server: GatewayServer, handlers: Handlers): Promise<void> {
+    for (const route of await handlers.binaryRoutesOf({ wrapper, ...host }, server)) {
+      if (server.router.binary !== undefined) {
+        throw new Error(
+          `${wrapper.name} takes binary messages at ${server.pathname}, which another method does already`,
+        );
+      }
+      server.router.binary = route;
+    }
+  }
+
+  async #bindProtocol({ wrapper, module }: GatewayHost, server: GatewayServer): Promise<void> {
+    const { metatype, name } = wrapper;
+    const source = Reflect.getMetadata(PROTOCOL_METADATA, metatype as object) as ProtocolSource | undefined;
+    if (source === undefined) return;
+    const protocol = await this.#protocols.of(source, module, String(name));
+    if (server.protocol !== ENVELOPE && server.protocol !== protocol) {
+      throw new Error(
+        `${name} has another protocol at ${server.pathname} than another gateway there: a path speaks one`,
+      );
+    }
+    server.protocol = protocol;
   }
 
   async #bindConnectionGuards({ wrapper, module, own }: GatewayHost, server: GatewayServer): Promise<void> {

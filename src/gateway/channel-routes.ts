@@ -33,8 +33,8 @@ export class ChannelRoutes {
   }
 
   /** What was missed follows the answer, and what is published later follows that: so the answer is sent here. */
-  #subscribe(session: Session, { event, data, id }: InboundMessage): symbol | Promise<symbol> {
-    const done = this.channels.subscribe(session, data, (result) => reply(session, event, id, result));
+  #subscribe(session: Session, message: InboundMessage): symbol | Promise<symbol> {
+    const done = this.channels.subscribe(session, message.data, (result) => reply(session, message, result));
     return isThenable(done) ? Promise.resolve(done).then(() => NO_ANSWER) : NO_ANSWER;
   }
 

@@ -6,6 +6,7 @@ import { controllerOf } from '../connection/signals.js';
 import type { InboundMessage } from '../protocol/message.js';
 import { sessionOf } from '../session/session.js';
 import { WsSession } from '../session/ws-session.js';
+import type { ProtocolSource } from './protocols.js';
 import type { Rule } from './rules.js';
 
 export const PUBLIC_METADATA = 'nestjs-ws-gateway:public';
@@ -13,6 +14,8 @@ export const ROLES_METADATA = 'nestjs-ws-gateway:roles';
 export const SCOPES_METADATA = 'nestjs-ws-gateway:scopes';
 export const RATE_LIMIT_METADATA = 'nestjs-ws-gateway:rate-limit';
 export const RULES_METADATA = 'nestjs-ws-gateway:rules';
+export const PROTOCOL_METADATA = 'nestjs-ws-gateway:protocol';
+export const BINARY_METADATA = 'nestjs-ws-gateway:binary';
 export const RAW_METADATA = 'nestjs-ws-gateway:raw';
 export const CONNECTION_GUARDS_METADATA = 'nestjs-ws-gateway:connection-guards';
 
@@ -118,6 +121,20 @@ export const currentPrincipal = (_: unknown, context: ExecutionContext): Princip
 
 /** The {@link WsSession} of the message, or in `handleConnection` and `handleDisconnect` of the connection. */
 export const CurrentSession = createParamDecorator(currentSession);
+
+/**
+ * The language of the gateway's path, for all gateways there: a class, which may have dependencies, or what `jsonRpc()`, `arrays()` and
+ * `parsed()` return. Without it a path speaks the envelope of PROTOCOL.md.
+ */
+export const UseProtocol = (protocol: ProtocolSource): ClassDecorator => setting(PROTOCOL_METADATA, protocol);
+
+/**
+ * Takes the binary messages of the path, beside the events of its protocol: one method for a path. Its payload is a Buffer that it owns. A
+ * Buffer that a handler returns or streams is sent as a binary message; for an `id` that it has, a reply without data follows.
+ *
+ * @param event names it in the log and metrics, in exceptions, and in a reply that is no Buffer. @default binary
+ */
+export const SubscribeBinary = (event = 'binary'): MethodDecorator => setting(BINARY_METADATA, event);
 
 /** Where a handler that asks for its signal finds it: after socket, data and event. */
 export const abortSignal = (_: unknown, context: ExecutionContext): AbortSignal => {

@@ -25,6 +25,7 @@ import type { Access } from './access.js';
 import { stepsOf } from './payload-steps.js';
 import { takesUncheckedBody } from './payload-types.js';
 import { bindRule, demandSession } from './rules.js';
+import { BINARY_METADATA } from './decorators.js';
 import { instanceOf } from './resolve-instance.js';
 import { argumentsOf, askRules } from './arguments.js';
 import { givenOf, invoke } from './handler.js';
@@ -111,11 +112,29 @@ export class Handlers {
     const names = this.#scanner
       .getAllMethodNames(prototype)
       .filter((name) => Reflect.hasMetadata(MESSAGE_MAPPING_METADATA, prototype[name] as object));
-    return Promise.all(names.map((name) => this.#routeOf(host, server, name, prototype[name] as Method)));
+    return Promise.all(
+      names.map((name) => this.#routeOf(host, server, name, prototype[name] as Method, MESSAGE_METADATA)),
+    );
   }
 
-  async #routeOf(host: GatewayHost, server: GatewayServer, name: string, method: Method): Promise<Route> {
-    const event: unknown = Reflect.getMetadata(MESSAGE_METADATA, method);
+  /**
+   * The routes of a gateway's `@SubscribeBinary()` methods.
+   *
+   * @throws Error as {@link routesOf} does
+   */
+  async binaryRoutesOf(host: GatewayHost, server: GatewayServer): Promise<Route[]> {
+    const prototype = Object.getPrototypeOf(host.wrapper.instance) as Gateway;
+    const names = this.#scanner
+      .getAllMethodNames(prototype)
+      .filter((name) => Reflect.hasMetadata(BINARY_METADATA, prototype[name] as object));
+    return Promise.all(
+      names.map((name) => this.#routeOf(host, server, name, prototype[name] as Method, BINARY_METADATA)),
+    );
+  }
+
+  /** @param key of the metadata that has the event */
+  async #routeOf(host: GatewayHost, server: GatewayServer, name: string, method: Method, key: string): Promise<Route> {
+    const event: unknown = Reflect.getMetadata(key, method);
     if (!isEventName(event)) {
       throw new Error(`${host.wrapper.name}.${name}: an event is a string of 1 to 128 characters`);
     }

@@ -6,6 +6,7 @@ import type { ConnectionAttempt, ConnectionGuard } from '../authentication/conne
 import type { RawPath } from '../connection/context.js';
 import type { GatewayServer } from '../connection/server.js';
 import { GatewayError } from '../protocol/errors.js';
+import { rawProtocol } from '../protocol/raw.js';
 import type { Session } from '../session/session.js';
 import { accessOf, demandAccess, isAllowed } from './access.js';
 import type { Access } from './access.js';
@@ -43,10 +44,9 @@ export function bindRaw({ host, options, server, besides }: RawGatewayHost): voi
     (besides === undefined ? undefined : `shares ${pathname} with ${besides}: a raw path has one gateway`) ??
     problemOfSources(context.options.auth);
   if (problem !== undefined) throw new Error(`${String(name)} at ${pathname} is a @RawGateway() and ${problem}`);
-  server.speaksEnvelopes = disconnects;
+  server.protocol = rawProtocol({ exceptions, disconnects, subprotocols });
   server.raw = {
     exceptions,
-    subprotocols,
     traffic: context.traffic.of('raw'),
     demand: (session) => demand(session, access, context.options.auth.anonymous),
   } satisfies RawPath;

@@ -15,10 +15,12 @@ export const BEARER_SUBPROTOCOL = 'bearer.';
 /** A request of a client, decoded. */
 export interface InboundMessage {
   readonly event: string;
-  readonly data: unknown;
-  readonly id: MessageId | undefined;
+  readonly data?: unknown;
+  readonly id?: MessageId | undefined;
   /** What is about the message and not for its handler: a `traceparent`, for one. Not validated. */
   readonly meta?: unknown;
+  /** What the protocol of the path wants back with the answer. */
+  readonly context?: unknown;
 }
 
 /** `data` of an `exception` frame. */

@@ -126,8 +126,9 @@ export class Rooms extends WsRooms implements LocalNode {
     const copy = copyOf(as);
     if (!session.isLive) return false;
     const own = session as Session; // because the handshake makes sessions of this class only
-    const membership = this.find(own, room) ?? this.add(own, room, false);
-    membership.keep(copy);
+    const membership = this.find(own, room);
+    if (membership === undefined) this.add(own, room, false, copy);
+    else membership.keep(copy);
     return true;
   }
 
@@ -158,7 +159,7 @@ export class Rooms extends WsRooms implements LocalNode {
   }
 
   /** @throws GatewayError SUBSCRIPTION_LIMIT */
-  add(session: Session, name: string, isByRule: boolean): Membership {
+  add(session: Session, name: string, isByRule: boolean, as?: Membership['as']): Membership {
     const own = this.#bySession.get(session);
     const room = this.#rooms.get(name) ?? this.#make(name);
     this.#demandPlace(own?.length ?? 0, room);
@@ -168,6 +169,7 @@ export class Rooms extends WsRooms implements LocalNode {
     }
     room.flush(); // what was published before is not for it
     const membership = new Membership(session, room, this.clock.now() - this.#startedAt, isByRule);
+    if (as !== undefined) membership.keep(as);
     if (own === undefined) this.#bySession.set(session, [membership]);
     else membership.indexInSession = own.push(membership) - 1;
     room.add(membership);

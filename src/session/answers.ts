@@ -1,5 +1,4 @@
 import { withoutSensitive } from '../data-protection/sensitive.js';
-import { encode } from '../protocol/codec.js';
 import { closeCodeOf, isErrorCode, specOf } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
 import type { DisconnectData, ExceptionData, MessageId } from '../protocol/message.js';
@@ -9,7 +8,7 @@ import type { Failure } from './failure.js';
 
 /**
  * What a client sees of a failure (an HTTP answer, an `exception`, a `disconnect` and a close code) and what the log gets. Every
- * function here derives that from a {@link Failure} alone, sends nothing and never throws.
+ * function here derives that from a {@link Failure} alone and sends nothing.
  */
 
 /** How an end differs from what the catalogue says. */
@@ -28,6 +27,8 @@ export interface RequestInfo {
   readonly id: MessageId | undefined;
   /** The declared event, for the log; undefined while it is only what a client wrote. */
   readonly event: string | undefined;
+  /** What the protocol of the path wants back with the answer. */
+  readonly context?: unknown;
   readonly durationMs?: number;
   /** What its message is on the heap, in bytes. */
   readonly heapBytes?: number;
@@ -45,8 +46,12 @@ export function disconnectOf(
   return { code, message, closeCode, reconnect, ...(retryAfterMs !== undefined && { retryAfterMs }) };
 }
 
-/** The `exception` of a request that fails so. @param event its name, `errors.event` */
-export function encodeException(event: string, failure: Failure, id: MessageId | undefined): string {
+/**
+ * The `exception` of a request that fails so, as `encode` writes it: without its details where it cannot be written with them.
+ *
+ * @throws what `encode` throws of an exception without details
+ */
+export function encodeException<T>(failure: Failure, encode: (exception: ExceptionData) => T): T {
   const { code, message, retryable, retryAfterMs, details, incidentId } = failure;
   const data: ExceptionData = {
     status: 'error',
@@ -56,11 +61,11 @@ export function encodeException(event: string, failure: Failure, id: MessageId |
     ...(retryAfterMs !== undefined && { retryAfterMs }),
     ...(incidentId !== undefined && { incidentId }),
   };
-  if (details === undefined) return encode(event, data, id);
+  if (details === undefined) return encode(data);
   try {
-    return encode(event, { ...data, details: withoutSensitive(details) }, id);
+    return encode({ ...data, details: withoutSensitive(details) });
   } catch {
-    return encode(event, data, id); // the application's own details cannot be serialised; the code still can
+    return encode(data); // the application's own details cannot be serialised; the code still can
   }
 }
 

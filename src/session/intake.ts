@@ -1,6 +1,7 @@
 import type { WsClock } from '../base/clock.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { MessageId } from '../protocol/message.js';
+import type { Encoded } from '../protocol/wire-protocol.js';
 import type { GatewaySocket } from '../socket/gateway-socket.js';
 import { costOf, Inbox } from './inbox.js';
 import type { Held } from './inbox.js';
@@ -24,7 +25,7 @@ export interface OpenRequest extends Waiting {
   readonly isStream: boolean;
   promise: object | undefined;
   isAbandoned: boolean;
-  answer: string | undefined;
+  answer: Encoded | undefined;
   settle(): void;
   /** The client wants no more of it. */
   cancel(): void;
@@ -149,10 +150,10 @@ export class Intake {
   }
 
   /** Sends the answer when the peer has read enough of what is queued for it. */
-  answerLater(request: OpenRequest, text: string): void {
-    request.answer = text;
-    request.bytes += text.length;
-    this.#charge(text.length);
+  answerLater(request: OpenRequest, answer: Encoded): void {
+    request.answer = answer;
+    request.bytes += answer.length;
+    this.#charge(answer.length);
     this.waitForRoom(request);
   }
 

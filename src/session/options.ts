@@ -4,6 +4,7 @@ import type { MessageLimits } from '../firewall/message-budget.js';
 export interface SessionOptions {
   readonly limits: MessageLimits & {
     readonly maxMessageBytes: number;
+    readonly maxJsonDepth: number;
     readonly maxConcurrentMessages: number;
     readonly maxStreams: number;
     readonly maxBadFrames: number;

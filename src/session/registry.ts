@@ -7,7 +7,6 @@ import { Deadlines } from '../authentication/deadlines.js';
 import { WsClock } from '../base/clock.js';
 import { EMITTER } from '../base/emitter.js';
 import type { Emitter } from '../base/emitter.js';
-import { encode } from '../protocol/codec.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { SessionEvent } from './events.js';
 import { ByteBudget } from './byte-budget.js';
@@ -121,16 +120,26 @@ export class SessionRegistry extends WsSessions {
   }
 
   override broadcast(event: string, data: unknown, filter: SessionFilter = {}): number {
-    const text = encode(event, data);
-    const shared = new SharedFrame(frame(text, true), [text], this.byteBudget);
-    flushFanOuts(); // what was published first goes first
-    let sent = 0;
+    // Once for each language that is spoken, and all of it before anything is sent.
+    const pushes = new Map<object, SharedFrame | Uint8Array | undefined>();
+    const receivers: Session[] = [];
     for (const session of this.#candidates(filter)) {
-      if (!session.mayBeWrittenTo || session.server.raw !== undefined || !matches(session, filter)) continue;
-      session.socket.sendFrame(shared);
-      sent++;
+      if (!session.mayBeWrittenTo || !matches(session, filter)) continue;
+      const { protocol } = session.server;
+      if (!pushes.has(protocol)) {
+        const push = protocol.push(event, data);
+        const shared = typeof push === 'string' ? new SharedFrame(frame(push, true), [push], this.byteBudget) : push;
+        pushes.set(protocol, shared);
+      }
+      if (pushes.get(protocol) !== undefined) receivers.push(session);
     }
-    return sent;
+    flushFanOuts(); // what was published first goes first
+    for (const session of receivers) {
+      const push = pushes.get(session.server.protocol);
+      if (push instanceof SharedFrame) session.socket.sendFrame(push);
+      else if (push !== undefined) session.sendBinary(push);
+    }
+    return receivers.length;
   }
 
   /** The sessions of the smallest index that holds every match. */

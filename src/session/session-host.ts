@@ -2,11 +2,12 @@ import type { Principal } from '../authentication/principal.js';
 import type { WsClock } from '../base/clock.js';
 import type { Emitter } from '../base/emitter.js';
 import type { Firewall } from '../firewall/firewall.js';
+import type { WireProtocol } from '../protocol/wire-protocol.js';
 import type { GatewaySocket } from '../socket/gateway-socket.js';
 import type { SessionEvent } from './events.js';
 import type { ByteBudget } from './byte-budget.js';
 import type { SessionOptions } from './options.js';
-import type { JoinOptions } from './ws-session.js';
+import type { JoinOptions, WsSession } from './ws-session.js';
 
 /** Token of {@link SessionRooms}. */
 export const SESSION_ROOMS = Symbol('nestjs-ws-gateway.session-rooms');
@@ -37,10 +38,8 @@ export interface SessionContext<S> {
 export interface SessionHost<S> {
   readonly pathname: string;
   readonly context: SessionContext<S>;
-  /** False where the path has a wire of its own: then its sessions end without a `disconnect`. */
-  readonly speaksEnvelopes: boolean;
-  /** Set where messages are for the application's own listeners: then nothing is pushed in the envelope. */
-  readonly raw: object | undefined;
+  /** The language of the path. */
+  readonly protocol: WireProtocol<WsSession>;
   /** A message has come as a whole. */
   onMessage(session: S, data: Buffer, isBinary: boolean): void;
   /** A ping or a pong has come. */

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { Principal } from '../authentication/principal.js';
 import type { WsClock } from '../base/clock.js';
+import { contain } from '../base/contain.js';
 import { NO_PARAMS } from '../base/path-params.js';
 import type { PathParams } from '../base/path-params.js';
 import { LeakyCounter } from '../base/token-bucket.js';
@@ -9,9 +10,11 @@ import { MessageBudget } from '../firewall/message-budget.js';
 import type { SubjectUsage } from '../firewall/usage.js';
 import type { Client, Metered } from '../firewall/client.js';
 import type { EventLimit } from '../firewall/message-budget.js';
-import { encode } from '../protocol/codec.js';
+import { ENVELOPE } from '../protocol/envelope.js';
 import { GatewayError, isErrorCode, specOf } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
+import type { DisconnectData, ExceptionData } from '../protocol/message.js';
+import type { Encoded } from '../protocol/wire-protocol.js';
 import { isClose, SESSION } from '../socket/gateway-socket.js';
 import type { GatewaySocket, SocketOwner } from '../socket/gateway-socket.js';
 import { flushFanOuts, waitingFanOuts } from '../socket/text-frames.js';
@@ -132,7 +135,7 @@ export class Session<State extends object = object>
   get mayReceive(): boolean {
     return (
       this.isLive &&
-      this.server.raw === undefined &&
+      this.server.protocol === ENVELOPE && // rooms know no other language yet
       (this.principal !== undefined || this.server.context.options.auth.anonymous)
     );
   }
@@ -150,7 +153,14 @@ export class Session<State extends object = object>
   }
 
   send(event: string, data: unknown): boolean {
-    return this.server.raw === undefined && this.sendText(encode(event, data));
+    return this.sendEncoded(this.server.protocol.push(event, data));
+  }
+
+  sendBinary(data: Uint8Array): boolean {
+    if (!(data instanceof Uint8Array)) throw new TypeError('A binary message is a Buffer or a Uint8Array');
+    if (!this.isLive) return false;
+    this.socket.send(data);
+    return true;
   }
 
   close(code: ErrorCode | number = 1000): void {
@@ -160,6 +170,12 @@ export class Session<State extends object = object>
     }
     if (!isErrorCode(code)) throw new TypeError('An error code is 2 to 64 upper case letters, digits and underscores');
     this.end(new GatewayError(code), { level: 'info' });
+  }
+
+  /** @returns false when nothing was sent */
+  sendEncoded(encoded: Encoded | undefined): boolean {
+    if (typeof encoded === 'string') return this.sendText(encoded);
+    return encoded !== undefined && this.sendBinary(encoded);
   }
 
   sendText(text: string): boolean {
@@ -234,7 +250,7 @@ export class Session<State extends object = object>
   #end(failure: Failure, details: EndDetails): void {
     this.#close();
     const disconnect = disconnectOf(failure, details);
-    if (this.server.speaksEnvelopes) this.socket.send(encode('disconnect', disconnect));
+    this.#sendDisconnect(disconnect);
     this.socket.close(disconnect.closeCode, details.reason ?? failure.code);
     this.#report('connection', failure, { ...details, closeCode: disconnect.closeCode });
     this.#countViolation(failure);
@@ -252,7 +268,7 @@ export class Session<State extends object = object>
     const wasLive = this.isLive;
     request?.trace?.failed(failure.code, failure.incidentId);
     if (request !== undefined && wasLive && (!filtered || request.id !== undefined)) {
-      this.sendText(encodeException(this.server.context.options.errors.event, failure, request.id));
+      this.#sendException(failure, request);
     }
     if (wasLive && failure.fatal) return this.#end(failure, { event: request?.event });
     if (wasLive && specOf(failure.code).badFrame === true) {
@@ -265,6 +281,28 @@ export class Session<State extends object = object>
     if (!wasLive && levelOf(failure.code) !== 'error') return;
     this.#report('request', failure, { event: request?.event, durationMs: request?.durationMs });
     if (!isOurs) this.#countViolation(failure);
+  }
+
+  #sendException(failure: Failure, { id, event, context }: RequestInfo): void {
+    const { protocol, context: shared } = this.server;
+    // That an event is declared no protocol is to tell a stranger.
+    const request = { id, event: failure.code === 'UNAUTHENTICATED' ? undefined : event, context };
+    const encode = (data: ExceptionData): Encoded | undefined =>
+      protocol.exception(data, request, this, shared.options);
+    try {
+      this.sendEncoded(encodeException(failure, encode));
+    } catch (error) {
+      this.onFault(error, 'protocol.exception');
+    }
+  }
+
+  #sendDisconnect(disconnect: DisconnectData): void {
+    try {
+      const encoded = this.server.protocol.disconnect(disconnect, this);
+      if (encoded !== undefined) this.socket.send(encoded);
+    } catch (error) {
+      this.onFault(error, 'protocol.disconnect');
+    }
   }
 
   /** The one event of an end. */
@@ -417,7 +455,8 @@ export class Session<State extends object = object>
     const silence = this.#liveness.sweep(now, this.socket, this.server.context.options);
     if (silence !== undefined) return this.end(new GatewayError(silence));
     if (this.#phase === OPEN && this.#identity?.takeExpiring(timeOfDay)) {
-      this.send('auth.expiring', { expiresAt: this.principal?.expiresAt });
+      const push = (): unknown => this.send('auth.expiring', { expiresAt: this.principal?.expiresAt });
+      contain(push, (error) => this.onFault(error, 'protocol.push'));
     }
   }
 }

@@ -56,12 +56,20 @@ export abstract class WsSession<State extends object = object> {
   }
 
   /**
-   * Pushes an event to the peer.
+   * Pushes an event to the peer, as the protocol of the path writes it.
    *
-   * @returns false when the session has ended and nothing was sent
+   * @returns false when nothing was sent: the session has ended, or the protocol writes no pushes
    * @throws TypeError when `data` cannot be serialised
    */
   abstract send(event: string, data: unknown): boolean;
+
+  /**
+   * Pushes a binary message to the peer. The bytes are read when it is written, so they are not to change.
+   *
+   * @returns false when the session has ended and nothing was sent
+   * @throws TypeError for what is no Buffer or Uint8Array
+   */
+  abstract sendBinary(data: Uint8Array): boolean;
 
   /**
    * Ends the session: a `disconnect` frame, then the close.

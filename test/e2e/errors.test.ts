@@ -70,6 +70,12 @@ class FailingGateway {
   @SubscribeMessage('close') close(@CurrentSession() session: WsSession): void {
     session.close('ORDER_CLOSED');
   }
+  @SubscribeMessage('unavailable') unavailable(): never {
+    throw new GatewayError('UNAVAILABLE', { retryAfterMs: 700 });
+  }
+  @SubscribeMessage('join-two') joinTwo(@CurrentSession() session: WsSession): void {
+    for (const room of ['a', 'b']) session.join(room);
+  }
   @SubscribeMessage('close-by-number') closeByNumber(@ConnectedSocket() socket: WebSocket): void {
     socket.close(4500);
   }
@@ -385,6 +391,19 @@ const PRODUCED: Partial<Record<CatalogueCode, () => Promise<void>>> = {
     expect(refused.headers.connection).toBe('close');
     const own = await Client.connect(`${test.url}/ws`, { origin: `http://127.0.0.1:${test.port}`, token: token() });
     expect(await own.ask({ event: 'ping' })).toEqual({ event: 'pong', data: null });
+  },
+  UNAVAILABLE: async () => {
+    expect(await exceptionOf({ event: 'unavailable' })).toEqual({
+      status: 'error',
+      code: 'UNAVAILABLE',
+      message: ERRORS.UNAVAILABLE.message,
+      retryable: true,
+      retryAfterMs: 700,
+    });
+  },
+  SUBSCRIPTION_LIMIT: async () => {
+    await start({ options: { rooms: { maxPerSession: 1 } } });
+    expect(await exceptionOf({ event: 'join-two' })).toMatchObject({ code: 'SUBSCRIPTION_LIMIT', retryable: false });
   },
   CLOSED: async () => {
     const client = await connect();
