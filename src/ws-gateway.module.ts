@@ -208,7 +208,10 @@ export class WsGatewayModule
     health: WsHealth,
   ) {
     super();
-    live.onChange(() => channels.applyRules());
+    live.onChange(() => {
+      gateways.bindChannels();
+      channels.applyRules();
+    });
     health.add(() => adapter.problem);
     health.add(() => authentication.problem);
   }
