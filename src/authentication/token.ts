@@ -1,10 +1,21 @@
-import { hash } from 'node:crypto';
+import { createHmac, hash, randomBytes } from 'node:crypto';
 import { GatewayError } from '../protocol/errors.js';
 import { isJsonObject } from '../protocol/message.js';
 
 /** What a token or a ticket is remembered by: both are secrets of full entropy, so a plain SHA-256 will do. */
 export function digestOf(token: string): string {
   return hash('sha256', token, 'base64');
+}
+
+/** Lasts as long as the process, and so do the digests that it is for. */
+const PROCESS_KEY = randomBytes(32);
+
+/**
+ * What a password, an API key or the like is remembered by. People choose some of these, so the digest has a key: without
+ * that, a reader of the heap could try out which credential it stands for.
+ */
+export function secretDigestOf(source: string, credential: string): string {
+  return createHmac('sha256', PROCESS_KEY).update(`${source} ${credential}`).digest('base64');
 }
 
 /**

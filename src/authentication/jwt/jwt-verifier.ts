@@ -3,7 +3,7 @@ import type { WsClock } from '../../base/clock.js';
 import { GatewayError } from '../../protocol/errors.js';
 import { contain } from '../../base/contain.js';
 import { isThenable } from '../../base/thenable.js';
-import type { AuthenticationContext } from '../authenticator.js';
+import type { CredentialOrigin } from '../authenticator.js';
 import { namesIn } from '../claims.js';
 import type { ClaimNames } from '../claims.js';
 import { JwtAuthenticator } from './jwt-authenticator.js';
@@ -106,7 +106,7 @@ export class JwtVerifier extends JwtAuthenticator {
     return this.#verified.size;
   }
 
-  override authenticate(token: string, context?: AuthenticationContext): Principal | Promise<Principal> {
+  override authenticate(token: string, context?: CredentialOrigin): Principal | Promise<Principal> {
     const digest = digestOf(token);
     const known = this.#verified.get(digest);
     if (known !== undefined && known.expiresAt > this.clock.now()) {
