@@ -212,7 +212,12 @@ export class WsGatewayModule
     health: WsHealth,
   ) {
     super();
-    live.add({ prepare: () => () => channels.applyRules() });
+    live.add({
+      prepare: () => () => {
+        gateways.bindChannels();
+        channels.applyRules();
+      },
+    });
     health.add(() => adapter.problem);
     health.add(() => authentication.problem);
   }
