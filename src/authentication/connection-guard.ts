@@ -5,7 +5,7 @@ import type { Principal, PrincipalInit } from './principal.js';
 import { isJsonObject } from '../protocol/message.js';
 import { GatewayError } from '../protocol/errors.js';
 
-/** Who is to have a session: an upgrade that is not accepted yet, or a principal that comes into a session that is there. */
+/** A client that asks for a session: by an upgrade that is not accepted yet, or by an `auth` in an open session. */
 export interface ConnectionAttempt {
   /** The upgrade. */
   readonly request: IncomingMessage;

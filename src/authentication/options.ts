@@ -26,7 +26,7 @@ import type { Principal } from './principal.js';
 /** Token of `options.auth`. */
 export const AUTH_OPTIONS = Symbol('nestjs-ws-gateway.auth-options');
 
-/** May the principal's session go on? */
+/** Decides whether the principal's session may go on. */
 export type Revalidate = (principal: Principal) => boolean | Principal | Promise<boolean | Principal>;
 
 const CERTIFICATE = group({
@@ -101,10 +101,10 @@ export const AUTH = group(
 
 export interface AuthOptions extends GivenOf<typeof AUTH> {}
 export interface CertificateOptions extends GivenOf<typeof CERTIFICATE> {}
-/** The options of authentication with every default filled in; `issuers` is empty where an `Authenticator` of the application's says whose tokens are good. */
+/** The options of authentication with every default filled in; `issuers` may be empty where the application has an `Authenticator`. */
 export interface ResolvedAuth extends ResolvedOf<typeof AUTH> {}
 
-/** Without an `Authenticator` of the application's, keys say whose tokens are good. */
+/** Without an `Authenticator` of the application's, bearer tokens need keys, and no other credentials can be judged. */
 export function checkKeys(auth: Place, { issuers, sources }: ResolvedAuth): void {
   const jwt = auth.member('jwt');
   const isKnown = auth.problems.some((problem) => problem.startsWith(jwt.name));

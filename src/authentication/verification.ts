@@ -49,7 +49,7 @@ export class Verification extends Authentication {
    * The application has an authenticator of its own.
    *
    * @param sources those of every path
-   * @throws Error when none is there to judge what one of them yields
+   * @throws Error for a source whose credentials no authenticator judges
    */
   replaceAuthenticator(authenticator: Authenticator, sources: readonly TokenSource[] = this.options.sources): void {
     const { kinds } = authenticator;
@@ -200,9 +200,12 @@ function ask(
   }
 }
 
-/** What an application's authenticator says, made whole and checked; ours says it whole. */
+/** Completes and checks the principal of an application's authenticator; ours is complete. */
 function complete(answer: Principal | PrincipalInit, token: string, source: TokenSource): Principal {
   if (originOf(answer as Principal).digest !== undefined) return answer as Principal; // because only a whole one has an origin
-  const digest = kindOf(source).kind === 'bearer' ? revocationDigestOf(token) : secretDigestOf(source, token);
+  const { kind } = kindOf(source);
+  // Decoded: Basic can be spelled in other ways that decode to the same.
+  const credential = kind === 'basic' ? basicOf(token) : token;
+  const digest = kind === 'bearer' ? revocationDigestOf(token) : secretDigestOf(source, credential);
   return principalOf(answer, { digest, toleranceMs: 0 });
 }

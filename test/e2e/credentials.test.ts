@@ -155,6 +155,10 @@ describe('a credential that is no JWT', () => {
     await sessions.revoke({ sessionId: (data as { sessionId: string }).sessionId });
     expect((await client.closed).reason).toBe('SESSION_REVOKED');
     expect(await sessionOf(test, basic('ann:good'))).toBe('SESSION_REVOKED');
+    // The same bytes, spelled with other unused bits, and without padding.
+    for (const respelled of ['YW5uOmdvb2R=', 'YW5uOmdvb2Q']) {
+      expect(await sessionOf(test, { authorization: `Basic ${respelled}` })).toBe('SESSION_REVOKED');
+    }
     expect(await sessionOf(test, basic('eve:good'))).toEqual(['robot', ['basic']]);
     expect(await sessionOf(test, { 'x-api-key': 'good' })).toEqual(['robot', ['header']]);
   });

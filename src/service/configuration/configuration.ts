@@ -98,7 +98,7 @@ export function readConfiguration(
     return value as T;
   };
 
-  const { logLevel: levelOfFile = 'info', ...options } = optionsFile(get('WS_GATEWAY_CONFIG'), problems);
+  const { $schema: _, logLevel: levelOfFile = 'info', ...options } = optionsFile(get('WS_GATEWAY_CONFIG'), problems);
   const publicKey = publicKeyOf(get('JWT_PUBLIC_KEY'), problems);
   if (KEY_VARIABLES.some((name) => get(name) !== undefined)) {
     // A key of the environment takes the place of the file's, whatever kind that was.
