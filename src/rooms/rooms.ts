@@ -23,6 +23,7 @@ import type { ResolvedChannels, ResolvedRooms } from './options.js';
 import { BEHIND_BYTES, Membership, Room } from './room.js';
 import { Target } from './target.js';
 import type { TargetHow } from './target.js';
+import { speaksEnvelope, Translations } from './translations.js';
 import { WsRooms } from './ws-rooms.js';
 import type {
   History,
@@ -359,12 +360,14 @@ export class Rooms extends WsRooms implements LocalNode {
   #sendTo(sessions: Iterable<Session>, head: string, volatile = false, authenticated = false): number {
     const text = `${head}}`;
     const shared = new SharedFrame(frame(text, true), [text], this.byteBudget);
+    const others = new Translations([text], this.byteBudget);
     flushFanOuts(); // what was published first goes first
     let sent = 0;
     for (const session of sessions) {
       if (!session.mayReceive || (authenticated && session.principal === undefined)) continue;
       if (volatile && session.socket.bufferedAmount > BEHIND_BYTES) continue;
-      session.socket.sendFrame(shared);
+      if (speaksEnvelope(session)) session.socket.sendFrame(shared);
+      else others.send(session, () => true);
       sent++;
     }
     return sent;
