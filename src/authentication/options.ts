@@ -40,7 +40,7 @@ const CERTIFICATE = group({
 export const AUTH = group(
   {
     /** How tokens are verified. Needed, unless the application provides an `Authenticator`. */
-    jwt: new Optional<JwtOptions, readonly ResolvedIssuer[], typeof JWT.fallback>(
+    jwt: new Optional<JwtOptions, readonly ResolvedIssuer[], { readonly clockToleranceSec: number }>(
       [],
       JWT.fallback,
       JWT.schema,

@@ -103,10 +103,12 @@ const ISSUER = group(
 
 export interface JwtIssuerOptions extends GivenOf<typeof ISSUER> {}
 type Draft = ResolvedOf<typeof ISSUER>;
-type FurtherIssuer = Omit<JwtIssuerOptions, 'issuer'> & { issuer: string | readonly string[] };
+export interface FurtherIssuerOptions extends JwtIssuerOptions {
+  /** Accepted `iss`: it says which tokens are meant. */
+  issuer: string | readonly string[];
+}
 
-const MEMBERS = {
-  ...ISSUER.members,
+const OF_ALL = {
   /** Tolerance for `exp`, `nbf` and `iat` at authentication, in seconds; also of the further issuers that have none. */
   clockToleranceSec: whole(0, 300, 5),
   /**
@@ -114,7 +116,7 @@ const MEMBERS = {
    * A token is judged by the issuer that its `iss` names, and by no other. The first issuer is the one above, or the first of
    * these where there is no key above: a further one gives only the `roles` and `scopes` that it is allowed.
    */
-  issuers: new Option<readonly FurtherIssuer[], readonly Draft[] | undefined>(
+  issuers: new Option<readonly FurtherIssuerOptions[], readonly Draft[] | undefined>(
     undefined,
     { type: 'array', minItems: 1, items: { ...ISSUER.schema, required: ['issuer'] } },
     (given, place) =>
@@ -124,8 +126,11 @@ const MEMBERS = {
   ),
 };
 
+// Written down as a type, so that the published declarations keep the doc comments.
+type JwtMembers = Omit<(typeof ISSUER)['members'], keyof typeof OF_ALL> & typeof OF_ALL;
+
 /** How tokens are verified. */
-export const JWT = group(MEMBERS, issuersOf);
+export const JWT = group<JwtMembers, readonly ResolvedIssuer[]>({ ...ISSUER.members, ...OF_ALL }, issuersOf);
 
 export interface JwtOptions extends GivenOf<typeof JWT> {}
 
@@ -133,7 +138,7 @@ export interface JwtOptions extends GivenOf<typeof JWT> {}
 const NEED_A_KEY = ['algorithms', 'issuer', 'roles', 'scopes', 'subject', 'subjectPrefix'] as const;
 
 function issuersOf(
-  { issuers: further = [], ...read }: Resolved<typeof MEMBERS>,
+  { issuers: further = [], ...read }: Resolved<JwtMembers>,
   place: Place,
   given: Draft['given'],
 ): readonly ResolvedIssuer[] {

@@ -64,4 +64,23 @@ describe('the JSON Schema of the configuration file', () => {
     expect(silent(built, '')).toEqual([]);
     expect(Object.keys(built.properties ?? {})).toEqual(Object.keys(fileSchema().properties as object));
   });
+
+  it('leaves out a default of the machine that builds, and says it in words', () => {
+    const built = readFileSync(new URL('../../../dist/ws-gateway.schema.json', import.meta.url), 'utf8');
+    const { properties } = JSON.parse(built) as { properties: { limits: { properties: Record<string, object> } } };
+    const { maxMessageBytes, maxHandlingBytesTotal } = properties.limits.properties;
+    expect(maxMessageBytes).toMatchObject({ maximum: 16_777_216, default: 65_536 });
+    expect(maxHandlingBytesTotal).toMatchObject({ description: expect.stringContaining("an eighth of V8's heap") });
+    expect(maxHandlingBytesTotal).not.toHaveProperty('default');
+  });
+});
+
+it('the published declarations say bounds and default of an option, for editors', () => {
+  const declarations = readFileSync(new URL('../../../dist/connection/options.d.ts', import.meta.url), 'utf8');
+  expect(declarations).toContain(
+    '/** Largest message accepted, in bytes; a larger one closes with 1009. 1 to 16_777_216. @default 65_536 */',
+  );
+  expect(declarations).toContain(
+    '/** Messages of a session in a second, in the long run. 1 to 10_000_000; `Infinity` is off. @default 50 */',
+  );
 });
