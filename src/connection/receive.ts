@@ -232,10 +232,12 @@ function authMessage(token: string): InboundMessage {
   return { event: 'auth', data: { token }, id: undefined };
 }
 
-/** The handler owns the bytes: they are a copy, so that a few of them do not hold the whole chunk that they came in. */
+/** How much more memory a binary message may hold than it has bytes: more of the chunk of TCP that it came in. */
+const MOST_HELD = 16;
+
+/** The handler owns the bytes: no code writes into the chunk any more. A message that is little of its chunk is copied out of it. */
 function binaryMessage(event: string, bytes: Buffer): InboundMessage {
-  const data = Buffer.allocUnsafeSlow(bytes.length);
-  data.set(bytes);
+  const data = bytes.buffer.byteLength <= MOST_HELD * bytes.length ? bytes : Buffer.from(bytes);
   return { event, data, id: undefined };
 }
 

@@ -5,7 +5,7 @@ import type { WsClock } from '../base/clock.js';
 import { Backlog } from './backlog.js';
 import { Pongs } from './pongs.js';
 import type { SharedFrame } from './shared-frame.js';
-import { flushFanOuts, flushSoon, frame, frames, waitingFanOuts } from './text-frames.js';
+import { bytesFrame, flushFanOuts, flushSoon, frame, frames, MAX_COPIED_BYTES, waitingFanOuts } from './text-frames.js';
 
 // By symbol, not instanceof: an application may have a second copy of `ws`.
 export const SESSION = Symbol.for('nestjs-ws-gateway.session');
@@ -323,12 +323,27 @@ export class GatewaySocket extends WebSocket {
     if (typeof data === 'string' && rest.length === 0 && this.#stream !== undefined && this.readyState === this.OPEN) {
       return this.#queue(data);
     }
+    if (rest.length === 0 && data instanceof Uint8Array && data.length <= MAX_COPIED_BYTES) {
+      if (this.#stream !== undefined && this.readyState === this.OPEN) return this.#sendBytes(data, this.#stream);
+    }
     this.flush(); // what was sent first goes first
     this[SESSION]?.sent(1, sizeOf(data));
     const before = this.bufferedAmount;
     // because the overloads of send() take (cb) or (options, cb), and both are passed on untouched
     (super.send as (data: unknown, ...rest: unknown[]) => void)(data, ...this.#fenced('send', rest));
     this.#checkOutbound(before, this.bufferedAmount - before);
+  }
+
+  /** In one write: `ws` makes two, of header and payload. */
+  #sendBytes(data: Uint8Array, stream: Duplex): void {
+    this.flush(); // what was sent first goes first
+    if (!stream.writable) return;
+    const before = stream.writableLength;
+    const bytes = bytesFrame(data, before > 0);
+    stream.write(bytes);
+    this[SESSION]?.sent(1, bytes.length);
+    if (this.#backlog === undefined && stream.writableLength === 0) return; // all of it has left
+    this.#checkOutbound(before, bytes.length);
   }
 
   /** Text is written at the end of the tick, together with all else that is sent in it. */

@@ -1,5 +1,6 @@
-/** First byte of an unfragmented text frame (RFC 6455 §5.2). */
+/** First byte of an unfragmented frame (RFC 6455 §5.2). */
 const FIN_TEXT = 0x81;
+const FIN_BINARY = 0x82;
 
 /** A socket that has text to write at the end of this tick. */
 interface Flushable {
@@ -46,6 +47,13 @@ export function frame(text: string, isKept: boolean): Buffer {
   return buffer;
 }
 
+/** A binary frame of that kind: its payload is a copy, so what was sent may change. */
+export function bytesFrame(bytes: Uint8Array, isKept: boolean): Buffer {
+  const buffer = take(headerSize(bytes.length) + bytes.length, isKept);
+  buffer.set(bytes, writeHeader(buffer, 0, bytes.length, FIN_BINARY));
+  return buffer;
+}
+
 /** Several text frames, one after the other. */
 export function frames(texts: readonly string[], isKept: boolean): Buffer {
   let size = 0;
@@ -61,6 +69,9 @@ export function frames(texts: readonly string[], isKept: boolean): Buffer {
   }
   return buffer;
 }
+
+/** Longest payload that is copied next to its header; a longer one is cheaper to write as it is. */
+export const MAX_COPIED_BYTES = 8_192;
 
 /** A slab that frames are cut from one after the other: one allocation outside the heap for many frames. */
 const SLAB_BYTES = 65_536;
@@ -87,8 +98,8 @@ function headerSize(length: number): number {
   return length < 65_536 ? 4 : 10;
 }
 
-function writeHeader(buffer: Buffer, at: number, length: number): number {
-  buffer[at] = FIN_TEXT;
+function writeHeader(buffer: Buffer, at: number, length: number, first = FIN_TEXT): number {
+  buffer[at] = first;
   if (length < 126) {
     buffer[at + 1] = length;
     return at + 2;

@@ -1,5 +1,5 @@
 // Echoes every message verbatim, text and binary, to whoever connects, at / and at /ws: a target for public WebSocket
-// conformance suites. The adapter and the path of a frame are the package's own; only the envelope is left out.
+// conformance suites. The adapter and the path of a frame are the package's own; the gateways are raw ones.
 //
 //   PORT=9001 npm run conformance-target      HOST: 127.0.0.1, COMPRESSION=1: with permessage-deflate
 import 'reflect-metadata';
@@ -7,19 +7,20 @@ import { randomBytes } from 'node:crypto';
 import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { WebSocketGateway } from '@nestjs/websockets';
-import { WsGatewayModule } from '../../dist/index.js';
+import { RawGateway, WsGatewayModule } from '../../dist/index.js';
 
 const { HOST: host = '127.0.0.1', PORT: port = '9001', COMPRESSION: compression } = process.env;
 
 class EchoGateway {
-  afterInit(server) {
-    server.speaksEnvelopes = false;
-    server.onMessage = (session, data, isBinary) => session.isLive && session.socket.send(data, { binary: isBinary });
+  handleConnection(socket) {
+    socket.on('message', (data, isBinary) => socket.send(data, { binary: isBinary }));
   }
 }
+RawGateway()(EchoGateway);
 WebSocketGateway({ path: '/ws' })(EchoGateway);
 
 class RootEchoGateway extends EchoGateway {}
+RawGateway()(RootEchoGateway);
 WebSocketGateway({ path: '/' })(RootEchoGateway);
 
 // A suite is one address with many connections and no manners; what it is to find are faults, not limits.
