@@ -106,10 +106,11 @@ export type { FirewallOptions, FirewallRule } from './firewall/options.js';
 
 export { Authentication } from './authentication/authentication.js';
 export { Authenticator } from './authentication/authenticator.js';
-export type { AuthenticationContext } from './authentication/authenticator.js';
+export type { AuthenticationContext, CredentialOrigin } from './authentication/authenticator.js';
 export type { CertificateSubject } from './authentication/certificate.js';
 export type { ClaimNames } from './authentication/claims.js';
-export type { TokenSource } from './authentication/credentials.js';
+export { userAndPassword } from './authentication/credentials.js';
+export type { CredentialKind, CredentialSource, TokenSource } from './authentication/credentials.js';
 export { JwtAuthenticator } from './authentication/jwt/jwt-authenticator.js';
 export type { Algorithm, AllowedNames, JwtIssuerOptions, JwtOptions, SubjectOf } from './authentication/jwt/issuers.js';
 export type { Principal, PrincipalInit } from './authentication/principal.js';

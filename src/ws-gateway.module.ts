@@ -57,6 +57,7 @@ import { monitoringProviders } from './monitoring/monitoring.providers.js';
 import { MONITORING_OPTIONS, PRIVACY_OPTIONS } from './monitoring/options.js';
 import { WsMonitor } from './monitoring/ws-monitor.js';
 import { LiveOptions } from './reload/live-options.js';
+import { issuersOf, listsOf, pseudonymsOf, sealingOf } from './reload/parts.js';
 import { WsGatewayReload } from './reload/ws-gateway-reload.js';
 import { CHANNEL_OPTIONS, ROOM_OPTIONS } from './rooms/options.js';
 import { roomProviders } from './rooms/rooms.providers.js';
@@ -122,7 +123,7 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
         new LiveOptions(resolveOptions(options, !provides(modules, Authenticator))),
     },
     // The groups show what is in force after each reload; a value copied out of them does not.
-    { provide: OPTIONS, inject: [LiveOptions], useFactory: ({ view }: LiveOptions) => view },
+    { provide: OPTIONS, inject: [LiveOptions], useFactory: ({ current }: LiveOptions) => current },
     ...slices,
     { provide: WsClock, useClass: SystemClock },
     ...dataProtectionProviders,
@@ -145,7 +146,10 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
         seal: WsSeal,
         fingerprints: Fingerprints,
         firewall: Firewall,
-      ) => new WsGatewayReload(options, live, !provides(modules, Authenticator), { jwt, seal, fingerprints, firewall }),
+      ) => {
+        live.add(issuersOf(jwt), sealingOf(seal), pseudonymsOf(fingerprints), listsOf(firewall));
+        return new WsGatewayReload(options, live, !provides(modules, Authenticator));
+      },
     },
     {
       provide: WsGatewayAdapter,
@@ -208,7 +212,12 @@ export class WsGatewayModule
     health: WsHealth,
   ) {
     super();
-    live.onChange(() => channels.applyRules());
+    live.add({
+      prepare: () => () => {
+        gateways.bindChannels();
+        channels.applyRules();
+      },
+    });
     health.add(() => adapter.problem);
     health.add(() => authentication.problem);
   }
@@ -267,7 +276,7 @@ function installAdapter(
   const fence = (): void =>
     afterInits.fence(gatewaysOf(modules).map(({ wrapper: { name, instance } }) => ({ name: String(name), instance })));
   const adapter = new WsGatewayAdapter(context, host, tables, fence);
-  live.onChange(() => adapter.applyLimits());
+  live.add({ prepare: () => () => adapter.applyLimits() });
   config.setIoAdapter(adapter);
   return adapter;
 }

@@ -1,7 +1,7 @@
 import { AUTH, checkKeys } from './authentication/options.js';
 import type { AuthOptions } from './authentication/options.js';
 import { group, Place } from './base/options.js';
-import type { GivenOf, ResolvedOf } from './base/options.js';
+import type { GivenOf, Resolved, ResolvedOf } from './base/options.js';
 import { CONNECTION } from './connection/options.js';
 import { FINGERPRINTS, SEALING } from './data-protection/options.js';
 import { EMAIL } from './email/options.js';
@@ -9,27 +9,40 @@ import { checkOrigins, FIREWALL } from './firewall/options.js';
 import { checkPrivacy, MONITORING, PRIVACY } from './monitoring/options.js';
 import { CHANNELS, ROOMS } from './rooms/options.js';
 
-/** The options of `WsGatewayModule.forRoot()`: each is declared once, in the folder that reads it. */
-export const WS_GATEWAY = group(
+// Written down as a type, so that the published declarations refer to those of the folders, where the doc comments are.
+type Groups = typeof CONNECTION & {
+  /** Who connects, and how it is known. */
+  readonly auth: typeof AUTH;
+  /** Who may connect, and how often. */
+  readonly firewall: typeof FIREWALL;
+  /** Fields that travel sealed. */
+  readonly sealing: typeof SEALING;
+  /** Pseudonyms. */
+  readonly fingerprints: typeof FINGERPRINTS;
+  /** How `WsEmail` and `@IsDeliverableEmail()` look domains up. */
+  readonly email: typeof EMAIL;
+  /** Metrics and traces. */
+  readonly monitoring: typeof MONITORING;
+  /** How the log and the audit show personal data. */
+  readonly privacy: typeof PRIVACY;
+  /** Bounds of rooms. */
+  readonly rooms: typeof ROOMS;
+  /** Rooms that clients subscribe to by themselves, and their history. */
+  readonly channels: typeof CHANNELS;
+};
+
+/** The options of the module: each is declared once, in the folder that reads it. */
+export const WS_GATEWAY = group<Groups, Resolved<Groups>>(
   {
-    /** Who connects, and how it is known. */
-    auth: AUTH,
     ...CONNECTION,
-    /** Who may connect, and how often. */
+    auth: AUTH,
     firewall: FIREWALL,
-    /** Fields that travel sealed. */
     sealing: SEALING,
-    /** Pseudonyms. */
     fingerprints: FINGERPRINTS,
-    /** How `WsEmail` and `@IsDeliverableEmail()` look domains up. */
     email: EMAIL,
-    /** Metrics and traces. */
     monitoring: MONITORING,
-    /** How the log and the audit show personal data. */
     privacy: PRIVACY,
-    /** Bounds of rooms. */
     rooms: ROOMS,
-    /** Rooms that clients subscribe to by themselves, and their history. */
     channels: CHANNELS,
   },
   (options, place) => {
@@ -40,6 +53,7 @@ export const WS_GATEWAY = group(
   },
 );
 
+/** The options of `WsGatewayModule.forRoot()`. */
 export interface WsGatewayOptions extends GivenOf<typeof WS_GATEWAY> {
   /** Who connects, and how it is known. */
   auth: AuthOptions;

@@ -6,11 +6,11 @@ import { principalOf } from './principal.js';
 import type { Principal } from './principal.js';
 import { invalid } from './token.js';
 
-/** What of a client's certificate is the subject: its common name, or its subject alternative name of a kind (RFC 5280 §4.2.1.6). */
+/** Which name of a client's certificate is the subject: its common name, or its alternative name of a kind (RFC 5280 §4.2.1.6). */
 export const CERTIFICATE_SUBJECTS = ['cn', 'dns', 'email', 'uri'] as const;
 export type CertificateSubject = (typeof CERTIFICATE_SUBJECTS)[number];
 
-/** How Node calls the kinds. */
+/** Node's names for the kinds. */
 const KINDS: Readonly<Record<Exclude<CertificateSubject, 'cn'>, string>> = { dns: 'DNS', email: 'email', uri: 'URI' };
 
 /** The certificate that a client has shown in its TLS handshake, verified or not; undefined without one. */
@@ -21,7 +21,7 @@ export function certificateOf({ socket }: IncomingMessage): PeerCertificate | un
 }
 
 /**
- * Who a client is by its certificate, which TLS has verified against the server's `ca`. It has no roles and no scopes, unless
+ * The principal that a certificate names, which TLS has verified against the server's `ca`. It has no roles and no scopes, unless
  * `auth.claims` finds them among its claims: `iat`, `exp`, `jti` (the serial number, as OpenSSL prints it) and `certificate`, the names of
  * the subject as lists (`certificate.OU`).
  *
@@ -39,7 +39,7 @@ export function principalOfCertificate(
   if (certificate === undefined) throw invalid('there is no certificate');
   const { authorized, authorizationError } = (request as IncomingMessage).socket as TLSSocket; // because certificateOf() has looked
   const expiresAt = Date.parse(certificate.valid_to);
-  // A connection, or a resumed session of TLS, may be older than the end of the certificate.
+  // TLS checked the date when the connection, or the TLS session that it resumes, began. The certificate may have expired since.
   if (timeOfDay >= expiresAt || String(authorizationError) === 'CERT_HAS_EXPIRED')
     throw new GatewayError('TOKEN_EXPIRED');
   if (!authorized) throw invalid(`the certificate is not verified: ${String(authorizationError)}`);
@@ -52,12 +52,12 @@ export function principalOfCertificate(
     certificate: Object.fromEntries(names),
   };
   const subject = subjectOf(certificate, kind);
-  // By what is signed in it, not by its fingerprint: its owner can respell the signature, and it stays valid.
+  // Issuer and serial number, not the fingerprint: an owner can respell the signature, and the certificate stays valid.
   const digest = `certificate ${jti} ${JSON.stringify(issuer)}`;
   return principalOf({ subject, ...namesOf(claims), claims, expiresAt }, { digest, toleranceMs: 0 });
 }
 
-/** Exactly one name counts: of several, none is known to be meant. */
+/** @throws GatewayError TOKEN_INVALID for several names: nothing says which one is meant */
 function subjectOf({ subject, subjectaltname }: PeerCertificate, kind: CertificateSubject): string {
   const found = kind === 'cn' ? listOf(subject.CN) : alternativeNames(subjectaltname ?? '', KINDS[kind]);
   const [name] = found;
@@ -70,10 +70,10 @@ function listOf(value: unknown): string[] {
 }
 
 /**
- * The names of one kind in Node's text for them: `DNS:a.example, URI:spiffe://b/c`. A name that could be taken for more than one, or
- * that holds what may not be printed, stands there as a JSON string.
+ * The names of one kind in Node's text for them: `DNS:a.example, URI:spiffe://b/c`. Node writes a name with a separator, or with
+ * characters that may not be printed, as a JSON string.
  *
- * @throws GatewayError TOKEN_INVALID for a text that is none
+ * @throws GatewayError TOKEN_INVALID for a text of another form
  */
 function alternativeNames(text: string, kind: string): string[] {
   const entry = /([^:,"]+):("(?:[^"\\]|\\.)*"|[^,"]*)(?:, |$)/y;

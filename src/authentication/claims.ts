@@ -20,7 +20,7 @@ export function namesIn(claims: Claims, where: ClaimNames): readonly string[] {
   if (typeof where === 'function') {
     const names: unknown = where(claims);
     if (Array.isArray(names) && names.every((name) => typeof name === 'string')) return names;
-    containResult(names, () => undefined); // the error says it: what it is rejected with comes too late
+    containResult(names, () => undefined); // a rejection that comes later must not end the process
     throw new TypeError('A function of auth.claims must return a list of strings, and at once');
   }
   return [...new Set(where.flatMap((path) => namesOf(claimAt(claims, path))))];
@@ -47,5 +47,5 @@ export function channelsIn(claims: Claims, path: string, act: 'subscribe' | 'pub
   const claim = claimAt(claims, path);
   if (!isJsonObject(claim) || !Object.hasOwn(claim, act)) return undefined;
   const patterns = claim[act];
-  return Array.isArray(patterns) ? patterns : []; // what is no list names nothing
+  return Array.isArray(patterns) ? patterns : []; // any other value names no channel
 }

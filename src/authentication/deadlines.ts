@@ -4,7 +4,7 @@ import { isThenable } from '../base/thenable.js';
 import { GatewayError } from '../protocol/errors.js';
 import { AUTH_OPTIONS } from './options.js';
 
-/** Answers waited for at once; a handshake that waits holds a socket. */
+/** Most answers that are awaited at once, as each handshake that waits holds a socket. */
 const MAX_WAITING = 10_000;
 
 interface Waiting {
@@ -93,7 +93,7 @@ export class Deadlines {
     giveUpOverdue(this.#forStores, now);
   }
 
-  /** Waits for nothing any more: the process is to end. */
+  /** Refuses all that wait: the process is about to end. */
   giveUpAll(): void {
     this.sweep(Infinity);
   }

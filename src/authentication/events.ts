@@ -5,7 +5,7 @@ import type { TokenSource } from './credentials.js';
 export interface AuthenticationEvent {
   readonly kind: 'authentication';
   readonly source: TokenSource;
-  /** `accepted`, or the code that it was refused with. */
+  /** `accepted`, or the code of the refusal. */
   readonly outcome: 'accepted' | ErrorCode;
   readonly clientAddress?: string;
   readonly subject?: string;

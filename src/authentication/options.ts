@@ -6,9 +6,9 @@ import {
   instances,
   names,
   oneOf,
+  show,
   Option,
   Optional,
-  someOf,
   text,
   token,
   whole,
@@ -17,7 +17,8 @@ import type { GivenOf, Place, ResolvedOf } from '../base/options.js';
 import { CERTIFICATE_SUBJECTS } from './certificate.js';
 import type { ClaimNames } from './claims.js';
 import type { ConnectionGuard } from './connection-guard.js';
-import { SOURCES } from './credentials.js';
+import { kindOf, readSource, SOURCE_SCHEMA, SOURCES } from './credentials.js';
+import type { CredentialSource, TokenSource } from './credentials.js';
 import { JWT, NEEDS_KEYS } from './jwt/issuers.js';
 import type { JwtOptions, ResolvedIssuer } from './jwt/issuers.js';
 import type { Principal } from './principal.js';
@@ -25,7 +26,7 @@ import type { Principal } from './principal.js';
 /** Token of `options.auth`. */
 export const AUTH_OPTIONS = Symbol('nestjs-ws-gateway.auth-options');
 
-/** May the principal's session go on? */
+/** Decides whether the principal's session may go on. */
 export type Revalidate = (principal: Principal) => boolean | Principal | Promise<boolean | Principal>;
 
 const CERTIFICATE = group({
@@ -39,14 +40,14 @@ const CERTIFICATE = group({
 export const AUTH = group(
   {
     /** How tokens are verified. Needed, unless the application provides an `Authenticator`. */
-    jwt: new Optional<JwtOptions, readonly ResolvedIssuer[], typeof JWT.fallback>(
+    jwt: new Optional<JwtOptions, readonly ResolvedIssuer[], { readonly clockToleranceSec: number }>(
       [],
       JWT.fallback,
       JWT.schema,
       (given, place) => JWT.read(given, place),
     ),
-    /** Where tokens are looked for. */
-    sources: someOf(SOURCES, ['header', 'subprotocol', 'message']),
+    /** Where credentials are looked for. Those that are no bearer tokens need an `Authenticator` of the application's. */
+    sources: credentialSources(['header', 'subprotocol', 'message']),
     /**
      * What a bad token at the handshake gets: `close` accepts, sends `disconnect` and closes, which a browser can read;
      * `handshake` answers 401.
@@ -100,15 +101,35 @@ export const AUTH = group(
 
 export interface AuthOptions extends GivenOf<typeof AUTH> {}
 export interface CertificateOptions extends GivenOf<typeof CERTIFICATE> {}
-/** The options of authentication with every default filled in; `issuers` is empty where an `Authenticator` of the application's says whose tokens are good. */
+/** The options of authentication with every default filled in; `issuers` may be empty where the application has an `Authenticator`. */
 export interface ResolvedAuth extends ResolvedOf<typeof AUTH> {}
 
-/** Without an `Authenticator` of the application's, keys say whose tokens are good. */
+/** Without an `Authenticator` of the application's, bearer tokens need keys, and no other credentials can be judged. */
 export function checkKeys(auth: Place, { issuers, sources }: ResolvedAuth): void {
   const jwt = auth.member('jwt');
   const isKnown = auth.problems.some((problem) => problem.startsWith(jwt.name));
-  const needsTokens = sources.some((source) => source !== 'certificate');
+  const needsTokens = sources.some((source) => kindOf(source).kind === 'bearer' && !NEED_NO_KEYS.has(source));
   if (needsTokens && issuers.length === 0 && !isKnown) jwt.complain(NEEDS_KEYS);
+  const others = sources.filter((source) => kindOf(source).kind !== 'bearer');
+  if (others.length === 0) return;
+  const why = 'which is no bearer token: provide an Authenticator that judges it';
+  for (const source of others) auth.member('sources').complain(`has ${source}, ${why}`);
+}
+
+const NEED_NO_KEYS: ReadonlySet<TokenSource> = new Set(['certificate', 'guard']);
+
+/** Sources of credentials, as text. */
+function credentialSources<const D extends readonly CredentialSource[]>(
+  fallback: D,
+): Option<readonly CredentialSource[], readonly TokenSource[], D> {
+  const schema = { type: 'array', minItems: 1, uniqueItems: true, items: SOURCE_SCHEMA };
+  const must = `must be a list of one or more of ${SOURCES.join(', ')}, { header }, { query } and { cookie } with a name, each once`;
+  return new Option(fallback, schema, (given, place) => {
+    const read = Array.isArray(given) ? given.map(readSource) : [];
+    const known = read.filter((source) => source !== undefined);
+    const isGood = known.length > 0 && known.length === read.length && new Set(known).size === known.length;
+    return isGood ? known : place.complain(`${must}, got ${show(given)}`);
+  });
 }
 
 /** Where names stand in a token: what a function returns is checked each time. */

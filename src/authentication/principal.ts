@@ -11,14 +11,14 @@ export interface Principal {
   readonly expiresAt: number;
 }
 
-/** What an {@link Authenticator} of an application has to say of a principal; the rest is empty. */
+/** The members that an {@link Authenticator} of an application has to return; the others are empty by default. */
 export type PrincipalInit = Pick<Principal, 'subject' | 'expiresAt'> & Partial<Principal>;
 
-/** What a principal came from. It is for this package alone, and no part of what an application sees or copies. */
+/** The token that a principal came from. Applications neither see nor copy it. */
 export interface Origin {
-  /** What its token is revoked by; undefined when an application made it up. */
+  /** Stands for the token in revocations; undefined for a principal that an application has made. */
   readonly digest: string | undefined;
-  /** How long after `expiresAt` it may still have been let in. */
+  /** How long after `expiresAt` the token was still accepted, in milliseconds. */
   readonly toleranceMs: number;
 }
 
@@ -32,7 +32,7 @@ export function originOf(principal: Principal): Origin {
 /**
  * A principal, complete and frozen.
  *
- * @throws TypeError naming what is wrong with it
+ * @throws TypeError that names the member that is wrong
  */
 export function principalOf(init: PrincipalInit, origin: Origin): Principal {
   const {
@@ -51,20 +51,20 @@ export function principalOf(init: PrincipalInit, origin: Origin): Principal {
     subject,
     roles: Object.freeze([...roles]),
     scopes: Object.freeze([...scopes]),
-    claims: Object.freeze({ ...claims }), // a copy: the object may be the application's own, which goes on using it
+    claims: Object.freeze({ ...claims }), // a copy: the application may go on changing its own object
     expiresAt: Math.floor(expiresAt),
   };
-  // Not enumerable: a copy with other roles is not the token's any more, and no log prints it.
+  // Not enumerable: a copy with other roles does not come from the token, and no log prints it.
   return Object.freeze(Object.defineProperty(principal, ORIGIN, { value: Object.freeze(origin) }));
 }
 
-/** When a session of it ends, in epoch milliseconds: let in within the tolerance, it ends when the tolerance does (PROTOCOL.md §2). */
+/** When a session of the principal ends, in epoch milliseconds; one that began within the tolerance ends with it (PROTOCOL.md §2). */
 export function endOf(principal: Principal, timeOfDay: number): number {
   const { expiresAt } = principal;
   return expiresAt > timeOfDay ? expiresAt : expiresAt + originOf(principal).toleranceMs;
 }
 
-/** The `jti`, and as with `sub` a whole number is its decimal string. */
+/** The `jti`. As with `sub`, a whole number counts as its decimal string. */
 export function tokenIdOf({ claims: { jti } }: Principal): string | undefined {
   if (Number.isSafeInteger(jti)) return String(jti);
   return typeof jti === 'string' ? jti : undefined;

@@ -2,10 +2,10 @@ import { GatewayError } from '../protocol/errors.js';
 import { originOf, tokenIdOf } from './principal.js';
 import type { Principal } from './principal.js';
 
-/** Revocations held at once: an operator's acts, so this is far off. */
+/** Revocations held at once. Operators make them one by one, so this bound is far off. */
 const MAX_ENTRIES = 100_000;
 
-/** Shortest time that a revocation by something else than a known token is kept, in milliseconds. */
+/** Least time that a revocation is kept which names no token that was shown here, in milliseconds. */
 const MIN_KEPT_MS = 86_400_000;
 
 const SWEEP_MS = 10_000;
@@ -22,9 +22,9 @@ export class Revocations {
   #everyone = { issuedBefore: -Infinity, until: -Infinity };
   #latestExpiry = 0;
   #sweepAt = 0;
-  /** The two times of the last sweep. */
+  /** Monotonic time and time of day of the last sweep. */
   #swept: { readonly now: number; readonly timeOfDay: number } | undefined;
-  /** How far the time of day has been set forward, at most a day: it may be set back, so nothing is forgotten for that. */
+  /** How far the time of day was set forward, at most a day. It may be set back, so a sweep forgets nothing because of it. */
   #ahead = 0;
 
   /** How many revocations are held. */
@@ -58,7 +58,7 @@ export class Revocations {
     this.#everyone = { issuedBefore: Math.max(earlier, issuedBefore), until: this.#keptUntil(now) };
   }
 
-  /** Is a principal that has just been verified to be refused? Remembers how long such tokens live. */
+  /** True for a principal whose token was revoked. Remembers the latest expiry seen, which bounds how long entries are kept. */
   isRevoked(principal: Principal): boolean {
     const { subject, expiresAt } = principal;
     const { digest = '', toleranceMs } = originOf(principal);
@@ -110,12 +110,12 @@ export class Revocations {
   }
 }
 
-/** Issuers choose ids as they like, so two may have chosen the same; JSON keeps the parts apart. */
+/** Two issuers may give the same id. JSON keeps the two parts apart, whatever characters they have. */
 function keyOf(tokenId: string, issuer?: string): string {
   return JSON.stringify([tokenId, issuer]);
 }
 
-/** A token that does not say when it was issued may be as old as any. */
+/** A token without `iat` counts as issued before any time. */
 export function isIssuedBefore({ claims }: Principal, seconds: number): boolean {
   return seconds > -Infinity && !(typeof claims.iat === 'number' && claims.iat >= seconds);
 }

@@ -1,16 +1,27 @@
-import { hash } from 'node:crypto';
+import { createHmac, hash, randomBytes } from 'node:crypto';
 import { GatewayError } from '../protocol/errors.js';
 import { isJsonObject } from '../protocol/message.js';
 
-/** What a token or a ticket is remembered by: both are secrets of full entropy, so a plain SHA-256 will do. */
+/** Stands for a token or a ticket in tables. Both have full entropy, so a plain SHA-256 cannot be inverted by trial. */
 export function digestOf(token: string): string {
   return hash('sha256', token, 'base64');
 }
 
+/** Lasts as long as the process, and so do the digests that it is for. */
+const PROCESS_KEY = randomBytes(32);
+
 /**
- * What a token is revoked by. A token whose signature, or encryption, is right can be spelled in other ways that are as good
- * (unused bits of a last letter; what is no letter at all; `n - s` for `s` of an ECDSA), so of a JWS (RFC 7515 §7.1) the signature
- * is left out, and the parts of a JWE (RFC 7516 §7.1) are spelled anew. What is neither is taken as it is.
+ * Stands for a password, an API key or the like in tables. People choose some of these, so the digest has a key: without
+ * that, a reader of the heap could try out which credential it stands for.
+ */
+export function secretDigestOf(source: string, credential: string): string {
+  return createHmac('sha256', PROCESS_KEY).update(`${source} ${credential}`).digest('base64');
+}
+
+/**
+ * Stands for a token in revocations. A valid token has other spellings that are as valid (unused bits of a last letter, skipped
+ * characters, `n - s` for `s` of an ECDSA). So the digest leaves out the signature of a JWS (RFC 7515 §7.1), encodes the parts of a
+ * JWE (RFC 7516 §7.1) again, and takes any other token as it is.
  */
 export function revocationDigestOf(token: string): string {
   const parts = token.split('.');
@@ -31,8 +42,8 @@ export function jsonOf(part: string): Record<string, unknown> | undefined {
 }
 
 /**
- * The key of a token is not known, and whether it is a new one or an invented one cannot be said now. The client may come back; its
- * address has one attempt less all the same, and it is no violation.
+ * The gateway does not know the key of a token, and cannot find out now whether it is new or invented. The client may come back. The
+ * attempt counts against its address, and is no violation.
  */
 export class UnknownKey extends GatewayError {
   constructor(retryAfterMs: number, cause: string) {

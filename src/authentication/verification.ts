@@ -7,11 +7,11 @@ import type { AuthenticationEvent } from './events.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isThenable } from '../base/thenable.js';
 import { Authentication } from './authentication.js';
-import type { AuthenticationContext, Authenticator } from './authenticator.js';
+import type { AuthenticationContext, Authenticator, CredentialOrigin } from './authenticator.js';
 import { principalOfCertificate } from './certificate.js';
 import { namesIn } from './claims.js';
-import { credentialOf } from './credentials.js';
-import type { Credential, TokenSource } from './credentials.js';
+import { basicOf, credentialOf, kindOf, userAndPassword } from './credentials.js';
+import type { Credential, CredentialKind, TokenSource } from './credentials.js';
 import { Deadlines } from './deadlines.js';
 import { JwtVerifier } from './jwt/jwt-verifier.js';
 import { AUTH_OPTIONS } from './options.js';
@@ -21,7 +21,8 @@ import type { Principal, PrincipalInit } from './principal.js';
 import { refusedFor } from './refused-token.js';
 import { Revocations } from './revocations.js';
 import { TicketOffice } from './ticket-office.js';
-import { invalid, revocationDigestOf } from './token.js';
+import { invalid, revocationDigestOf, secretDigestOf } from './token.js';
+import { withheld } from './withheld.js';
 
 /** Longest token looked at, in bytes. */
 const MAX_TOKEN_BYTES = 8_192;
@@ -44,8 +45,24 @@ export class Verification extends Authentication {
     this.#authenticator = jwt;
   }
 
-  /** The application has one of its own. */
-  replaceAuthenticator(authenticator: Authenticator): void {
+  /**
+   * The application has an authenticator of its own.
+   *
+   * @param sources those of every path
+   * @throws Error for a source whose credentials no authenticator judges
+   */
+  replaceAuthenticator(authenticator: Authenticator, sources: readonly TokenSource[] = this.options.sources): void {
+    const { kinds } = authenticator;
+    const { name } = authenticator.constructor;
+    for (const source of sources) {
+      const { kind } = kindOf(source);
+      if (kinds === undefined || NOT_JUDGED.has(source) || kinds.includes(kind)) continue;
+      if (kind !== 'bearer') throw new Error(`auth.sources has ${source}, and the kinds of ${name} have no ${kind}`);
+      if (this.options.issuers.length > 0) continue;
+      throw new Error(
+        `The kinds of ${name} leave bearer tokens to auth.jwt, which has no keys, and auth.sources has ${source}`,
+      );
+    }
     this.#authenticator = authenticator;
   }
 
@@ -56,7 +73,7 @@ export class Verification extends Authentication {
 
   /** Why no token can be verified; undefined while they can. */
   get problem(): string | undefined {
-    return this.#authenticator === this.jwt ? this.jwt.problem : undefined;
+    return this.#judgeOf('bearer') === this.jwt ? this.jwt.problem : undefined;
   }
 
   /** The token of a handshake; undefined when none of the sources has one. */
@@ -66,7 +83,7 @@ export class Verification extends Authentication {
 
   override authenticate(
     token: string,
-    context: AuthenticationContext = { source: 'header' },
+    context: CredentialOrigin = { source: 'header' },
     clientAddress = '',
   ): Principal | Promise<Principal> {
     if (!this.monitor.has('authentication')) return this.#authenticate(token, context, clientAddress);
@@ -94,9 +111,9 @@ export class Verification extends Authentication {
     }
   }
 
-  #authenticate(token: string, context: AuthenticationContext, clientAddress: string): Principal | Promise<Principal> {
+  #authenticate(token: string, context: CredentialOrigin, clientAddress: string): Principal | Promise<Principal> {
     const refused = (error: unknown): never => {
-      throw refusedFor(token, error);
+      throw refusedFor({ source: context.source, token }, error);
     };
     try {
       const answer = this.#verify(token, context, clientAddress);
@@ -106,7 +123,7 @@ export class Verification extends Authentication {
     }
   }
 
-  #verify(token: string, context: AuthenticationContext, clientAddress: string): Principal | Promise<Principal> {
+  #verify(token: string, context: CredentialOrigin, clientAddress: string): Principal | Promise<Principal> {
     if (token.length > MAX_TOKEN_BYTES) throw invalid('longer than 8 KiB');
     if (context.source === 'certificate') return this.#refuseRevoked(this.#certified(context));
     if (context.source === 'ticket') {
@@ -114,15 +131,28 @@ export class Verification extends Authentication {
       if (!isThenable(redeemed)) return this.#refuseRevoked(redeemed);
       return Promise.resolve(redeemed).then((principal) => this.#refuseRevoked(principal));
     }
-    const answer = this.#authenticator.authenticate(token, context);
-    if (!isThenable(answer)) return this.#refuseRevoked(complete(answer, token));
+    const { kind, name } = kindOf(context.source);
+    const judge = this.#judgeOf(kind);
+    const answer =
+      judge === this.jwt
+        ? this.jwt.authenticate(token, context)
+        : ask(judge, token, { ...context, kind, ...(name !== undefined && { name }) });
+    if (!isThenable(answer)) return this.#refuseRevoked(complete(answer, token, context.source));
     return this.deadlines
       .bound(Promise.resolve(answer), 'the authenticator')
-      .then((principal) => this.#refuseRevoked(complete(principal, token)));
+      .then((principal) => this.#refuseRevoked(complete(principal, token, context.source)));
+  }
+
+  /** @throws GatewayError TOKEN_INVALID for a kind that no authenticator judges */
+  #judgeOf(kind: CredentialKind): Authenticator {
+    const own = this.#authenticator;
+    if (own !== this.jwt && (own.kinds?.includes(kind) ?? true)) return own;
+    if (kind === 'bearer') return this.jwt;
+    throw invalid(`no authenticator judges the kind ${kind}`);
   }
 
   /** TLS has verified it, so no authenticator is asked. */
-  #certified({ request }: AuthenticationContext): Principal {
+  #certified({ request }: CredentialOrigin): Principal {
     const { certificate, claims: where } = this.options;
     const namesOf = (claims: Record<string, unknown>): Pick<Principal, 'roles' | 'scopes'> => ({
       roles: namesIn(claims, where.roles),
@@ -131,7 +161,7 @@ export class Verification extends Authentication {
     return principalOfCertificate(request, certificate.subject, namesOf, this.clock.now());
   }
 
-  #redeem(ticket: string, { request }: AuthenticationContext, clientAddress: string): Principal | Promise<Principal> {
+  #redeem(ticket: string, { request }: CredentialOrigin, clientAddress: string): Principal | Promise<Principal> {
     const origin = request?.headers.origin;
     return this.tickets.redeem(ticket, { clientAddress, ...(origin !== undefined && { origin }) });
   }
@@ -142,8 +172,40 @@ export class Verification extends Authentication {
   }
 }
 
-/** What an application's authenticator says, made whole and checked; ours says it whole. */
-function complete(answer: Principal | PrincipalInit, token: string): Principal {
-  const isWhole = originOf(answer as Principal).digest !== undefined;
-  return isWhole ? (answer as Principal) : principalOf(answer, { digest: revocationDigestOf(token), toleranceMs: 0 });
+/** Sources that need no authenticator. */
+const NOT_JUDGED: ReadonlySet<TokenSource> = new Set(['ticket', 'certificate', 'guard']);
+
+/**
+ * Asks the application's authenticator.
+ *
+ * @throws GatewayError TOKEN_INVALID, without asking it, for a credential that is empty or malformed; else what it throws, as
+ * {@link withheld} leaves it
+ */
+function ask(
+  judge: Authenticator,
+  token: string,
+  context: AuthenticationContext,
+): ReturnType<Authenticator['authenticate']> {
+  const { kind } = context;
+  const credential = kind === 'basic' ? basicOf(token) : token;
+  if (credential === '' && kind !== 'bearer') throw invalid('empty');
+  const failed = (error: unknown): never => {
+    throw withheld(error, kind === 'basic' ? [token, credential, userAndPassword(credential).password] : [token]);
+  };
+  try {
+    const answer = judge.authenticate(credential, context);
+    return isThenable(answer) ? Promise.resolve(answer).catch(failed) : answer;
+  } catch (error) {
+    return failed(error);
+  }
+}
+
+/** Completes and checks the principal of an application's authenticator; ours is complete. */
+function complete(answer: Principal | PrincipalInit, token: string, source: TokenSource): Principal {
+  if (originOf(answer as Principal).digest !== undefined) return answer as Principal; // because only a whole one has an origin
+  const { kind } = kindOf(source);
+  // Decoded: Basic can be spelled in other ways that decode to the same.
+  const credential = kind === 'basic' ? basicOf(token) : token;
+  const digest = kind === 'bearer' ? revocationDigestOf(token) : secretDigestOf(source, credential);
+  return principalOf(answer, { digest, toleranceMs: 0 });
 }

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { isSentByItself } from '../authentication/credentials.js';
 import type { TokenSource } from '../authentication/credentials.js';
 import type { Principal } from '../authentication/principal.js';
 import type { UpgradeTrace } from './tracing.js';
@@ -94,9 +95,8 @@ function identify(
   const { authentication, options, firewall } = server.context;
   const credential = authentication.credentialOf(request, sources);
   if (credential === undefined) {
-    const mayComeLater = options.auth.sources.includes('message') && server.raw === undefined;
-    if (options.auth.anonymous || mayComeLater) return undefined;
-    throw new GatewayError('UNAUTHENTICATED');
+    if (!options.auth.sources.includes('guard')) refuseWithout(server);
+    return undefined;
   }
   const { source, token } = credential;
   const withoutIt = (error: unknown): Principal | undefined | Promise<Principal | undefined> => {
@@ -114,11 +114,16 @@ function identify(
   }
 }
 
-/** Sources that a browser sends without being asked to, so that a page can neither see nor leave out what is stale. */
-const SENT_BY_ITSELF: ReadonlySet<TokenSource> = new Set(['cookie', 'certificate']);
+/** @throws GatewayError UNAUTHENTICATED where a session needs a credential at the handshake */
+function refuseWithout({ context, raw }: GatewayServer): void {
+  const { anonymous, sources } = context.options.auth;
+  const mayComeLater = sources.includes('message') && raw === undefined;
+  if (!anonymous && !mayComeLater) throw new GatewayError('UNAUTHENTICATED');
+}
 
+/** What a browser sends by itself, a page can neither see nor leave out when it is stale. */
 function isSetAside(source: TokenSource, error: unknown): error is GatewayError {
-  return SENT_BY_ITSELF.has(source) && isGatewayError(error) && specOf(error.code).setAside === true;
+  return isSentByItself(source) && isGatewayError(error) && specOf(error.code).setAside === true;
 }
 
 /** The principal, when it has been vetted. */
@@ -130,8 +135,12 @@ function vetted(
   if (isThenable(identified)) {
     return identified.then((principal) => vetted({ server, params, request }, client, principal));
   }
-  const waiting = vet({ server, params, client, request, principal: identified });
-  return isThenable(waiting) ? waiting.then(() => identified) : identified;
+  const known = (principal: Principal | undefined): Principal | undefined => {
+    if (principal === undefined) refuseWithout(server);
+    return principal;
+  };
+  const answer = vet({ server, params, client, request, principal: identified });
+  return isThenable(answer) ? answer.then(known) : known(answer);
 }
 
 function accept(handshake: Handshake, client: Client, principal: Principal | undefined): void {

@@ -89,7 +89,7 @@ export const CONNECTION = {
   overload: OVERLOAD,
   /** Times are kept by a sweep every 250 ms, so shorter ones are as long as that. */
   heartbeat: HEARTBEAT,
-  /** permessage-deflate (RFC 7692), without context takeover; `true` for its defaults. */
+  /** permessage-deflate (RFC 7692), without context takeover; `true` for its defaults. @default false */
   compression: new Optional<
     boolean | CompressionOptions,
     ResolvedOf<typeof COMPRESSION> | false,

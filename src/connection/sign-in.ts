@@ -36,16 +36,22 @@ export interface Applicant {
 /**
  * May this principal come in?
  *
- * @returns a promise where connection guards are asked
+ * @returns the principal, or the one that a connection guard names; a promise where guards are asked
  * @throws GatewayError, also as a rejection: SESSION_REVOKED, TOKEN_EXPIRED, BANNED; FORBIDDEN, or what a guard throws
  */
-export function vet({ server, params, client, request, principal, current }: Applicant): void | Promise<void> {
+export function vet(applicant: Applicant): Principal | undefined | Promise<Principal | undefined> {
+  const { server, params, client, request, principal, current } = applicant;
   const { context, connectionGuards, pathname } = server;
   if (principal !== undefined) refuseUnfit(context, client, principal, true);
-  if (connectionGuards.length === 0 || request === undefined) return;
-  if (principal !== undefined && current !== undefined && saysTheSame(principal, current)) return;
+  if (connectionGuards.length === 0 || request === undefined) return principal;
+  if (principal !== undefined && current !== undefined && saysTheSame(principal, current)) return principal;
   const attempt = { request, path: pathname, params, clientAddress: client.address, principal };
-  return context.deadlines.bound(checkConnection(connectionGuards, attempt), 'the connection guards');
+  const mayName = context.options.auth.sources.includes('guard');
+  const asked = checkConnection(connectionGuards, attempt, mayName);
+  return context.deadlines.bound(asked, 'the connection guards').then((named) => {
+    if (named !== undefined && named !== principal) refuseUnfit(context, client, named, true);
+    return named;
+  });
 }
 
 /**
@@ -99,7 +105,7 @@ export function signIn(session: Session, principal: Principal): void | Promise<v
   const vetted = vet({ server: serverOf(session), params, client, request, principal, current });
   if (!isThenable(vetted)) return take(session, principal);
   return Promise.resolve(vetted).then(
-    () => take(session, principal),
+    (named) => take(session, named ?? principal),
     (error: unknown) => {
       throw asEnd(error);
     },

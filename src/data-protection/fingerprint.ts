@@ -6,15 +6,15 @@ import { secretsEqual } from './secrets-equal.js';
 /** What a fingerprint is of: `address`, `subject`, `ticket`. The same value has another fingerprint in another domain. */
 const DOMAIN = /^[a-z][a-z0-9.-]{0,63}$/;
 
-/** Of the HMAC's 256 bits the first 128 are kept (RFC 2104 §5): too many to find a second value for. */
+/** The first 128 of the HMAC's 256 bits (RFC 2104 §5): enough that no second value with the same ones can be found. */
 const FINGERPRINT_BYTES = 16;
 
 /** Gives fingerprints other keys. It stands outside the class, so that an application cannot call it. */
 export let replaceRing: (fingerprints: Fingerprints, ring: KeyRing) => void;
 
 /**
- * Keyed pseudonyms: HMAC-SHA-256 of a domain and a value, as `kid.base64url`. Who has no key cannot try out which value
- * stands behind one, as he could with a plain hash of an address or a user's name. Logs, audit, tickets and bans use this;
+ * Keyed pseudonyms: HMAC-SHA-256 of a domain and a value, as `kid.base64url`. Without the key an attacker cannot try
+ * out which value stands behind one, as with a plain hash of an address or a user's name. Logs, audit, tickets and bans use this;
  * a plain SHA-256 is for values of full entropy alone, such as a token.
  *
  * The newest key makes fingerprints, those of older keys still match. Across rotations, and between nodes that do not
@@ -78,7 +78,7 @@ function fingerprint(
   domain: string,
   value: string | Uint8Array,
 ): string {
-  // No domain holds a NUL, so where it ends is never in doubt.
+  // No domain has a NUL in it, so two pairs of domain and value never make the same text.
   const mac = createHmac('sha256', key).update(`nestjs-ws-gateway fingerprint 1\0${domain}\0`).update(value).digest();
   return `${kid}.${mac.toString('base64url', 0, FINGERPRINT_BYTES)}`;
 }

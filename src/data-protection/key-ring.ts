@@ -11,16 +11,16 @@ export interface RingKey {
 /** Bytes of a key: AES-256 (RFC 7518 §5.3) and HMAC-SHA-256 (RFC 7518 §3.2) both take 32. */
 export const KEY_BYTES = 32;
 
-/** Most keys of a ring. A fingerprint is looked for under each of them. */
+/** Most keys of a ring. A fingerprint is compared under each of them. */
 export const MAX_KEYS = 16;
 
-/** What a ring is written as; named by complaints about one that is not. */
+/** The form of a ring, for complaints. */
 export const KEY_RING_FORMAT = 'kid:base64url,kid:base64url, the newest first';
 
-/** Shorter than any key of 32 bytes can be written, so that a key in the place of its name is refused as a name. */
+/** A name is shorter than any written key of 32 bytes, so a key in the place of its name is refused. */
 const KID = /^[\w.-]{1,32}$/;
 
-/** A ring that cannot be read. The problems name entries by their position, and nothing of what stands in them. */
+/** A ring that cannot be read. The problems name entries by position and quote nothing, since entries hold keys. */
 export class KeyRingError extends Error {
   override readonly name = 'KeyRingError';
 
@@ -34,7 +34,7 @@ export class KeyRing {
   readonly #keys: readonly RingKey[];
 
   private constructor(
-    /** What is sealed, or signed, with. */
+    /** Seals and signs. */
     readonly newest: RingKey,
     others: readonly RingKey[],
   ) {
@@ -71,7 +71,7 @@ export class KeyRing {
       else if (colon === -1) problem('has no "kid:" before its key');
       else if (!KID.test(kid)) problem('has a kid that is not 1 to 32 letters, digits, dots, hyphens and underscores');
       else if (keys.some((other) => other.kid === kid)) problem('has the kid of an earlier one');
-      // Node reads other alphabets and stray characters, too: what is not written as it would write it is a mistake.
+      // Node skips stray characters and reads other alphabets. A text that Node would write differently is a mistake.
       else if (!secretsEqual(bytes.toString('base64url'), key))
         problem('has a key that is not base64url without padding');
       else if (bytes.length !== KEY_BYTES) problem(`has a key of ${bytes.length} bytes, it must have ${KEY_BYTES}`);

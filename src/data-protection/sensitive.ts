@@ -4,8 +4,8 @@ let isUsed = false;
 
 /**
  * Only the handler sees the property. A payload that breaks one of its rules is VALIDATION_FAILED with the
- * rule `sensitive` under the path of the property's parent, which tells neither its name nor the rule; and where an error of
- * the application carries an instance of the class in its `details`, the property is left out.
+ * rule `sensitive` under the path of the property's parent, so the client learns neither its name nor the rule. Where an error of
+ * the application has an instance of the class in its `details`, the property is left out.
  *
  * @example
  * class SignInDto {
@@ -22,7 +22,7 @@ export function Sensitive(): PropertyDecorator {
   };
 }
 
-/** Is it decorated, in the class of this object or in one that it inherits from? */
+/** True for a property that is decorated in the object's class or in one that it inherits from. */
 export function isSensitive(holder: object, property: string): boolean {
   if (!isUsed) return false;
   for (let prototype: unknown = holder; prototype !== null; prototype = Object.getPrototypeOf(prototype)) {
@@ -32,7 +32,7 @@ export function isSensitive(holder: object, property: string): boolean {
 }
 
 /**
- * Details of an error without the sensitive properties of what they hold.
+ * Details of an error, without the sensitive properties of the objects in them.
  *
  * @throws TypeError for what is no JSON
  */

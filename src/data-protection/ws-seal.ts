@@ -14,7 +14,7 @@ export interface SealBinding {
   readonly subject?: string | undefined;
 }
 
-/** What became of an attempt to open. The reason is for the log: it names no part of what was sealed. */
+/** The result of an attempt to open. The reason is for the log and quotes no part of the sealed value. */
 export type Opening = { readonly ok: true; readonly value: unknown } | { readonly ok: false; readonly reason: string };
 
 export interface SealOptions {
@@ -25,7 +25,7 @@ export interface SealOptions {
 /** Longest sealed value, in characters; 49_000 bytes of JSON fit in any case. */
 export const MAX_SEALED_LENGTH = 65_536;
 
-/** All that a client learns of a value that does not open. */
+/** The only detail that a client gets about a value that does not open. */
 export const NOT_OPENED = { rule: 'sealed', message: 'could not be opened' } as const;
 
 /**
@@ -34,7 +34,7 @@ export const NOT_OPENED = { rule: 'sealed', message: 'could not be opened' } as 
  */
 const COMPACT = /^([\w-]+)\.\.[\w-]{16}\.[\w-]+\.[\w-]{22}$/;
 
-/** Nothing else may stand in a header: `zip` and `crit` least of all, but no parameter that would go unread either. */
+/** A header has exactly these: `zip` and `crit` would change how the value is read, and any other would be ignored. */
 const HEADER: ReadonlySet<string> = new Set(['alg', 'enc', 'kid', 'evt', 'sub']);
 
 type Jose = typeof import('jose');
@@ -121,7 +121,7 @@ export class WsSeal {
   }
 
   /**
-   * As {@link open}, for who has more than one value to open: what does not open is no error here.
+   * As {@link open}, for callers with several values: a value that does not open is a result here, and not an error.
    *
    * @throws Error without keys
    */
@@ -132,7 +132,7 @@ export class WsSeal {
     if (encoded === undefined) return no('is no compact JWE');
     const header = headerOf(encoded);
     if (header === undefined) return no('has a header that is not allowed');
-    // Before the decryption, since it spares that; what is compared is authenticated by it.
+    // Before the decryption, which this can spare. The decryption authenticates the header that is compared here.
     const { kid, evt, sub } = header;
     const key = typeof kid === 'string' ? this.keys.get(kid) : undefined;
     if (key === undefined) return no('was sealed under a key that is not in the ring');
@@ -150,7 +150,7 @@ export class WsSeal {
     }
   }
 
-  /** With the refusals that a frame meets: a key holder's JSON is as deep, or as poisoned, as he likes. */
+  /** Under the rules for frames: a client that holds a key can seal JSON that is too deep, or has `__proto__` in it. */
   #read(plaintext: Uint8Array): Opening {
     try {
       const text = new TextDecoder('utf-8', { fatal: true }).decode(plaintext);
@@ -172,7 +172,7 @@ function no(reason: string): Opening {
   return { ok: false, reason: `a sealed field ${reason}` };
 }
 
-/** The protected header, when it has what it must and nothing that it may not. */
+/** The protected header; undefined for one that lacks a member or has another. */
 function headerOf(encoded: string): Record<string, unknown> | undefined {
   try {
     const header: unknown = JSON.parse(Buffer.from(encoded, 'base64url').toString());

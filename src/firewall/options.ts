@@ -1,7 +1,7 @@
 import { count, flag, group, listOf, oneOf, Option, someOf, whole, wholes } from '../base/options.js';
 import type { GivenOf, Item, Place, ResolvedOf } from '../base/options.js';
 import { isRange } from './address-list.js';
-import { isOriginPattern } from './origins.js';
+import { isCookie, isOriginPattern } from './origins.js';
 
 /** What can be tried out without being enforced. */
 export const RULES = ['origins', 'lists', 'connections', 'handshakes', 'budgets', 'bans'] as const;
@@ -116,8 +116,9 @@ function readDryRun(given: unknown, place: Place): readonly FirewallRule[] | und
   return Array.isArray(given) && given.length === 0 ? [] : someOf(RULES).read(given, place);
 }
 
-/** Sources of tokens that a browser brings by itself, whichever page asks. */
-const BROUGHT_BY_BROWSERS = ['cookie', 'certificate'] as const;
+/** A credential that a browser brings by itself, whichever page asks: it remembers those of Basic, too. */
+const isBroughtByBrowsers = (source: string): boolean =>
+  isCookie(source) || source === 'certificate' || source === 'basic';
 
 /** With a token that a browser brings by itself, the Origin alone says that it is not another page that acts as the user. */
 export function checkOrigins(
@@ -126,10 +127,11 @@ export function checkOrigins(
   sources: readonly string[],
 ): void {
   // A browser sends the cookie for any page that asks, so the pages that may have to be known.
-  if (sources.includes('cookie') && (origins === undefined || origins.length === 0)) {
-    firewall.member('origins').complain('must list the origins that may connect, since auth.sources has "cookie"');
+  const cookie = sources.find(isCookie);
+  if (cookie !== undefined && (origins === undefined || origins.length === 0)) {
+    firewall.member('origins').complain(`must list the origins that may connect, since auth.sources has "${cookie}"`);
   }
-  const source = BROUGHT_BY_BROWSERS.find((name) => sources.includes(name));
+  const source = cookie ?? sources.find(isBroughtByBrowsers);
   if (source === undefined) return;
   const why = `since auth.sources has "${source}", which a browser sends for any page`;
   if (allowNullOrigin)

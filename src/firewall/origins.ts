@@ -65,7 +65,19 @@ export function isOriginPattern(value: unknown): value is string {
 
 /** A browser sends the cookie for every page that asks, so the page's Origin has to be known (RFC 6455 §10.2). */
 function hasTokenIn(header: string | undefined, { sources, cookie = '' }: BrowserCredentials): boolean {
-  return header !== undefined && sources.includes('cookie') && parseCookie(header)[cookie] !== undefined;
+  if (header === undefined) return false;
+  const names = sources.filter(isCookie).map((source) => (source === 'cookie' ? cookie : source.slice(COOKIE.length)));
+  if (names.length === 0) return false;
+  const cookies = parseCookie(header);
+  return names.some((name) => cookies[name] !== undefined);
+}
+
+/** Begins a source that is a cookie whose name the application has chosen. */
+const COOKIE = 'cookie:';
+
+/** True for a source of credentials that is a cookie. */
+export function isCookie(source: string): boolean {
+  return source === 'cookie' || source.startsWith(COOKIE);
 }
 
 /** A header of an untrusted peer, in printable ASCII and cut. */

@@ -96,6 +96,15 @@ export class GatewayBinder {
     }
   }
 
+  /** A reload may bring the first rules for channels. An application's own handler of such an event keeps it. */
+  bindChannels(): void {
+    for (const server of this.adapter.servers) {
+      for (const route of this.channels.of(server)) {
+        if (server.router.find(route.event) === undefined) server.router.add(route);
+      }
+    }
+  }
+
   #serverOf({ wrapper: { metatype } }: GatewayHost): GatewayServer | undefined {
     const options = (Reflect.getMetadata(GATEWAY_OPTIONS, metatype as object) ?? {}) as { path?: string };
     const port = (Reflect.getMetadata(PORT_METADATA, metatype as object) ?? 0) as number;

@@ -94,7 +94,9 @@ export class WsGateway {
 
 function signedIn(session: Session, principal: Principal): AuthReply | Promise<AuthReply> {
   const waiting = signIn(session, principal);
-  return isThenable(waiting) ? waiting.then(() => authReply(session, principal)) : authReply(session, principal);
+  // A connection guard may have named the principal anew.
+  const reply = (): AuthReply => authReply(session, session.principal ?? principal);
+  return isThenable(waiting) ? waiting.then(reply) : reply();
 }
 
 function authReply(session: WsSession, { subject, expiresAt }: Principal): AuthReply {

@@ -20,6 +20,8 @@ import { WsMetrics } from './metrics/ws-metrics.js';
 import { subscribeDecorated } from './on-ws-event.js';
 import { MONITORING_OPTIONS, PRIVACY_OPTIONS } from './options.js';
 import type { PrivacyOptions, ResolvedMonitoring } from './options.js';
+import { AUTH_OPTIONS } from '../authentication/options.js';
+import type { ResolvedAuth } from '../authentication/options.js';
 import { privacyOf } from './privacy.js';
 import type { Privacy } from './privacy.js';
 import { WsMonitor } from './ws-monitor.js';
@@ -68,8 +70,9 @@ export class Monitoring implements OnApplicationBootstrap, OnApplicationShutdown
 export const monitoringProviders: Provider[] = [
   {
     provide: PRIVACY,
-    inject: [PRIVACY_OPTIONS, Fingerprints],
-    useFactory: (options: PrivacyOptions, fingerprints: Fingerprints) => privacyOf(options, fingerprints),
+    inject: [PRIVACY_OPTIONS, Fingerprints, AUTH_OPTIONS],
+    useFactory: (options: PrivacyOptions, fingerprints: Fingerprints, { sources }: ResolvedAuth) =>
+      privacyOf(options, fingerprints, sources),
   },
   {
     provide: WsMonitor,

@@ -1,5 +1,7 @@
 import { isIPv4 } from 'node:net';
 import ipaddr from 'ipaddr.js';
+import { secretParameters } from '../authentication/credentials.js';
+import type { TokenSource } from '../authentication/credentials.js';
 import { Fingerprints } from '../data-protection/fingerprint.js';
 import { KeyRing } from '../data-protection/key-ring.js';
 import { normalised } from '../firewall/client-address.js';
@@ -10,7 +12,11 @@ import type { Disclosure, PrivacyOptions } from './options.js';
 export type PersonalField = 'subject' | 'email' | 'address';
 
 /** Shows one value the way the options say. */
-export type Privacy = (field: PersonalField, value: string) => string;
+export interface Privacy {
+  (field: PersonalField, value: string): string;
+  /** Parameters of URLs that hold credentials: their values are shown to no one. */
+  readonly secretParameters: ReadonlySet<string>;
+}
 
 /** Name of the key that pseudonyms have when it is one of their own. */
 const KID = 'log';
@@ -22,14 +28,19 @@ const HIDDEN = '***';
  * operator with the key can search for one.
  *
  * @param fingerprints make the pseudonyms when there is no key of their own
+ * @param sources where credentials are looked for
  * @throws TypeError when a pseudonym is asked for and there is no key, or one shorter than 32 bytes
  */
-export function privacyOf({ key, ...fields }: PrivacyOptions, fingerprints?: Fingerprints): Privacy {
+export function privacyOf(
+  { key, ...fields }: PrivacyOptions,
+  fingerprints?: Fingerprints,
+  sources: readonly TokenSource[] = [],
+): Privacy {
   const disclosure: Readonly<Record<PersonalField, Disclosure>> = { ...PRIVACY.fallback, ...fields };
   const hasPseudonyms = Object.values(disclosure).includes('pseudonym');
   const keyed = hasPseudonyms && key !== undefined ? new Fingerprints(KeyRing.ofSecret(KID, key)) : fingerprints;
   if (hasPseudonyms && keyed === undefined) throw new TypeError('Pseudonyms need a key of at least 32 bytes');
-  return (field, value) => {
+  const show = (field: PersonalField, value: string): string => {
     switch (disclosure[field]) {
       case 'clear':
         return value;
@@ -43,6 +54,7 @@ export function privacyOf({ key, ...fields }: PrivacyOptions, fingerprints?: Fin
     }
     return disclosure[field] satisfies never;
   };
+  return Object.assign(show, { secretParameters: secretParameters(sources) });
 }
 
 /** The personal members of a line of the log or of a record of the audit. */

@@ -147,14 +147,15 @@ class Nostr extends Arrays {
     if (event === 'CLOSE') return { event: 'cancel', data: { id } };
     // A second REQ of the same id takes the place of the first.
     if (event === 'REQ') return [cancelOf(id), id === undefined ? UNNAMED : { event, data: rest, id, context: event }];
-    return { event, data: dataOf([first, ...rest]), id, context: event };
+    if (event === 'EVENT') return { event, data: first, id, context: event };
+    return { event, data: dataOf(id === undefined ? [first, ...rest] : rest), id, context: event };
   }
 
   override reply({ event, data, id, done, isCancelled, context }: Reply): string | undefined {
     if (context === 'EVENT' && event === context) return done ? undefined : okOf(id, data);
     if (done) return isCancelled || id === undefined ? undefined : JSON.stringify(['EOSE', id]);
-    if (context !== 'REQ') return encodeArray(event, data);
-    return JSON.stringify(event === 'REQ' ? ['EVENT', id, data] : [event, id, ...(data === undefined ? [] : [data])]);
+    if (id === undefined) return encodeArray(event, data);
+    return JSON.stringify([event === 'REQ' ? 'EVENT' : event, id, ...(data === undefined ? [] : [data])]);
   }
 
   override exception({ code, message }: ExceptionData, { id, context }: FailedRequest): string {

@@ -1,33 +1,39 @@
 import type { ResolvedOptions } from '../ws-gateway.options.js';
+import type { Reloadable } from './reloadable.js';
 
 /**
- * The options in force. `view` stays the same object for the life of the module, and so does each group in it: whoever
- * holds one of them reads what is in force now. What copies a value out of them asks to be told with `onChange()`.
+ * The options in force. `current` stays the same object for the life of the module, and so does each group in it: a reader that
+ * holds one of them reads what is in force now. A part that copies something out of them is added as a {@link Reloadable}.
  */
 export class LiveOptions {
-  readonly view: ResolvedOptions;
-  readonly #listeners: ((options: ResolvedOptions) => void)[] = [];
+  readonly current: ResolvedOptions;
+  readonly #parts: Reloadable[] = [];
 
   constructor(first: ResolvedOptions) {
-    const view: Record<string, unknown> = { ...first };
-    for (const [name, value] of Object.entries(first)) if (isGroup(value)) view[name] = { ...value };
-    this.view = view as unknown as ResolvedOptions; // because it has the members of one
+    const current: Record<string, unknown> = { ...first };
+    for (const [name, value] of Object.entries(first)) if (isGroup(value)) current[name] = { ...value };
+    this.current = current as unknown as ResolvedOptions; // because it has the members of one
   }
 
-  /** @param listener called after every change, with the view; it must not throw */
-  onChange(listener: (options: ResolvedOptions) => void): void {
-    this.#listeners.push(listener);
+  add(...parts: Reloadable[]): void {
+    this.#parts.push(...parts);
   }
 
-  /** Puts other options in force, all at once: nobody sees some of the old and some of the new. */
-  replace(next: ResolvedOptions): void {
-    const view = this.view as unknown as Record<string, unknown>; // because only here it is not readonly
+  /**
+   * Puts other options in force: prepares all parts, replaces the options, commits all parts. No part sees some of the old options and
+   * some of the new.
+   *
+   * @throws what a part's `prepare()` throws: then nothing has changed
+   */
+  async replace(next: ResolvedOptions, isChanged: (option: string) => boolean): Promise<void> {
+    const commits = await Promise.all(this.#parts.map(async (part) => part.prepare(next, isChanged)));
+    const current = this.current as unknown as Record<string, unknown>; // because only here it is not readonly
     for (const [name, value] of Object.entries(next)) {
-      const group = view[name];
+      const group = current[name];
       if (isGroup(group) && isGroup(value)) Object.assign(group, value);
-      else view[name] = value;
+      else current[name] = value;
     }
-    for (const listener of this.#listeners) listener(this.view);
+    await Promise.all(commits.map((commit) => commit()));
   }
 }
 

@@ -1,10 +1,4 @@
-import type { JwtVerifier } from '../authentication/jwt/jwt-verifier.js';
-import { replaceRing } from '../data-protection/fingerprint.js';
-import type { Fingerprints } from '../data-protection/fingerprint.js';
-import { KeyRing } from '../data-protection/key-ring.js';
-import { takeOver, WsSeal } from '../data-protection/ws-seal.js';
-import type { Firewall } from '../firewall/firewall.js';
-import { resolveOptions, WsGatewayOptionsError } from '../ws-gateway.options.js';
+import { resolveOptions } from '../ws-gateway.options.js';
 import type { ResolvedOptions, WsGatewayOptions } from '../ws-gateway.options.js';
 import type { LiveOptions } from './live-options.js';
 import { changesOf, flatten, withoutRestart } from './option-changes.js';
@@ -17,16 +11,6 @@ export interface ReloadReport {
   /** Different as well, and as they were until the application starts again. */
   readonly needRestart: readonly string[];
 }
-
-/** What holds more of the options than the numbers and names that it reads anew each time. */
-interface ReloadableParts {
-  readonly jwt: JwtVerifier;
-  readonly seal: WsSeal;
-  readonly fingerprints: Fingerprints;
-  readonly firewall: Firewall;
-}
-
-const LISTS = ['allow', 'deny', 'exempt'] as const;
 
 /**
  * Changes the options of a running module: keys, limits, the firewall's lists, times. No session ends by it and no message is
@@ -42,14 +26,13 @@ export class WsGatewayReload {
     options: WsGatewayOptions,
     private readonly live: LiveOptions,
     private readonly needsKeys: boolean,
-    private readonly parts: ReloadableParts,
   ) {
     this.#inForce = flatten(options);
   }
 
   /** @internal What is in force. */
   get options(): ResolvedOptions {
-    return this.live.view;
+    return this.live.current;
   }
 
   /**
@@ -61,7 +44,7 @@ export class WsGatewayReload {
    */
   replace(options: WsGatewayOptions): Promise<ReloadReport> {
     const done = this.#last.then(() => this.#replace(options));
-    this.#last = done.catch(() => undefined); // whoever asked for it is told
+    this.#last = done.catch(() => undefined); // its caller gets the error
     return done;
   }
 
@@ -72,23 +55,7 @@ export class WsGatewayReload {
     // What stays as it was has to fit the rest, so that is checked as a whole, too.
     const effective = withoutRestart(this.#inForce, next);
     const resolved = withRestart.length === 0 ? asked : resolveOptions(effective, this.needsKeys);
-    const { auth, fingerprints, firewall, limits, sealing } = resolved;
-    const { parts } = this;
-    if (sealing.keys === undefined && parts.seal.isReady) {
-      throw new WsGatewayOptionsError(['sealing.keys can be rotated while the module runs, and not be taken away']);
-    }
-    const useIssuers = parts.jwt.prepare(auth.issuers, auth.claims);
-    const seal = await WsSeal.create(sealing.keys, limits);
-
-    this.live.replace(resolved);
-    useIssuers();
-    takeOver(parts.seal, seal);
-    const isChanged = (name: string): boolean => atRuntime.includes(name);
-    if (isChanged('fingerprints.keys')) replaceRing(parts.fingerprints, fingerprints.keys ?? KeyRing.ofProcess());
-    parts.firewall.admission.applyProxies();
-    // Lists that the application has set stay as it has set them, unless the options have others than before.
-    const lists = LISTS.filter((list) => isChanged(`firewall.${list}`));
-    await parts.firewall.setLists(Object.fromEntries(lists.map((list) => [list, firewall[list]])));
+    await this.live.replace(resolved, (name) => atRuntime.includes(name));
     this.#inForce = flatten(effective);
     return { changed: atRuntime, needRestart: withRestart };
   }

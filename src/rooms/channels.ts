@@ -22,6 +22,7 @@ import type { ResolvedChannels } from './options.js';
 import type { PresentMember } from './presence.js';
 import type { Membership, Room } from './room.js';
 import { Rooms } from './rooms.js';
+import { pushOf, speaksEnvelope } from './translations.js';
 
 /** Token of {@link ChannelClaims}. */
 export const CHANNEL_CLAIMS = Symbol('nestjs-ws-gateway.channel-claims');
@@ -439,12 +440,17 @@ function rightholderOf(principal: Principal, claims: ChannelClaims): Rightholder
 
 function replay(session: Session, replays: readonly Replayed[]): void {
   for (const { messages } of replays) {
-    for (const { offset, body } of messages) session.sendText(`${body.text},"offset":${offset}}`);
+    for (const { offset, body } of messages) sendText(session, `${body.text},"offset":${offset}}`);
   }
 }
 
 function sendIn(session: Session, event: string, data: object, channel: string): void {
-  session.sendText(`${encode(event, data).slice(0, -1)},"channel":${JSON.stringify(channel)}}`);
+  sendText(session, `${encode(event, data).slice(0, -1)},"channel":${JSON.stringify(channel)}}`);
+}
+
+function sendText(session: Session, text: string): void {
+  if (speaksEnvelope(session)) session.sendText(text);
+  else session.sendEncoded(pushOf(session, text));
 }
 
 function tellGap(room: Room, position: Position, reason: GapReason): void {

@@ -3,6 +3,7 @@ import type { Session } from '../session/session.js';
 import { SharedFrame } from '../socket/shared-frame.js';
 import type { SharedBytes } from '../socket/shared-frame.js';
 import { fanOutSoon, frame, frames } from '../socket/text-frames.js';
+import { speaksEnvelope, Translations } from './translations.js';
 import type { ChannelRule } from './channel-rules.js';
 
 const BY_RULE = 'by rule';
@@ -122,15 +123,29 @@ export class Room {
     const all = this.#share(waiting);
     const excepted = new Set(isSpecial ? waiting.flatMap(({ except = [] }) => except) : undefined);
     const hasVolatile = isSpecial && waiting.some((message) => message.volatile);
+    let others: Translations | undefined;
     this.#isWriting = true;
     for (let i = 0; i < members.length; i++) {
       const { session } = members[i] as Membership; // because i stays below the length
       if (!session.mayReceive) continue;
+      if (!speaksEnvelope(session)) {
+        others ??= new Translations(all.texts, this.counter);
+        this.#writeTranslated(others, waiting, session);
+        continue;
+      }
       const isBehind = hasVolatile && session.socket.bufferedAmount > BEHIND_BYTES;
       if (isBehind || (isSpecial && excepted.has(session.id))) this.#writeSome(waiting, session, isBehind);
       else session.socket.sendFrame(all);
     }
     this.#isWriting = false;
+  }
+
+  #writeTranslated(others: Translations, waiting: readonly Waiting[], session: Session): void {
+    const isBehind = session.socket.bufferedAmount > BEHIND_BYTES;
+    others.send(session, (index) => {
+      const message = waiting[index];
+      return message?.except?.includes(session.id) !== true && !(isBehind && message?.volatile === true);
+    });
   }
 
   /** To a member that not all of it is for. */

@@ -23,6 +23,7 @@ import type { ResolvedChannels, ResolvedRooms } from './options.js';
 import { BEHIND_BYTES, Membership, Room } from './room.js';
 import { Target } from './target.js';
 import type { TargetHow } from './target.js';
+import { speaksEnvelope, Translations } from './translations.js';
 import { WsRooms } from './ws-rooms.js';
 import type {
   History,
@@ -126,8 +127,9 @@ export class Rooms extends WsRooms implements LocalNode {
     const copy = copyOf(as);
     if (!session.isLive) return false;
     const own = session as Session; // because the handshake makes sessions of this class only
-    const membership = this.find(own, room) ?? this.add(own, room, false);
-    membership.keep(copy);
+    const membership = this.find(own, room);
+    if (membership === undefined) this.add(own, room, false, copy);
+    else membership.keep(copy);
     return true;
   }
 
@@ -158,7 +160,7 @@ export class Rooms extends WsRooms implements LocalNode {
   }
 
   /** @throws GatewayError SUBSCRIPTION_LIMIT */
-  add(session: Session, name: string, isByRule: boolean): Membership {
+  add(session: Session, name: string, isByRule: boolean, as?: Membership['as']): Membership {
     const own = this.#bySession.get(session);
     const room = this.#rooms.get(name) ?? this.#make(name);
     this.#demandPlace(own?.length ?? 0, room);
@@ -168,6 +170,7 @@ export class Rooms extends WsRooms implements LocalNode {
     }
     room.flush(); // what was published before is not for it
     const membership = new Membership(session, room, this.clock.now() - this.#startedAt, isByRule);
+    if (as !== undefined) membership.keep(as);
     if (own === undefined) this.#bySession.set(session, [membership]);
     else membership.indexInSession = own.push(membership) - 1;
     room.add(membership);
@@ -357,12 +360,14 @@ export class Rooms extends WsRooms implements LocalNode {
   #sendTo(sessions: Iterable<Session>, head: string, volatile = false, authenticated = false): number {
     const text = `${head}}`;
     const shared = new SharedFrame(frame(text, true), [text], this.byteBudget);
+    const others = new Translations([text], this.byteBudget);
     flushFanOuts(); // what was published first goes first
     let sent = 0;
     for (const session of sessions) {
       if (!session.mayReceive || (authenticated && session.principal === undefined)) continue;
       if (volatile && session.socket.bufferedAmount > BEHIND_BYTES) continue;
-      session.socket.sendFrame(shared);
+      if (speaksEnvelope(session)) session.socket.sendFrame(shared);
+      else others.send(session, () => true);
       sent++;
     }
     return sent;

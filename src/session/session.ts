@@ -10,7 +10,6 @@ import { MessageBudget } from '../firewall/message-budget.js';
 import type { SubjectUsage } from '../firewall/usage.js';
 import type { Client, Metered } from '../firewall/client.js';
 import type { EventLimit } from '../firewall/message-budget.js';
-import { ENVELOPE } from '../protocol/envelope.js';
 import { GatewayError, isErrorCode, specOf } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
 import type { DisconnectData, ExceptionData } from '../protocol/message.js';
@@ -133,11 +132,7 @@ export class Session<State extends object = object>
 
   /** It has not ended, and is no stranger: what is published in its rooms is for it, also while `handleConnection` runs. */
   get mayReceive(): boolean {
-    return (
-      this.isLive &&
-      this.server.protocol === ENVELOPE && // rooms know no other language yet
-      (this.principal !== undefined || this.server.context.options.auth.anonymous)
-    );
+    return this.isLive && (this.principal !== undefined || this.server.context.options.auth.anonymous);
   }
 
   join(room: string, options?: JoinOptions): boolean {

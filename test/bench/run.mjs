@@ -1,4 +1,4 @@
-// npm run bench [-- --rounds 5 --seconds 3 --only echo|growth --svg FILE]
+// npm run bench [-- --rounds 5 --seconds 3 --only echo|growth|fanout --svg FILE]
 // Server CPU per message, as a ratio to bare ws in the same interleaved run: fresh processes, A B C A B C …
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
@@ -116,8 +116,9 @@ function chart(table) {
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 700 ${y}" width="700" height="${y}" ${style}><rect width="700" height="${y}" fill="#ffffff"/><text x="10" y="20" fill="#6b7280">${note}</text>${lines.join('')}</svg>\n`;
 }
 
-if (values.only !== 'growth') {
+if (values.only === undefined || values.only === 'echo') {
   const table = await echo();
   if (values.svg) writeFileSync(values.svg, chart(table));
 }
-if (values.only !== 'echo') await growth();
+if (values.only === undefined || values.only === 'growth') await growth();
+if (values.only === undefined || values.only === 'fanout') await import('./fanout.mjs');

@@ -35,6 +35,7 @@ const PLAIN_DIGESTS = [
 /** Keyed digests: pseudonyms come from one place. */
 const KEYED_DIGESTS = [
   'authentication/jwt/jws.ts isSigned: createHmac(hash, key)', // the signature of a token
+  "authentication/token.ts secretDigestOf: createHmac('sha256', PROCESS_KEY)", // passwords and API keys, and no pseudonym
   "data-protection/fingerprint.ts fingerprint: createHmac('sha256', key)",
   "monitoring/audit/audit-record.ts auditHash: createHmac('sha256', secret)", // of whole records, as the chain with a key
 ];
@@ -53,8 +54,14 @@ const HARMLESS: Record<string, string> = {
   'authentication/revocations.ts addTokenId: this.#tokenIds.has(key)': NO_SECRET,
   'authentication/revocations.ts isRevoked: this.#tokens.has(digest)': LOOK_UP,
   'authentication/ticket-store.ts take: this.#entries.get(digest)': LOOK_UP,
+  'authentication/withheld.ts withheld: line.includes(secret)':
+    'the credential is the client’s own, and the text is an error about it',
+  'authentication/withheld.ts withheld: said.includes(secret)':
+    'the credential is the client’s own, and the text is an error about it',
   'client/connection.ts #fetchToken: token !== this.#expiredToken': 'both are the own token of the client',
   'engine/memory-engine.ts publish: used.digest !== digest': NO_SECRET,
+  'monitoring/log/scrub.ts isSecret: secretParameters.has(decoded)': NO_SECRET,
+  'monitoring/log/scrub.ts isSecret: secretParameters.has(name)': NO_SECRET,
   'session/earlier-tokens.ts add: digest !== token.digest': NO_SECRET,
   'session/revoke.ts concerns: tokenIdOf(principal) !== tokenId': NO_SECRET,
 };

@@ -277,6 +277,18 @@ describe('rights that are lost', () => {
     expect(await ann.next()).toMatchObject({ event: 'unsubscribed', channel: 'staff.1' });
   });
 
+  it('and rights that come: the first rules may be those of a reload', async () => {
+    const { app, url } = await startApp();
+    const client = await Client.connect(`${url}/ws`, { token: token() });
+    const subscribe = { event: 'subscribe', data: { channel: 'room.1' }, id: 1 };
+    expect((await client.ask(subscribe)).data).toMatchObject({ code: 'UNKNOWN_EVENT' });
+    await app.get(WsGatewayReload).replace({ auth: { jwt: { secret: SECRET } }, channels: { rules: RULES } });
+    expect((await client.ask(subscribe)).data).toMatchObject({ offset: 0 });
+    await app.get(WsGatewayReload).replace({ auth: { jwt: { secret: SECRET } } });
+    expect((await client.next()).event).toBe('unsubscribed');
+    expect((await client.ask(subscribe)).data).toMatchObject({ code: 'FORBIDDEN' });
+  });
+
   it('when the rules are others, but not where the application has joined', async () => {
     const { app, enter, sessionOf } = await startChannels();
     const ann = await enter('ann');

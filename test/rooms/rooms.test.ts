@@ -1,11 +1,21 @@
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { afterEach, describe, expect, it } from 'vitest';
-import { CurrentSession, OnWsEvent, WsMetrics, WsRooms, WsSession, WsSessions } from '../../src/index.js';
-import type { RoomEvent, WsGatewayOptions } from '../../src/index.js';
+import {
+  CurrentSession,
+  OnWsEvent,
+  UseProtocol,
+  WsMetrics,
+  WsProtocol,
+  WsRooms,
+  WsSession,
+  WsSessions,
+} from '../../src/index.js';
+import type { Decoded, DisconnectData, ExceptionData, Reply, RoomEvent, WsGatewayOptions } from '../../src/index.js';
 import { Rooms } from '../../src/rooms/rooms.js';
 import { startApp, stopApps, until } from '../support/app.js';
 import type { TestApp } from '../support/app.js';
 import { Client } from '../support/client.js';
+import { RawClient } from '../support/raw-client.js';
 import { token } from '../support/tokens.js';
 
 afterEach(stopApps);
@@ -391,4 +401,57 @@ it('metrics count what is published and delivered, by the rule and never by the 
     expect(body).toContain(`${line}\n`);
   }
   expect(body).not.toMatch(/secret|page of/);
+});
+
+describe('a room with members of several languages', () => {
+  let written = 0;
+
+  class Words extends WsProtocol {
+    decode(message: string | Uint8Array): Decoded {
+      const [event = '', ...rest] = String(message).split(' ');
+      return { event, data: rest.join(' '), id: 1 };
+    }
+    reply({ event, data }: Reply): string {
+      return `reply ${event} ${JSON.stringify(data)}`;
+    }
+    push(event: string, data: unknown): string {
+      written++;
+      if (event === 'fault') throw new Error('no word for it');
+      return `push ${event} ${JSON.stringify(data)}`;
+    }
+    exception({ code }: ExceptionData): string {
+      return `exception ${code}`;
+    }
+    disconnect({ code }: DisconnectData): string {
+      return `disconnect ${code}`;
+    }
+  }
+
+  @UseProtocol(Words)
+  @WebSocketGateway({ path: '/words' })
+  class WordsGateway {
+    handleConnection(socket: object): void {
+      WsSession.of(socket).join('page');
+    }
+  }
+
+  it('is written to once for each of them', async () => {
+    const { test, rooms, enter } = await start({}, [WordsGateway, Lobby]);
+    const connect = (): Promise<RawClient> => RawClient.connect(`${test.url}/words`, { token: token() });
+    const [first, second] = [await connect(), await connect()];
+    const sessions = test.app.get(WsSessions).find();
+    const ann = await enter('ann', 'page');
+    written = 0;
+    void rooms.publish('page', 'fault', 0);
+    void rooms.publish('page', 'news', { n: 1 }, { except: sessions[0] as WsSession });
+    void rooms.publish('page', 'news', { n: 2 });
+    await rooms.to('page', 'other').emit('last', 3);
+    expect([await first.next(), await first.next()]).toEqual(['push news {"n":2}', 'push last 3']);
+    const all = [await second.next(), await second.next(), await second.next()];
+    expect(all).toEqual(['push news {"n":1}', 'push news {"n":2}', 'push last 3']);
+    expect(written).toBe(4);
+    const frames = [await ann.client.next(), await ann.client.next(), await ann.client.next(), await ann.client.next()];
+    expect(frames.map(({ event }) => event)).toEqual(['fault', 'news', 'news', 'last']);
+    expect(test.log.lines.filter(({ code }) => code === 'INTERNAL')).toHaveLength(1);
+  });
 });

@@ -40,7 +40,7 @@ export interface FixedKeys {
 export interface ResolvedIssuer {
   readonly keys: FixedKeys | { readonly jwksUri: URL };
   readonly algorithms: readonly Algorithm[];
-  /** Undefined for the one that is asked about every token that no other claims. */
+  /** Undefined: it judges every token that names no other issuer. */
   readonly issuer: readonly string[] | undefined;
   /** Undefined: not set; false: every one is accepted. */
   readonly audience: readonly string[] | false | undefined;
@@ -52,13 +52,13 @@ export interface ResolvedIssuer {
   readonly subjectPrefix: string;
 }
 
-/** What a complaint says where tokens have to be verified and there is no key. */
+/** The complaint about options without any key. */
 export const NEEDS_KEYS = 'needs a secret or a publicKey, a jwksUri, or issuers with keys';
 
 /** RFC 7518 §3.2: a key of HS256 has at least as many bits as its hash. */
 export const MIN_SECRET_BYTES = 32;
 
-/** One issuer of tokens: its keys, of one kind, and what its tokens have to say. */
+/** One issuer of tokens: its keys, of one kind, and the claims that its tokens need. */
 const ISSUER = group(
   {
     /** HMAC secret, at least 32 bytes (RFC 7518 §3.2), for tokens without a `kid`, or for all when there are no `secrets`. */
@@ -97,16 +97,18 @@ const ISSUER = group(
     /** Stands before each subject of this issuer, so that its `ada` is another than the first issuer's. */
     subjectPrefix: text(1, 128),
   },
-  // What it has of the issuer before it is not known yet.
+  // The values that it inherits are not known yet.
   (read, place, given) => ({ read, place, given }),
 );
 
 export interface JwtIssuerOptions extends GivenOf<typeof ISSUER> {}
 type Draft = ResolvedOf<typeof ISSUER>;
-type FurtherIssuer = Omit<JwtIssuerOptions, 'issuer'> & { issuer: string | readonly string[] };
+export interface FurtherIssuerOptions extends JwtIssuerOptions {
+  /** Accepted `iss`: it says which tokens are meant. */
+  issuer: string | readonly string[];
+}
 
-const MEMBERS = {
-  ...ISSUER.members,
+const OF_ALL = {
   /** Tolerance for `exp`, `nbf` and `iat` at authentication, in seconds; also of the further issuers that have none. */
   clockToleranceSec: whole(0, 300, 5),
   /**
@@ -114,7 +116,7 @@ const MEMBERS = {
    * A token is judged by the issuer that its `iss` names, and by no other. The first issuer is the one above, or the first of
    * these where there is no key above: a further one gives only the `roles` and `scopes` that it is allowed.
    */
-  issuers: new Option<readonly FurtherIssuer[], readonly Draft[] | undefined>(
+  issuers: new Option<readonly FurtherIssuerOptions[], readonly Draft[] | undefined>(
     undefined,
     { type: 'array', minItems: 1, items: { ...ISSUER.schema, required: ['issuer'] } },
     (given, place) =>
@@ -124,16 +126,19 @@ const MEMBERS = {
   ),
 };
 
+// Written down as a type, so that the published declarations keep the doc comments.
+type JwtMembers = Omit<(typeof ISSUER)['members'], keyof typeof OF_ALL> & typeof OF_ALL;
+
 /** How tokens are verified. */
-export const JWT = group(MEMBERS, issuersOf);
+export const JWT = group<JwtMembers, readonly ResolvedIssuer[]>({ ...ISSUER.members, ...OF_ALL }, issuersOf);
 
 export interface JwtOptions extends GivenOf<typeof JWT> {}
 
-/** What says nothing where the issuer has no key. */
+/** Options without effect for an issuer without a key. */
 const NEED_A_KEY = ['algorithms', 'issuer', 'roles', 'scopes', 'subject', 'subjectPrefix'] as const;
 
 function issuersOf(
-  { issuers: further = [], ...read }: Resolved<typeof MEMBERS>,
+  { issuers: further = [], ...read }: Resolved<JwtMembers>,
   place: Place,
   given: Draft['given'],
 ): readonly ResolvedIssuer[] {
@@ -166,7 +171,7 @@ function hasKeys(issuer: MaybeIssuer): issuer is ResolvedIssuer {
   return issuer.keys !== undefined;
 }
 
-/** @param isFirst only the first issuer is trusted to say by itself who is an administrator */
+/** @param isFirst only the first issuer may give any role without being told so */
 function issuerOf(
   { read, place, given }: Draft,
   inherited: Pick<ResolvedIssuer, 'audience' | 'clockToleranceSec'>,
@@ -189,14 +194,14 @@ function issuerOf(
   };
 }
 
-/** A provider's keys sign for all its applications and, at some, for all its customers: whose tokens are meant has to be said. */
+/** A provider's keys sign for all its applications, and some sign for all its customers, so the options have to say whose tokens are meant. */
 function checkSaid(issuer: unknown, audience: ResolvedIssuer['audience'], place: Place): void {
   const open = 'with a jwksUri, whose keys sign for others as well; false accepts any';
   if (audience === undefined) place.member('audience').complain(`is needed ${open}`);
   if (issuer === undefined) place.member('issuer').complain(`is needed ${open}`);
 }
 
-/** Keys are of one kind for each issuer, so that none is ever taken for one of another kind. */
+/** An issuer has keys of one kind, so no key is ever used as one of another kind. */
 function keysOf(read: Draft['read'], place: Place, given: Draft['given']): Keys | undefined {
   const kinds = [given.secret ?? given.secrets, given.publicKey ?? given.publicKeys, given.jwksUri];
   const many = kinds.filter((kind) => kind !== undefined).length;
@@ -223,7 +228,7 @@ function algorithmsOf(
     const first = (key: KeyObject): Algorithm | undefined => ALGORITHMS.find((algorithm) => fits(algorithm, key));
     return ALGORITHMS.filter((algorithm) => all.some((key) => first(key) === algorithm));
   }
-  if (all.length === 0) return given; // what is wrong with the keys has been said
+  if (all.length === 0) return given; // the keys have their complaint already
   const unfit = given.filter((algorithm) => !all.some((key) => fits(algorithm, key)));
   for (const algorithm of unfit) place.complain(`${algorithm} does not fit the key that is configured`);
   if (unfit.length === 0 && all.some((key) => !given.some((algorithm) => fits(algorithm, key))))
@@ -233,7 +238,7 @@ function algorithmsOf(
 
 type Reader = (given: unknown, place: Place) => KeyObject | undefined;
 
-/** A JSON file has it as text. Its complaints show nothing of it. */
+/** A JSON file has it as text. Complaints about it quote nothing, since it is a secret. */
 function keyBy(read: Reader): Option<string | Uint8Array, KeyObject | undefined> {
   return new Option(undefined, { type: 'string' }, read);
 }
@@ -293,7 +298,7 @@ function readPublicKey(value: unknown, place: Place): KeyObject | undefined {
   }
 }
 
-/** Why a public key is of no use; undefined when it is. */
+/** Why a public key cannot be used; undefined for one that can. */
 export function weaknessOf(key: KeyObject): string | undefined {
   const bits = key.asymmetricKeyDetails?.modulusLength;
   if (bits !== undefined && bits < 2048) return `must have at least 2048 bits, got ${bits}`; // RFC 7518 §3.3
@@ -303,11 +308,11 @@ export function weaknessOf(key: KeyObject): string | undefined {
 
 const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\])$/;
 
-/** Who can put keys into the answer signs whatever tokens he likes, so the answer has to come over TLS. */
+/** An attacker who can change the answer can sign any token, so the answer has to come over TLS. */
 function readUri(value: unknown, place: Place): URL | undefined {
   const url = typeof value === 'string' && URL.canParse(value) ? new URL(value) : undefined;
   const isSafe = url?.protocol === 'https:' || (url?.protocol === 'http:' && LOOPBACK.test(url.hostname));
-  const isBare = url?.username === '' && url.password === ''; // with these, fetch refuses it, and quotes it
+  const isBare = url?.username === '' && url.password === ''; // fetch refuses a URL with these, and its error quotes them
   if (url !== undefined && isSafe && isBare) return url;
   return place.complain('must be an https URL, or an http one on this machine, without a name and a password');
 }

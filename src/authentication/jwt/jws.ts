@@ -3,7 +3,7 @@ import type { KeyObject } from 'node:crypto';
 import { invalid, jsonOf } from '../token.js';
 import type { Algorithm } from './issuers.js';
 
-/** A signed token in its compact form (RFC 7515 §7.1), taken apart; nothing in it is believed yet. */
+/** The parts of a signed token in its compact form (RFC 7515 §7.1), not yet verified. */
 export interface Jws {
   readonly header: Record<string, unknown>;
   readonly payload: Record<string, unknown>;
@@ -14,10 +14,10 @@ export interface Jws {
   readonly length: number;
 }
 
-/** No padding and nothing else outside base64url: a decoder would skip it, and two spellings would be one token. */
+/** Base64url without padding. A decoder would skip any other character, so two spellings would be one token. */
 const COMPACT = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 
-/** @throws GatewayError TOKEN_INVALID, in words that quote nothing of the token */
+/** @throws GatewayError TOKEN_INVALID, whose reason quotes nothing of the token */
 export function parseJws(token: string): Jws {
   if (!COMPACT.test(token)) throw invalid('malformed');
   const first = token.indexOf('.');
@@ -30,7 +30,7 @@ export function parseJws(token: string): Jws {
 }
 
 /**
- * Is the signature the key's (RFC 7518 §3)?
+ * True for a signature that the key verifies (RFC 7518 §3).
  *
  * @param algorithm one that fits the key
  */

@@ -3,7 +3,7 @@ import type { WsClock } from '../../base/clock.js';
 import { GatewayError } from '../../protocol/errors.js';
 import { contain } from '../../base/contain.js';
 import { isThenable } from '../../base/thenable.js';
-import type { AuthenticationContext } from '../authenticator.js';
+import type { CredentialOrigin } from '../authenticator.js';
 import { namesIn } from '../claims.js';
 import type { ClaimNames } from '../claims.js';
 import { JwtAuthenticator } from './jwt-authenticator.js';
@@ -20,17 +20,17 @@ import { digestOf, invalid } from '../token.js';
 /** Longest verified token that is remembered, in bytes: it bounds what its claims cost. */
 const MAX_REMEMBERED_BYTES = 2_048;
 
-/** The end of the year 9999, in epoch seconds: what is later never ends, or is in milliseconds. */
+/** The end of the year 9999, in epoch seconds. A later `exp` never comes, or is in milliseconds by mistake. */
 const LATEST_EXP = 253_402_300_799;
 
-/** Longest `kid` looked for, in UTF-16 units. */
+/** Longest `kid` of a token, in UTF-16 units. */
 const MAX_KID_LENGTH = 256;
 
 interface Issuer extends Omit<ResolvedIssuer, 'keys'> {
   readonly keys: FixedKeys | PublishedKeys;
 }
 
-/** Whose tokens are accepted, at one time. */
+/** The issuers in force; a reload replaces all of them at once. */
 interface Issuers {
   readonly issuers: readonly Issuer[];
   readonly byName: ReadonlyMap<string, Issuer>;
@@ -48,7 +48,7 @@ export interface ClaimOptions {
 
 /** The working class behind {@link JwtAuthenticator}. */
 export class JwtVerifier extends JwtAuthenticator {
-  // After a restart of a proxy all clients return with the tokens they had: these are not verified again.
+  // After a restart of a proxy all clients return with the tokens they had, which need no second verification.
   readonly #verified = new RecentlyVerified();
   #issuers: Issuers;
 
@@ -74,7 +74,7 @@ export class JwtVerifier extends JwtAuthenticator {
    */
   prepare(issuers: readonly ResolvedIssuer[], claims: ClaimOptions): () => void {
     const old = this.#issuers.published;
-    // Keys that have been fetched already are still those of their address.
+    // Keys that were fetched from an address before are not fetched again.
     const next = issuersOf(
       issuers,
       claims,
@@ -95,7 +95,7 @@ export class JwtVerifier extends JwtAuthenticator {
     );
   }
 
-  /** An issuer whose keys have never been there: its tokens cannot be told from forged ones. */
+  /** Set while an issuer's keys have never been fetched: its tokens cannot be told from forged ones. */
   get problem(): string | undefined {
     const without = this.#issuers.issuers.find(({ keys }) => keys instanceof PublishedKeys && keys.size === 0);
     return without === undefined ? undefined : 'the keys of an issuer have not been fetched';
@@ -106,7 +106,7 @@ export class JwtVerifier extends JwtAuthenticator {
     return this.#verified.size;
   }
 
-  override authenticate(token: string, context?: AuthenticationContext): Principal | Promise<Principal> {
+  override authenticate(token: string, context?: CredentialOrigin): Principal | Promise<Principal> {
     const digest = digestOf(token);
     const known = this.#verified.get(digest);
     if (known !== undefined && known.expiresAt > this.clock.now()) {
@@ -120,13 +120,13 @@ export class JwtVerifier extends JwtAuthenticator {
       const { kid, algorithm } = checkHeader(jws, issuer);
       let key: KeyObject | undefined | Promise<KeyObject | undefined> = keyOf(issuer, kid, algorithm);
       if (key === undefined && issuer.keys instanceof PublishedKeys) {
-        // A token that would be refused whatever its key is gets no look-up: these are scarce, and strangers invent key ids.
+        // No fetch for a token that would be refused whatever its key is: fetches are limited, and strangers invent key ids.
         this.#checkClaims(jws.payload, issuer);
         key = issuer.keys.lookUp(kid, algorithm, context?.isSuspect === true);
       }
       if (!isThenable(key)) return this.#verify(jws, digest, issuer, algorithm, key);
       return Promise.resolve(key).then((found) => {
-        if (issuers !== this.#issuers) return this.authenticate(token, context); // who judges it has changed meanwhile
+        if (issuers !== this.#issuers) return this.authenticate(token, context); // a reload has replaced the issuers meanwhile
         return withoutStacks(() => this.#verify(jws, digest, issuer, algorithm, found));
       });
     });
@@ -148,7 +148,7 @@ export class JwtVerifier extends JwtAuthenticator {
   }
 
   /**
-   * What the claims say of the token itself (RFC 7519 §4.1). A token that is wrong in more than its time is TOKEN_INVALID.
+   * Checks the claims about the token itself (RFC 7519 §4.1). A token that has expired and is wrong otherwise too is TOKEN_INVALID.
    *
    * @returns when it expires, in epoch milliseconds
    * @throws GatewayError TOKEN_INVALID, TOKEN_EXPIRED
@@ -176,7 +176,7 @@ function isAfter(seconds: unknown, timeOfDay: number): boolean {
   return seconds !== undefined && (typeof seconds !== 'number' || seconds * 1000 > timeOfDay);
 }
 
-/** The issuer that judges a token. The token's own words decide, and none of them is believed yet. */
+/** The issuer that judges a token. The token's own `iss` selects it, which is safe because that issuer's keys have to verify it. */
 function issuerOf({ payload: { iss } }: Jws, { byName, fallback }: Issuers): Issuer {
   const issuer = (typeof iss === 'string' ? byName.get(iss) : undefined) ?? fallback;
   if (issuer === undefined) throw invalid('iss is not an accepted issuer');
@@ -188,7 +188,7 @@ function checkHeader({ header }: Jws, { keys, algorithms }: Issuer): { kid: stri
   const algorithm = algorithms.find((name) => name === alg);
   if (algorithm === undefined) throw invalid('alg is not accepted');
   if ('crit' in header) throw invalid('critical header parameters are not understood'); // RFC 7515 §4.1.11
-  if (!(keys instanceof PublishedKeys) && keys.named.size === 0) return { kid: undefined, algorithm }; // one key, whatever it is called
+  if (!(keys instanceof PublishedKeys) && keys.named.size === 0) return { kid: undefined, algorithm }; // there is one key, so a kid says nothing
   if (kid !== undefined && (typeof kid !== 'string' || kid.length > MAX_KID_LENGTH)) throw invalid('kid is malformed');
   return { kid, algorithm };
 }
@@ -242,7 +242,7 @@ function keyOf({ keys }: Issuer, kid: string | undefined, algorithm: Algorithm):
   return key !== undefined && fits(algorithm, key) ? key : undefined;
 }
 
-/** A refused token is no mistake in this code: a flood of them must not cost a stack each. */
+/** Runs without stack traces: a flood of refused tokens must not cost one each. */
 function withoutStacks<T>(run: () => T): T {
   const { stackTraceLimit } = Error;
   Error.stackTraceLimit = 0;

@@ -7,18 +7,35 @@ const WORD = /[^\s"'`<>()[\]{},;:=/\\|]+/g;
 const TOKEN_HEADER = /^eyJ[\w-]*$/;
 const EMAIL_DOMAIN = /^[\w-]+(\.[\w-]+)*\.[A-Za-z]{2,}$/;
 
+/** A parameter of a URL's query. Names are bounded, so that each character is looked at a limited number of times. */
+const PARAMETER = /([?&])([^\s"'`<>?&=#]{1,192})=[^\s"'`<>&#]*/g;
+const HIDDEN = '[hidden]';
+
 const HIDDEN_TOKEN = '[token]';
 
 /**
- * Free text for a line of the log: an error's message may quote what it choked on. Tokens are taken out, e-mail addresses
- * shown as the options say.
+ * Free text for a line of the log: an error's message may quote what it choked on. Tokens, and parameters of URLs that hold
+ * credentials, are taken out; e-mail addresses are shown as the options say.
  */
 export function scrub(text: string, show: Privacy): string {
-  if (!text.includes('eyJ') && !text.includes('@')) return text;
-  return text.replace(WORD, (word) => {
+  const shown = text.includes('?')
+    ? text.replace(PARAMETER, (all, before: string, name: string) =>
+        isSecret(name, show) ? `${before}${name}=${HIDDEN}` : all,
+      )
+    : text;
+  if (!shown.includes('eyJ') && !shown.includes('@')) return shown;
+  return shown.replace(WORD, (word) => {
     if (word.includes('@')) return emailOf(word, show);
     return isToken(word) ? HIDDEN_TOKEN : word;
   });
+}
+
+/** Names may be percent-encoded, in part or as a whole: `%74oken` is `token`. */
+function isSecret(name: string, { secretParameters }: Privacy): boolean {
+  if (secretParameters.has(name)) return true;
+  if (!name.includes('%')) return false;
+  const [decoded = ''] = new URLSearchParams(name).keys();
+  return secretParameters.has(decoded);
 }
 
 function isToken(word: string): boolean {

@@ -98,7 +98,7 @@ export function readConfiguration(
     return value as T;
   };
 
-  const { logLevel: levelOfFile = 'info', ...options } = optionsFile(get('WS_GATEWAY_CONFIG'), problems);
+  const { $schema: _, logLevel: levelOfFile = 'info', ...options } = optionsFile(get('WS_GATEWAY_CONFIG'), problems);
   const publicKey = publicKeyOf(get('JWT_PUBLIC_KEY'), problems);
   if (KEY_VARIABLES.some((name) => get(name) !== undefined)) {
     // A key of the environment takes the place of the file's, whatever kind that was.
@@ -211,7 +211,8 @@ function optionProblems(options: Tree, given: Record<string, unknown>): string[]
     return [];
   } catch (error) {
     if (!(error instanceof WsGatewayOptionsError)) throw error;
-    return error.problems.map((problem) => {
+    return error.problems.map((complaint) => {
+      const problem = complaint.replace('or Infinity, got', 'or null, got'); // as a file has it
       const source = Object.entries(OPTION_OF).find(
         ([name, path]) =>
           problem.startsWith(`${path} is needed`) || (given[name] !== undefined && problem.startsWith(`${path} `)),
@@ -237,12 +238,13 @@ function optionsFile(path: string | undefined, problems: string[]): Tree {
 }
 
 /** JSON has no Infinity: where a number may be off, a file has `null`. */
-function withInfinity(value: unknown, schema: JsonSchema | undefined): unknown {
-  const { type, properties } = schema ?? {};
+function withInfinity(value: unknown, schema: unknown): unknown {
+  const { type, properties, additionalProperties, items } = (schema ?? {}) as JsonSchema; // because what is declared is one
   if (value === null && Array.isArray(type) && type.includes('null')) return Infinity;
-  if (!isJsonObject(value) || !isJsonObject(properties)) return value;
-  const entries = Object.entries(value);
-  return Object.fromEntries(entries.map(([name, one]) => [name, withInfinity(one, properties[name] as JsonSchema)])); // because properties are schemas
+  if (Array.isArray(value)) return value.map((item) => withInfinity(item, items));
+  if (!isJsonObject(value)) return value;
+  const schemaOf = (name: string): unknown => (isJsonObject(properties) && properties[name]) || additionalProperties;
+  return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, withInfinity(one, schemaOf(name))]));
 }
 
 function publicKeyOf(value: string | undefined, problems: string[]): string | undefined {

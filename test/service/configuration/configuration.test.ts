@@ -23,6 +23,9 @@ describe('null in a file of options', () => {
     expect(() => read({ firewall: { ban: { withinMs: null } } })).toThrow(
       'firewall.ban.withinMs must be an integer from 1000 to 86400000, got null',
     );
+    expect(() => read({ firewall: { maxConnections: 0 } })).toThrow(
+      'firewall.maxConnections must be an integer from 1 to 10000000, or null, got 0',
+    );
     expect(() => read({ firewall: null })).toThrow('firewall must be an object, got null');
   });
 });
