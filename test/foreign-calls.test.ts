@@ -101,6 +101,7 @@ const HELD_ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   'before the application listens, where what is wrong stops the start': [
     '@nestjs/core: ModuleRef.create @ gateway/resolve-instance.ts',
     '@nestjs/common: Logger.warn @ connection/adapter.ts',
+    '@nestjs/common: Logger.warn @ gateway/bind-gateways.ts',
     '@nestjs/common: Logger.warn @ gateway/handlers.ts',
     'class-validator: ValidatorConstraintInterface.defaultMessage @ validation/fast-predicates.ts',
     'class-validator: ValidatorConstraintInterface.validate @ validation/fast-predicates.ts',

@@ -12,6 +12,7 @@ import { Sweeper } from '../base/sweeper.js';
 import type { Swept } from '../base/sweeper.js';
 import { GatewayServer } from './server.js';
 import { Shedding } from './shedding.js';
+import { serverOf } from './context.js';
 import type { ConnectionContext } from './context.js';
 import { Endpoint, pathOf } from './endpoint.js';
 import { drain } from './shutdown.js';
@@ -55,11 +56,8 @@ export class WsGatewayAdapter extends WsAdapter {
   /** The server of a port and path; gateways that share both share it. */
   override create(port: number, options: Record<string, unknown> & { path?: string } = {}): GatewayServer {
     this.beforeBinding();
-    const { path, namespace, ...unused } = options;
+    const { path, namespace } = options; // the binder reads the others: Nest calls this for the first gateway of a path alone
     if (namespace !== undefined) throw new Error('A native WebSocket has no namespaces: give the gateway a path');
-    if (Object.keys(unused).length > 0) {
-      this.#log.warn(`@WebSocketGateway() takes a port and a path; without effect: ${Object.keys(unused).join(', ')}`);
-    }
     const endpoint = this.#endpointOf(port);
     const pathname = this.#pathnameOf(path);
     const existing = endpoint.get(pathname);
@@ -116,9 +114,8 @@ export class WsGatewayAdapter extends WsAdapter {
 
   /** What `ws` has copied out of the options is changed for the sessions that are there, too. */
   applyLimits(): void {
-    const { options, sessions } = this.context;
     for (const server of this.servers) server.applyLimits();
-    for (const { socket } of sessions.find()) socket.limitTo(options.limits);
+    for (const session of this.context.sessions.find()) session.socket.limitTo(serverOf(session).messageLimits);
   }
 
   /** Why no client is let in; undefined while clients are. */

@@ -51,6 +51,8 @@ export interface ServedPath extends SessionHost<Session>, Pick<EventEmitter, 'ra
   readonly raw: RawPath | undefined;
   /** What the gateways of the path, and the options, ask of every upgrade. */
   readonly connectionGuards: readonly ConnectionGuard[];
+  /** What `ws` holds each message of the path to. */
+  readonly messageLimits: { readonly maxMessageBytes: number; readonly maxFragments: number };
   /** The sockets that broadcasts go to. */
   readonly clients: Set<GatewaySocket>;
 }

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
+import type { PerMessageDeflateOptions } from 'ws';
 import { contain, containResult, Faults } from '../base/contain.js';
 import { ENVELOPE } from '../protocol/envelope.js';
 import type { WireProtocol } from '../protocol/wire-protocol.js';
@@ -11,6 +12,8 @@ import { Router } from './router.js';
 import type { Session } from '../session/session.js';
 import { GatewaySocket } from '../socket/gateway-socket.js';
 import type { ConnectionContext, RawPath, ServedPath } from './context.js';
+import type { GatewayLimits } from './gateway-options.js';
+import type { ResolvedConnection } from './options.js';
 import { receive } from './receive.js';
 
 /** What `ws` itself emits on a server that has no HTTP server of its own. */
@@ -27,6 +30,17 @@ function maxBufferedChunks(maxMessageBytes: number): number {
   return Math.min(16_512, Math.max(4_096, Math.ceil(maxMessageBytes / 64) + 128));
 }
 
+function deflateOf(compression: ResolvedConnection['compression']): PerMessageDeflateOptions | false {
+  return (
+    compression !== false && {
+      threshold: compression.thresholdBytes,
+      serverNoContextTakeover: true,
+      clientNoContextTakeover: true,
+      concurrencyLimit: 4,
+    }
+  );
+}
+
 /**
  * The server of one path, which `@WebSocketServer()` injects. Its `clients` are the sockets that may be written to: the socket of a
  * session that has yet to authenticate is not among them.
@@ -39,6 +53,8 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> impleme
   protocol: WireProtocol<WsSession> = ENVELOPE;
   /** Set where the gateway of the path is raw. */
   raw: RawPath | undefined = undefined;
+  /** The smallest `maxPayload` of the gateways of the path. */
+  #maxPayload = Infinity;
 
   constructor(
     readonly context: ConnectionContext,
@@ -56,12 +72,7 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> impleme
       autoPong: false, // see Pongs
       // A token may stand beside the protocol, so nothing but what the path speaks is ever selected.
       handleProtocols: (offered) => [...offered].find((name) => this.protocol.subprotocols?.includes(name)) ?? false,
-      perMessageDeflate: compression !== false && {
-        threshold: compression.thresholdBytes,
-        serverNoContextTakeover: true,
-        clientNoContextTakeover: true,
-        concurrencyLimit: 4,
-      },
+      perMessageDeflate: deflateOf(compression),
     } as ConstructorParameters<typeof WebSocketServer<typeof GatewaySocket>>[0]); // because @types/ws lacks the newer limits
   }
 
@@ -111,9 +122,21 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> impleme
     onClosed(session, closeCode);
   }
 
+  /** A gateway of the path asks for less than the module allows, or for other compression. */
+  restrict({ maxPayload = Infinity, compression }: GatewayLimits): void {
+    this.#maxPayload = Math.min(this.#maxPayload, maxPayload);
+    if (compression !== undefined) this.options.perMessageDeflate = deflateOf(compression);
+    this.applyLimits();
+  }
+
+  get messageLimits(): { maxMessageBytes: number; maxFragments: number } {
+    const { maxMessageBytes, maxFragments } = this.context.options.limits;
+    return { maxMessageBytes: Math.min(maxMessageBytes, this.#maxPayload), maxFragments };
+  }
+
   /** The limits in force are those of every upgrade from now on. */
   applyLimits(): void {
-    const { maxMessageBytes, maxFragments } = this.context.options.limits;
+    const { maxMessageBytes, maxFragments } = this.messageLimits;
     Object.assign(this.options, {
       maxPayload: maxMessageBytes,
       maxFragments,

@@ -1,9 +1,11 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { Inject, Injectable, Logger } from '@nestjs/common';
 import { ApplicationConfig, ModuleRef, ModulesContainer } from '@nestjs/core';
 import { GATEWAY_METADATA, GATEWAY_OPTIONS, PORT_METADATA } from '@nestjs/websockets/internal';
 import { AUTH_OPTIONS } from '../authentication/options.js';
 import type { ResolvedAuth } from '../authentication/options.js';
 import { WsGatewayAdapter } from '../connection/adapter.js';
+import { Place } from '../base/options.js';
+import { readGatewayOptions } from '../connection/gateway-options.js';
 import type { GatewayServer } from '../connection/server.js';
 import { ENVELOPE } from '../protocol/envelope.js';
 import { ChannelRoutes } from './channel-routes.js';
@@ -22,6 +24,7 @@ import { WsValidationPipe } from './ws-validation.pipe.js';
 /** Puts the handlers, hooks and connection guards of each gateway on the servers that Nest has asked the adapter for. */
 @Injectable()
 export class GatewayBinder {
+  readonly #log = new Logger('WsGatewayModule');
   readonly #protocols = new Protocols();
 
   constructor(
@@ -40,9 +43,10 @@ export class GatewayBinder {
    * Once, after Nest has bound the gateways and knows its global enhancers.
    *
    * @throws Error for two handlers of one event at one path, an event name that no frame can have, a rule or guard that cannot be made,
-   * a gateway without a port in a microservice, a build without the types of its payloads
+   * a gateway without a port in a microservice, an option of a decorator that would open or close a door, a build without the types of its payloads
    */
   async bind(): Promise<void> {
+    this.#readOptions();
     this.#bindRawPaths();
     const handlers = new Handlers(this.config, this.modules, this.moduleRef, this.guard, this.pipe, this.filter);
     for (const server of this.adapter.servers) for (const route of this.channels.of(server)) server.router.add(route);
@@ -59,6 +63,25 @@ export class GatewayBinder {
       await this.#bindConnectionGuards(host, server);
     }
     handlers.warnOfUnchecked();
+  }
+
+  /** All gateways' decorators: Nest shows the adapter no more than those of the first gateway of a path. */
+  #readOptions(): void {
+    const problems: string[] = [];
+    for (const host of gatewaysOf(this.modules).filter(({ own }) => !own)) {
+      const { metatype, name } = host.wrapper;
+      const given = (Reflect.getMetadata(GATEWAY_OPTIONS, metatype as object) ?? {}) as object;
+      const unused: string[] = [];
+      const limits = readGatewayOptions(
+        given,
+        new Place(problems, `@WebSocketGateway() of ${String(name)}: options`),
+        unused,
+      );
+      this.#serverOf(host)?.restrict(limits);
+      if (unused.length > 0)
+        this.#log.warn(`@WebSocketGateway() of ${String(name)} has options without effect: ${unused.join(', ')}`);
+    }
+    if (problems.length > 0) throw new Error(problems.join('\n'));
   }
 
   /** Before all else: the package's own handlers are not for raw paths, and no other gateway is. */
