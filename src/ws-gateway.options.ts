@@ -34,8 +34,8 @@ type Groups = typeof CONNECTION & {
 /** The options of the module: each is declared once, in the folder that reads it. */
 export const WS_GATEWAY = group<Groups, Resolved<Groups>>(
   {
-    ...CONNECTION,
     auth: AUTH,
+    ...CONNECTION,
     firewall: FIREWALL,
     sealing: SEALING,
     fingerprints: FINGERPRINTS,

@@ -59,6 +59,7 @@ const HARMLESS: Record<string, string> = {
   'authentication/withheld.ts withheld: said.includes(secret)':
     'the credential is the client’s own, and the text is an error about it',
   'client/connection.ts #fetchToken: token !== this.#expiredToken': 'both are the own token of the client',
+  'connection/receive.ts acceptsBareToken: session.server.protocol.takesBareToken === true': NO_SECRET,
   'engine/memory-engine.ts publish: used.digest !== digest': NO_SECRET,
   'monitoring/log/scrub.ts isSecret: secretParameters.has(decoded)': NO_SECRET,
   'monitoring/log/scrub.ts isSecret: secretParameters.has(name)': NO_SECRET,

@@ -106,6 +106,7 @@ describe('no active character of a stranger stands raw', () => {
       'connection/adapter.ts', // names of options, and errors of the HTTP server
       'connection/endpoint.ts', // paths of gateways
       'gateway/handlers.ts', // names of classes
+      'gateway/bind-gateways.ts', // names of gateways and of their decorator's options
       'monitoring/log/nest-sink.ts', // FailureLog and FirewallLog have made them visible
     ];
     expect(others.map(({ file }) => file).filter((file) => !inTheirOwnWords.includes(file))).toEqual([]);
