@@ -31,7 +31,7 @@ interface Globals {
 const globals = (): Globals => globalThis as unknown as Globals; // because this file is compiled without a DOM
 
 const CLOCK: ClientClock = {
-  now: () => globals().performance?.now() ?? Date.now(),
+  now: () => globals().performance?.now() ?? Date.now(), // a platform without a monotonic clock has no other
   timeOfDay: () => Date.now(),
   setTimeout: (task, ms) => globals().setTimeout(task, ms),
   clearTimeout: (timer) => globals().clearTimeout(timer),

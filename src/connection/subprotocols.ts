@@ -3,7 +3,7 @@ import { GatewayError } from '../protocol/errors.js';
 import { BEARER_SUBPROTOCOL } from '../protocol/message.js';
 import type { WireProtocol } from '../protocol/wire-protocol.js';
 
-/** How many names of a client are told of, and how long one is at most: a longer one may be a secret of another server's. */
+/** Most names of a client that the refusal quotes, and the longest of them: a longer one may be a secret of another server. */
 const MAX_TOLD = 5;
 const MAX_NAME_LENGTH = 32;
 
