@@ -47,7 +47,7 @@ export class Miniature {
   }
 
   static async start(application: Type): Promise<Miniature> {
-    const app = await NestFactory.create(QuietModule.of(application), { logger: false });
+    const app = await NestFactory.create(QuietModule.of(application), { logger: false, abortOnError: false });
     await app.listen(0, '127.0.0.1');
     return new Miniature(app);
   }

@@ -41,7 +41,7 @@ const NoteFilter = z
   .catchall(list(z.string().max(1_024))); // `#e`, `#p`, and those of other tags
 const NoteFilters = z.array(NoteFilter).min(1).max(10);
 
-/** Clients are anonymous: a note is signed by whoever has written it. */
+/** Clients are anonymous: the author of a note signs it. */
 @Public()
 @UseProtocol(arrays({ like: 'nostr' }))
 @WebSocketGateway({ path: '/' })
@@ -77,7 +77,7 @@ export class Relay {
 }
 
 @Module({
-  imports: [WsGatewayModule.forRoot({ auth: { anonymous: true }, firewall: { origins: ['*'] } })],
+  imports: [WsGatewayModule.forRoot({ auth: { anonymous: true, sources: [] }, firewall: { origins: ['*'] } })],
   providers: [Relay],
 })
 export class RelayModule {}
