@@ -23,6 +23,9 @@ const AT_RUNTIME: ReadonlySet<string> = new Set([
   'channels',
 ]);
 
+/** Its members have the names of paths. */
+const AS_A_WHOLE: ReadonlySet<string> = new Set(['upstreams']);
+
 /** Options as they were written, by `group.name`, or by their name where they stand in no group. */
 export type FlatOptions = ReadonlyMap<string, unknown>;
 
@@ -30,7 +33,7 @@ export type FlatOptions = ReadonlyMap<string, unknown>;
 export function flatten(options: unknown): FlatOptions {
   const flat = new Map<string, unknown>();
   for (const [group, value] of Object.entries(options as object)) {
-    if (!isGroup(value)) flat.set(group, copy(value));
+    if (!isGroup(value) || AS_A_WHOLE.has(group)) flat.set(group, copy(value));
     else for (const [name, member] of Object.entries(value)) flat.set(`${group}.${name}`, copy(member));
   }
   return flat;
