@@ -1,5 +1,5 @@
 import { connect as connectTcp } from 'node:net';
-import type { Socket } from 'node:net';
+import type { NetConnectOpts, Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { ConnectionOptions } from 'node:tls';
 import { WebSocket } from 'ws';
@@ -108,7 +108,7 @@ export class WsTestClient {
       perMessageDeflate: false,
       ...options,
       ...(!url.startsWith('ws+unix:') && {
-        createConnection: (wanted: object) => (stream = connectTo(url, wanted as ConnectionOptions)), // because ws gives what net and tls take
+        createConnection: (wanted: object) => (stream = connectTo(url, wanted)),
       }),
     });
     const client = new WsTestClient(socket);
@@ -335,10 +335,12 @@ export class WsRefusedError extends Error implements WsTestRefusal {
 }
 
 /** A server under test is on this machine, with a certificate of its own making at best. */
-function connectTo(url: string, options: ConnectionOptions): Socket {
-  const { host = 'localhost', port = 80 } = options;
-  if (!url.startsWith('wss:')) return connectTcp({ host, port: Number(port) });
-  return connectTls({ rejectUnauthorized: false, ...options, port: Number(port) });
+function connectTo(url: string, wanted: object): Socket {
+  // `path` is the request's here, and net would take it for a socket in the file system.
+  const options = { ...wanted, path: undefined } as unknown as NetConnectOpts & ConnectionOptions; // because ws gives what net and tls take
+  return url.startsWith('wss:')
+    ? connectTls({ rejectUnauthorized: false, servername: '', ...options })
+    : connectTcp(options);
 }
 
 function frameOf(data: Buffer, isBinary: boolean): WsTestFrame {
