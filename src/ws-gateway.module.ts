@@ -65,10 +65,15 @@ import { WsGatewayReload } from './reload/ws-gateway-reload.js';
 import { CHANNEL_OPTIONS, ROOM_OPTIONS } from './rooms/options.js';
 import { roomProviders } from './rooms/rooms.providers.js';
 import { ChannelAuthorizer } from './rooms/channel-authorizer.js';
-import { CHANNEL_CLAIMS, Channels } from './rooms/channels.js';
-import type { ChannelClaims } from './rooms/channels.js';
+import { CHANNEL_CLAIMS, ChannelRights } from './rooms/channel-rights.js';
+import type { ChannelClaims } from './rooms/channel-rights.js';
+import { LostRights } from './rooms/lost-rights.js';
+import { Members } from './rooms/members.js';
+import { Memberships } from './rooms/memberships.js';
 import { Presence } from './rooms/presence.js';
+import { Publications } from './rooms/publications.js';
 import { Rooms } from './rooms/rooms.js';
+import { Subscriptions } from './rooms/subscriptions.js';
 import { WsRooms } from './rooms/ws-rooms.js';
 import { BYTE_LIMITS } from './session/byte-budget.js';
 import { sessionProviders } from './session/session.providers.js';
@@ -178,7 +183,10 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
     WsSessions,
     WsRooms,
     Rooms,
-    Channels,
+    Members,
+    Memberships,
+    Publications,
+    Subscriptions,
     CHANNEL_CLAIMS,
     WsTickets,
     WsFirewall,
@@ -213,7 +221,8 @@ export class WsGatewayModule
     private readonly gateways: GatewayBinder,
     @Inject(ENGINE) private readonly engine: Engine,
     private readonly rooms: Rooms,
-    private readonly channels: Channels,
+    private readonly rights: ChannelRights,
+    lostRights: LostRights,
     private readonly upstreams: Upstreams,
     live: LiveOptions,
     health: WsHealth,
@@ -222,7 +231,7 @@ export class WsGatewayModule
     live.add({
       prepare: () => () => {
         gateways.bindChannels();
-        channels.applyRules();
+        lostRights.applyRules();
       },
     });
     health.add(() => adapter.problem);
@@ -247,7 +256,7 @@ export class WsGatewayModule
       this.authentication.replaceAuthenticator(this.moduleRef.get(Authenticator, { strict: false }));
     }
     if (provides(this.modules, ChannelAuthorizer)) {
-      this.channels.authorizer = this.moduleRef.get(ChannelAuthorizer, { strict: false });
+      this.rights.authorizer = this.moduleRef.get(ChannelAuthorizer, { strict: false });
     }
     await this.afterInits.settled();
     this.upstreams.serve(this.adapter);
