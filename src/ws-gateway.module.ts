@@ -59,10 +59,15 @@ import { WsGatewayReload } from './reload/ws-gateway-reload.js';
 import { CHANNEL_OPTIONS, ROOM_OPTIONS } from './rooms/options.js';
 import { roomProviders } from './rooms/rooms.providers.js';
 import { ChannelAuthorizer } from './rooms/channel-authorizer.js';
-import { CHANNEL_CLAIMS, Channels } from './rooms/channels.js';
-import type { ChannelClaims } from './rooms/channels.js';
+import { CHANNEL_CLAIMS, ChannelRights } from './rooms/channel-rights.js';
+import type { ChannelClaims } from './rooms/channel-rights.js';
+import { LostRights } from './rooms/lost-rights.js';
+import { Members } from './rooms/members.js';
+import { Memberships } from './rooms/memberships.js';
 import { Presence } from './rooms/presence.js';
+import { Publications } from './rooms/publications.js';
 import { Rooms } from './rooms/rooms.js';
+import { Subscriptions } from './rooms/subscriptions.js';
 import { WsRooms } from './rooms/ws-rooms.js';
 import { BYTE_LIMITS } from './session/byte-budget.js';
 import { sessionProviders } from './session/session.providers.js';
@@ -168,7 +173,10 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
     WsSessions,
     WsRooms,
     Rooms,
-    Channels,
+    Members,
+    Memberships,
+    Publications,
+    Subscriptions,
     CHANNEL_CLAIMS,
     WsTickets,
     WsFirewall,
@@ -203,7 +211,8 @@ export class WsGatewayModule
     private readonly gateways: GatewayBinder,
     @Inject(ENGINE) private readonly engine: Engine,
     private readonly rooms: Rooms,
-    private readonly channels: Channels,
+    private readonly rights: ChannelRights,
+    lostRights: LostRights,
     private readonly live: LiveOptions,
     health: WsHealth,
   ) {
@@ -211,7 +220,7 @@ export class WsGatewayModule
     live.add({
       prepare: () => () => {
         gateways.bindChannels();
-        channels.applyRules();
+        lostRights.applyRules();
       },
     });
     health.add(() => adapter.problem);
@@ -235,7 +244,7 @@ export class WsGatewayModule
       this.authentication.replaceAuthenticator(authenticator, allSources(this.live.current));
     }
     if (provides(this.modules, ChannelAuthorizer)) {
-      this.channels.authorizer = this.moduleRef.get(ChannelAuthorizer, { strict: false });
+      this.rights.authorizer = this.moduleRef.get(ChannelAuthorizer, { strict: false });
     }
     await this.afterInits.settled();
     await this.gateways.bind();

@@ -53,7 +53,7 @@ const HELD_ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     '@opentelemetry/api: PropagationAPI.extract @ connection/open-telemetry.ts',
   ],
   'a try of its own, since its answer is needed at once': [
-    'ChannelAuthorizer.authorize @ rooms/channels.ts',
+    'ChannelAuthorizer.authorize @ rooms/channel-rights.ts',
     'HealthCheck @ monitoring/health.ts',
     '@opentelemetry/api: ProxyTracerProvider.getDelegateTracer @ connection/open-telemetry.ts',
     '@opentelemetry/api: TraceAPI.getTracerProvider @ connection/open-telemetry.ts',

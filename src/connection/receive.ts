@@ -119,7 +119,7 @@ function handle(
   try {
     route = known ?? findRoute(session, message.event);
     route.traffic.received++;
-    isRefused = route.traffic.waits && !route.serial && session.intake.mayNotWait;
+    isRefused = route.traffic.waits && !route.serial && session.intake.mayNotWait && mayKnow(session, route);
     if (isRefused) throw new GatewayError('RATE_LIMITED', { retryAfterMs: RETRY_MS, cause: HANDLERS_FULL });
     if (route.traffic.streams && session.intake.hasAllStreams && mayKnow(session, route))
       throw tooManyStreams(RETRY_MS);

@@ -125,6 +125,11 @@ export class Metering {
     return now < this.#creditUntil ? this.#creditMs : 0;
   }
 
+  /** A budget that is kept elsewhere is spent. @returns true where what goes over it is to be refused */
+  spent(budget: BudgetName, session: Metered): boolean {
+    return !session.client.isExempt && this.#spent(budget, session);
+  }
+
   /** Emits the event of a spent budget. @returns true where the budget is enforced */
   #spent(budget: BudgetName, { client, subjectUsage }: Metered): boolean {
     const enforced = !this.enforcement.isDry('budgets');

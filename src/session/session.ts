@@ -278,6 +278,18 @@ export class Session<State extends object = object>
     if (!isOurs) this.#countViolation(failure);
   }
 
+  /**
+   * Tells of what has failed in parts of a request that is answered as a whole. Never throws.
+   *
+   * @param parts how many of them have failed so
+   */
+  failPart(thrown: unknown, event: string, parts: number): void {
+    const failure = toFailure(thrown);
+    if (failure.code === 'VALIDATION_FAILED') this.server.context.firewall.metering.chargeRefused(this, 0);
+    this.#report('request', { ...failure, reason: failure.reason ?? `${parts} of a batch` }, { event });
+    this.#countViolation(failure);
+  }
+
   #sendException(failure: Failure, { id, event, context }: RequestInfo): void {
     const { protocol, context: shared } = this.server;
     // That an event is declared no protocol is to tell a stranger.

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { afterEach, expect, it } from 'vitest';
 import { WsRooms } from '../../src/index.js';
-import { Rooms } from '../../src/rooms/rooms.js';
+import { Memberships } from '../../src/rooms/memberships.js';
 import { stopApps, until } from '../support/app.js';
 import { Client } from '../support/client.js';
 import { HISTORY, startChannels } from '../support/channels.js';
@@ -59,7 +59,7 @@ class Model {
 it('subscribers get what a model says, through breaks, bursts, and the passing of time', async () => {
   const { app, clock, url } = await startChannels();
   const rooms = app.get(WsRooms);
-  const table = app.get(Rooms);
+  const table = app.get(Memberships);
   const connect = (): Promise<Client> => Client.connect(`${url}/ws`, { token: token() });
   const clients = await Promise.all(Array.from({ length: PEERS }, connect));
   let id = 0;
