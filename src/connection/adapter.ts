@@ -137,7 +137,8 @@ export class WsGatewayAdapter extends WsAdapter {
     if (served.size === 0) return []; // an application context without sockets
     const lost = Object.keys(paths).filter((pathname) => !served.has(pathname));
     return lost.map(
-      (pathname) => `${placeOf(pathname)} is the path of no gateway: there are gateways at ${[...served].join(', ')}`,
+      (pathname) =>
+        `${placeOf(pathname)} is the path of no gateway: there are gateways at ${[...served].toSorted().join(', ')}`,
     );
   }
 
