@@ -329,7 +329,7 @@ export class WsRefusedError extends Error implements WsTestRefusal {
     readonly headers: WsTestRefusal['headers'],
   ) {
     const { code, message } = body;
-    super(typeof message === 'string' ? message : `The handshake was answered with ${status}`);
+    super([status, code, message].filter((part) => typeof part === 'string' || typeof part === 'number').join(' '));
     this.code = typeof code === 'string' ? code : undefined;
   }
 }
