@@ -103,6 +103,7 @@ export type { GapReason, Position } from './engine/engine.js';
 export { WsFirewall } from './firewall/ws-firewall.js';
 export type { AddressLists, BanOptions } from './firewall/decisions.js';
 export type { Ban, BanTarget } from './firewall/bans.js';
+export type { PathOptions } from './connection/path-options.js';
 export type { FirewallOptions, FirewallRule } from './firewall/options.js';
 
 export { Authentication } from './authentication/authentication.js';

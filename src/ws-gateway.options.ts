@@ -3,6 +3,7 @@ import type { AuthOptions } from './authentication/options.js';
 import { group, Place } from './base/options.js';
 import type { GivenOf, Resolved, ResolvedOf } from './base/options.js';
 import { CONNECTION } from './connection/options.js';
+import { allSources, checkPaths, PATHS } from './connection/path-options.js';
 import { FINGERPRINTS, SEALING } from './data-protection/options.js';
 import { EMAIL } from './email/options.js';
 import { checkOrigins, FIREWALL } from './firewall/options.js';
@@ -16,6 +17,8 @@ type Groups = typeof CONNECTION & {
   readonly auth: typeof AUTH;
   /** Who may connect, and how often. */
   readonly firewall: typeof FIREWALL;
+  /** What a path has otherwise, by the path as its gateway writes it: `{ '/media': { limits: { maxMessageBytes: 1_048_576 } } }`. */
+  readonly paths: typeof PATHS;
   /** Fields that travel sealed. */
   readonly sealing: typeof SEALING;
   /** Pseudonyms. */
@@ -40,6 +43,7 @@ export const WS_GATEWAY = group<Groups, Resolved<Groups>>(
     auth: AUTH,
     ...CONNECTION,
     firewall: FIREWALL,
+    paths: PATHS,
     sealing: SEALING,
     fingerprints: FINGERPRINTS,
     email: EMAIL,
@@ -51,7 +55,8 @@ export const WS_GATEWAY = group<Groups, Resolved<Groups>>(
   },
   (options, place) => {
     const { auth, fingerprints, firewall, privacy } = options;
-    checkOrigins(place.member('firewall'), firewall, auth.sources);
+    checkOrigins(place.member('firewall'), firewall, { option: 'auth.sources', names: auth.sources });
+    checkPaths(options, place);
     checkPrivacy(place.member('privacy'), privacy, fingerprints.keys !== undefined);
     return options;
   },
@@ -87,7 +92,7 @@ export class WsGatewayOptionsError extends Error {
 export function resolveOptions(options: unknown, needsKeys = true): ResolvedOptions {
   const place = new Place();
   const resolved = WS_GATEWAY.read(options ?? null, place);
-  if (needsKeys) checkKeys(place.member('auth'), resolved.auth);
+  if (needsKeys) checkKeys(place, resolved.auth, allSources(resolved));
   if (place.problems.length > 0) throw new WsGatewayOptionsError(place.problems);
   return deepFreeze(resolved);
 }

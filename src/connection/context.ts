@@ -7,7 +7,7 @@ import type { Client } from '../firewall/client.js';
 import type { Verification } from '../authentication/verification.js';
 import type { Deadlines } from '../authentication/deadlines.js';
 import type { LoadGauge } from './load-gauge.js';
-import type { PathOptions } from './options.js';
+import type { ConnectionOptions } from './options.js';
 import type { Emitter } from '../base/emitter.js';
 import type { SessionEvent } from '../session/events.js';
 import type { ConnectionEvent } from './events.js';
@@ -15,7 +15,7 @@ import type { Tracing, UpgradeTrace } from './tracing.js';
 import type { EventTraffic, Traffic } from './traffic.js';
 import type { ConnectionGuard } from '../authentication/connection-guard.js';
 import type { Disconnects } from './disconnects.js';
-import type { PendingRequests } from './request.js';
+import type { PendingRequests, RequestQueue } from './request.js';
 import type { Revalidation } from '../session/revalidation.js';
 import type { Route, Router } from './router.js';
 import type { SessionRegistry } from '../session/registry.js';
@@ -23,9 +23,9 @@ import type { Session } from '../session/session.js';
 import type { SessionContext, SessionHost } from '../session/session-host.js';
 import type { GatewaySocket } from '../socket/gateway-socket.js';
 
-/** What the sessions of all paths share. */
+/** What the sessions of all paths share. That of a server has the options of its path, where the shared one has the module's. */
 export interface ConnectionContext extends SessionContext<Session> {
-  readonly options: PathOptions;
+  readonly options: ConnectionOptions;
   readonly monitor: Emitter<ConnectionEvent | SessionEvent>;
   readonly sessions: SessionRegistry;
   readonly authentication: Verification;
@@ -87,6 +87,8 @@ export interface Upstream {
 export interface ServedPath extends SessionHost<Session>, Pick<EventEmitter, 'rawListeners'> {
   readonly context: ConnectionContext;
   readonly router: Router;
+  /** Its requests that wait for their handler. */
+  readonly pending: RequestQueue;
   /** Set where the gateway of the path is raw. */
   readonly raw: RawPath | undefined;
   /** Set where the path is a proxy's. */

@@ -108,7 +108,7 @@ function identify(
   };
   try {
     const context = { source, request, isSuspect: firewall.violations.hasFailed(client) };
-    const answer = authentication.authenticate(token, context, client.address);
+    const answer = authentication.authenticate(token, context, client.address, options.auth.timeoutMs);
     return isThenable(answer) ? Promise.resolve(answer).catch(withoutIt) : answer;
   } catch (error) {
     return withoutIt(error);

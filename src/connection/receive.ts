@@ -259,7 +259,7 @@ function follow(
   measuredFrom: number,
   trace: MessageTrace | undefined,
 ): void {
-  const { pending } = serverOf(session).context;
+  const { pending } = serverOf(session);
   const cost = REQUEST_BYTES + heapCostOf(bytes) / share;
   const begun = session.clock.monotonic();
   const { id, context } = message;

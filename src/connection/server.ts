@@ -15,6 +15,7 @@ import type { ConnectionContext, RawPath, ServedPath, Upstream } from './context
 import type { GatewayLimits } from './gateway-options.js';
 import type { ResolvedConnection } from './options.js';
 import { receive } from './receive.js';
+import type { RequestQueue } from './request.js';
 
 /** What `ws` itself emits on a server that has no HTTP server of its own. */
 const NATIVE: ReadonlySet<string | symbol> = new Set(['headers', 'close', 'wsClientError']);
@@ -50,6 +51,7 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> impleme
   readonly #faults = new Faults('A listener of a WebSocketServer threw');
   /** What the gateways of the path, and the options, ask of every upgrade. */
   readonly connectionGuards: ConnectionGuard[] = [];
+  readonly pending: RequestQueue;
   protocol: WireProtocol<WsSession> = ENVELOPE;
   /** Set where the gateway of the path is raw. */
   raw: RawPath | undefined = undefined;
@@ -58,6 +60,7 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> impleme
   /** The smallest `maxPayload` of the gateways of the path. */
   #maxPayload = Infinity;
 
+  /** @param context with the options of the path */
   constructor(
     readonly context: ConnectionContext,
     readonly port: number,
@@ -79,6 +82,7 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> impleme
         false,
       perMessageDeflate: deflateOf(compression),
     } as ConstructorParameters<typeof WebSocketServer<typeof GatewaySocket>>[0]); // because @types/ws lacks the newer limits
+    this.pending = context.pending.queue(limits);
   }
 
   override handleUpgrade(

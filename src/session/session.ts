@@ -9,7 +9,7 @@ import { LeakyCounter } from '../base/token-bucket.js';
 import { MessageBudget } from '../firewall/message-budget.js';
 import type { SubjectUsage } from '../firewall/usage.js';
 import type { Client, Metered } from '../firewall/client.js';
-import type { EventLimit } from '../firewall/message-budget.js';
+import type { EventLimit, MessageLimits } from '../firewall/message-budget.js';
 import { GatewayError, isErrorCode, specOf } from '../protocol/errors.js';
 import type { ErrorCode } from '../protocol/errors.js';
 import type { DisconnectData, ExceptionData } from '../protocol/message.js';
@@ -392,6 +392,10 @@ export class Session<State extends object = object>
   chargeEvent(event: string, limit: EventLimit): void {
     const wait = this.server.context.firewall.metering.chargeEvent(this, event, limit);
     if (wait > 0) throw new GatewayError('RATE_LIMITED', { retryAfterMs: wait });
+  }
+
+  get limits(): MessageLimits {
+    return this.server.context.options.limits;
   }
 
   get maxOutboundBytes(): number {
