@@ -33,6 +33,8 @@ const HELD_ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'typescript: Reflect.apply @ socket/gateway-socket.ts',
   ],
   'called from such a place, which is given what it returns': [
+    'WireProtocol.disconnect @ proxy/upstreams.ts',
+    'WireProtocol.exception @ proxy/upstreams.ts',
     'typescript: CallableFunction.call @ monitoring/on-ws-event.ts',
     'typescript: CallableFunction.call @ socket/gateway-socket.ts',
     'Handler.handleEvent @ socket/gateway-socket.ts',
