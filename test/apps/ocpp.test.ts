@@ -9,8 +9,8 @@ import { OcppModule, passwordOf, Stations } from './ocpp/central-system.js';
 
 vi.hoisted(() => (process.env.STATION_KEY = 'a-key-for-the-passwords-of-stations'));
 
-const basic = (station: string, password = passwordOf(station)): string =>
-  `Basic ${Buffer.from(`${station}:${password}`).toString('base64')}`;
+const basic = (user: string, password = passwordOf(user)): string =>
+  `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`;
 
 let system: Miniature;
 beforeAll(async () => void (system = await Miniature.start(OcppModule)));

@@ -1,11 +1,11 @@
 import { createHmac, randomBytes, randomUUID } from 'node:crypto';
 import { applyDecorators, Injectable, Module, NotFoundException } from '@nestjs/common';
 import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
-import { Allow, IsDateString, IsIn, IsInt, IsOptional, IsString, MaxLength, Min } from 'class-validator';
+import { Allow, IsIn, IsInt, IsOptional, IsString, MaxLength, Min } from 'class-validator';
 import { filter, firstValueFrom, map, Subject, timeout } from 'rxjs';
-import { arrays, Authenticator, GatewayError, PathParam, secretsEqual, UseConnectionGuards } from 'nestjs-ws-gateway';
-import { UseProtocol, userAndPassword, WsGatewayModule, WsSessions } from 'nestjs-ws-gateway';
-import type { ConnectionAttempt, PrincipalInit } from 'nestjs-ws-gateway';
+import { arrays, Authenticator, CurrentSession, GatewayError, PathParam, secretsEqual } from 'nestjs-ws-gateway';
+import { UseConnectionGuards, UseProtocol, userAndPassword, WsGatewayModule, WsSessions } from 'nestjs-ws-gateway';
+import type { ConnectionAttempt, PrincipalInit, WsSession } from 'nestjs-ws-gateway';
 
 const Text = (length: number): PropertyDecorator => applyDecorators(IsString(), MaxLength(length));
 const Maybe = (length: number): PropertyDecorator => applyDecorators(IsOptional(), Text(length));
@@ -21,8 +21,10 @@ class StatusDto {
   @IsInt() @Min(0) connectorId!: number;
   @Text(50) errorCode!: string;
   @IsIn(['Available', 'Preparing', 'Charging', 'Finishing', 'Unavailable', 'Faulted']) status!: string;
-  @IsOptional() @IsDateString() timestamp?: string;
 }
+
+/** With what is known of a station beside it. */
+type Station = WsSession<Partial<BootDto & StatusDto>>;
 
 /** What a station says to a call: a result, or an error. */
 class AnswerDto {
@@ -62,10 +64,8 @@ const { STATION_KEY: key = randomBytes(32) } = process.env; // without one, no s
 /** Yours would be drawn at random, and a database would have its hash. */
 export const passwordOf = (station: string) => createHmac('sha256', key).update(station).digest('base64url');
 
-@Injectable()
 class StationAuthenticator extends Authenticator {
   override readonly kinds = ['basic'] as const;
-
   override authenticate(credential: string): PrincipalInit {
     const { user, password } = userAndPassword(credential);
     if (!secretsEqual(password, passwordOf(user))) throw new GatewayError('TOKEN_INVALID');
@@ -86,7 +86,8 @@ export class CentralSystem {
   constructor(private readonly stations: Stations) {}
 
   @SubscribeMessage('BootNotification')
-  boot(@MessageBody() _: BootDto) {
+  boot(@MessageBody() boot: BootDto, @CurrentSession() { state }: Station) {
+    Object.assign(state, boot);
     return { status: 'Accepted', currentTime: new Date().toISOString(), interval: 300 };
   }
 
@@ -96,7 +97,9 @@ export class CentralSystem {
   }
 
   @SubscribeMessage('StatusNotification')
-  status(@MessageBody() _: StatusDto): void {}
+  status(@MessageBody() status: StatusDto, @CurrentSession() { state }: Station): void {
+    Object.assign(state, status);
+  }
 
   @SubscribeMessage('CallResult')
   result(@PathParam('station') station: string, @MessageBody() answer: AnswerDto): void {
@@ -109,9 +112,8 @@ export class CentralSystem {
   }
 }
 
-const auth = { sources: ['basic' as const], maxSessionsPerSubject: 1 };
 @Module({
-  imports: [WsGatewayModule.forRoot({ auth })],
+  imports: [WsGatewayModule.forRoot({ auth: { sources: ['basic'], maxSessionsPerSubject: 1 } })],
   providers: [Stations, CentralSystem, { provide: Authenticator, useClass: StationAuthenticator }],
 })
 export class OcppModule {}
