@@ -1,5 +1,5 @@
+import type { Channel, ChannelOptions } from './channel.js';
 import { createChannels } from './channels.js';
-import type { Channel, ChannelOptions } from './channels.js';
 import { createConnection } from './connection.js';
 import { createEmitter } from './emitter.js';
 import { ConnectionError } from './errors.js';

@@ -9,7 +9,7 @@ export type {
   Position,
   Presence,
   PresenceCount,
-} from './channels.js';
+} from './channel.js';
 export { createClient } from './create-client.js';
 export type { GatewayClient } from './create-client.js';
 export { ConnectionError, GatewayException, isConnectionError, isException } from './errors.js';

@@ -1,5 +1,5 @@
 import { useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react';
-import type { Channel, ChannelEvents, ChannelMessage, ChannelOptions } from './channels.js';
+import type { Channel, ChannelEvents, ChannelMessage, ChannelOptions } from './channel.js';
 import type { GatewayClient } from './create-client.js';
 import type { AnyGateway, ClientState, DataOf, PushName, ReplyOf, RequestName } from './types.js';
 
