@@ -18,6 +18,7 @@ const TIMES_OF_DAY: Record<string, [count: number, because: string]> = {
   'base/clock.ts': [1, 'it is the clock'],
   'base/sweeper.ts': [1, 'handed to what expires at a time of day'],
   'rooms/memberships.ts': [2, 'since when a session is a member, as it is shown'],
+  'proxy/upstream.ts': [1, 'when the token that the application is given expires'],
   'session/session.ts': [3, 'connectedAt, and the expiry of tokens'],
   'session/registry.ts': [1, 'iat of what is revoked'],
   'connection/sign-in.ts': [1, 'the expiry of a token'],
