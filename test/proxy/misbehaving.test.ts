@@ -93,7 +93,7 @@ describe('an application that breaks the connection', () => {
       'failed: Invalid WebSocket frame: invalid status code 5000',
     ],
     ['is no WebSocket', (socket) => socket.write('HTTP/1.1 500 x\r\n\r\n'), 'failed: Invalid WebSocket frame'],
-  ])('it %s: 1014, one line that names it, and no socket is left', async (_, misbehave, why) => {
+  ])('%s: 1014, one line that names it, and no socket is left', async (_, misbehave, why) => {
     const app = await accepting(misbehave);
     const { url, log } = await proxy(app.url);
     const client = await RawClient.connect(`${url}/chat`, { token: token() });
@@ -106,7 +106,7 @@ describe('an application that breaks the connection', () => {
     await until(() => app.sockets.size === 0);
   });
 
-  it('it sends its first frames with the answer to the handshake: they arrive', async () => {
+  it('sends its first frames with the answer to the handshake: they arrive', async () => {
     const app = await accepting((socket) =>
       socket.write(Buffer.concat([frame({ opcode: 1, payload: 'a' }), frame({ opcode: 2, payload: 'b' })])),
     );
@@ -115,7 +115,7 @@ describe('an application that breaks the connection', () => {
     expect([await client.next(), await client.next()]).toEqual(['a', Buffer.from('b')]);
   });
 
-  it.each([true, false])('it hangs for ever, with half a frame sent: %s. The heartbeat finds it', async (half) => {
+  it.each([true, false])('hangs for ever, with half a frame sent: %s. The heartbeat finds it', async (half) => {
     const app = await accepting((socket) => {
       socket.resume();
       if (half) socket.write(frame({ opcode: 1, payload: 'x', declared: 100n }));
@@ -131,7 +131,7 @@ describe('an application that breaks the connection', () => {
     await until(() => app.sockets.size === 0);
   });
 
-  it('it pings: it is answered, and no client hears of it', async () => {
+  it('pings: it is answered, and no client hears of it', async () => {
     const app = await upstream();
     const { url } = await proxy(app.url);
     const client = await RawClient.connect(`${url}/chat`, { token: token() });
