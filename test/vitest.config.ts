@@ -9,7 +9,12 @@ const ALONE = ['test/e2e/hostile/*.test.ts', 'test/e2e/growth.test.ts', 'test/se
 
 export default defineConfig({
   root: new URL('..', import.meta.url).pathname,
-  resolve: { alias: { 'nestjs-ws-gateway': new URL('../src/index.ts', import.meta.url).pathname } },
+  resolve: {
+    alias: {
+      'nestjs-ws-gateway/testing': new URL('../src/testing/index.ts', import.meta.url).pathname,
+      'nestjs-ws-gateway': new URL('../src/index.ts', import.meta.url).pathname,
+    },
+  },
   // Vite reads the decorator options of the package's tsconfig.json; its `include` has to cover `test`.
   test: {
     setupFiles: ['test/support/setup.ts'],

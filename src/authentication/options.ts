@@ -46,7 +46,10 @@ export const AUTH = group(
       JWT.schema,
       (given, place) => JWT.read(given, place),
     ),
-    /** Where credentials are looked for. Those that are no bearer tokens need an `Authenticator` of the application's. */
+    /**
+     * Where credentials are looked for. Those that are no bearer tokens need an `Authenticator` of the application's. An empty list, with
+     * `anonymous`, is for an application whose clients have none: it needs no keys.
+     */
     sources: credentialSources(['header', 'subprotocol', 'message']),
     /**
      * What a bad token at the handshake gets: `close` accepts, sends `disconnect` and closes, which a browser can read;
@@ -92,6 +95,11 @@ export const AUTH = group(
     connectionGuards: instances<ConnectionGuard>('canConnect'),
   },
   ({ jwt: issuers, connectionGuards = [], ...auth }, place, given) => {
+    if (auth.sources.length === 0 && !auth.anonymous) {
+      place
+        .member('sources')
+        .complain('must name one or more where auth.anonymous is false: no client could ever authenticate');
+    }
     if (auth.sources.includes('cookie') && given.cookie === undefined) {
       place.member('cookie').complain('must name the cookie that holds the token');
     }
@@ -104,16 +112,25 @@ export interface CertificateOptions extends GivenOf<typeof CERTIFICATE> {}
 /** The options of authentication with every default filled in; `issuers` may be empty where the application has an `Authenticator`. */
 export interface ResolvedAuth extends ResolvedOf<typeof AUTH> {}
 
-/** Without an `Authenticator` of the application's, bearer tokens need keys, and no other credentials can be judged. */
-export function checkKeys(auth: Place, { issuers, sources }: ResolvedAuth): void {
-  const jwt = auth.member('jwt');
-  const isKnown = auth.problems.some((problem) => problem.startsWith(jwt.name));
-  const needsTokens = sources.some((source) => kindOf(source).kind === 'bearer' && !NEED_NO_KEYS.has(source));
+/**
+ * Without an `Authenticator` of the application's, bearer tokens need keys, and no other credentials can be judged.
+ *
+ * @param sources those of all paths, each with the option that names it
+ */
+export function checkKeys(
+  options: Place,
+  { issuers }: Pick<ResolvedAuth, 'issuers'>,
+  sources: ReadonlyMap<TokenSource, string>,
+): void {
+  const jwt = options.member('auth.jwt');
+  const isKnown = options.problems.some((problem) => problem.startsWith(jwt.name));
+  const isBearer = (source: TokenSource): boolean => kindOf(source).kind === 'bearer';
+  const needsTokens = [...sources.keys()].some((source) => isBearer(source) && !NEED_NO_KEYS.has(source));
   if (needsTokens && issuers.length === 0 && !isKnown) jwt.complain(NEEDS_KEYS);
-  const others = sources.filter((source) => kindOf(source).kind !== 'bearer');
-  if (others.length === 0) return;
   const why = 'which is no bearer token: provide an Authenticator that judges it';
-  for (const source of others) auth.member('sources').complain(`has ${source}, ${why}`);
+  for (const [source, option] of sources) {
+    if (!isBearer(source)) options.member(option).complain(`has ${source}, ${why}`);
+  }
 }
 
 const NEED_NO_KEYS: ReadonlySet<TokenSource> = new Set(['certificate', 'guard']);
@@ -122,12 +139,12 @@ const NEED_NO_KEYS: ReadonlySet<TokenSource> = new Set(['certificate', 'guard'])
 function credentialSources<const D extends readonly CredentialSource[]>(
   fallback: D,
 ): Option<readonly CredentialSource[], readonly TokenSource[], D> {
-  const schema = { type: 'array', minItems: 1, uniqueItems: true, items: SOURCE_SCHEMA };
-  const must = `must be a list of one or more of ${SOURCES.join(', ')}, { header }, { query } and { cookie } with a name, each once`;
+  const schema = { type: 'array', uniqueItems: true, items: SOURCE_SCHEMA };
+  const must = `must be a list of ${SOURCES.join(', ')}, { header }, { query } and { cookie } with a name, each once`;
   return new Option(fallback, schema, (given, place) => {
     const read = Array.isArray(given) ? given.map(readSource) : [];
     const known = read.filter((source) => source !== undefined);
-    const isGood = known.length > 0 && known.length === read.length && new Set(known).size === known.length;
+    const isGood = Array.isArray(given) && known.length === read.length && new Set(known).size === known.length;
     return isGood ? known : place.complain(`${must}, got ${show(given)}`);
   });
 }

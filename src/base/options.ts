@@ -118,6 +118,42 @@ export function group<const M extends Members>(
   return new Group(members, finish);
 }
 
+interface HasMembers {
+  readonly members: Members;
+}
+
+/** Some options of a group, none of which has a default. */
+export type Overrides<G extends HasMembers, K extends keyof G['members']> = Option<
+  Given<Pick<G['members'], K>>,
+  Partial<Resolved<Pick<G['members'], K>>>,
+  undefined
+>;
+
+/**
+ * The options of a group that a part of the application may have otherwise than the rest. What is not given is not among what is read.
+ *
+ * @param place where the group itself stands, for the complaint about an option that is not one of these
+ */
+export function overrides<G extends HasMembers, K extends keyof G['members'] & string>(
+  place: string,
+  { members }: G,
+  some: readonly K[],
+): Overrides<G, K> {
+  const properties = Object.fromEntries(some.map((name) => [name, members[name]?.schema]));
+  const schema = { type: 'object', additionalProperties: false, properties };
+  const shared = Object.keys(members).filter((name) => !some.some((one) => one === name));
+  const parse = (value: unknown, at: Place): Partial<Resolved<Pick<G['members'], K>>> => {
+    const given = membersOf(value, at, Object.keys(members));
+    for (const name of shared.filter((one) => given[one] !== undefined))
+      at.member(name).complain(`is one for all paths: set ${place}.${name}`);
+    const read = some
+      .filter((name) => given[name] !== undefined)
+      .map((name) => [name, members[name]?.read(given[name], at.member(name))]);
+    return Object.fromEntries(read) as Partial<Resolved<Pick<G['members'], K>>>; // because each option has read its own
+  };
+  return new Option(undefined, schema, parse);
+}
+
 /** @param must what the option must be, for the complaint, which shows what it is */
 function plain<T, D>(
   must: string,

@@ -9,10 +9,9 @@ import { decideBan, decideLift, decideLists } from './decisions.js';
 import type { AddressLists, BanOptions, FirewallEntry } from './decisions.js';
 import { Enforcement } from './enforcement.js';
 import type { FirewallEvent } from './events.js';
-import type { FirewallLimits } from './message-budget.js';
+import type { SubjectLimits } from './message-budget.js';
 import { Metering } from './metering.js';
 import type { ResolvedFirewall } from './options.js';
-import type { BrowserCredentials } from './origins.js';
 import { FirewallSockets } from './socket-quota.js';
 import { Violations } from './violations.js';
 import { WsFirewall } from './ws-firewall.js';
@@ -43,8 +42,7 @@ export class Firewall extends WsFirewall {
    */
   constructor(
     options: ResolvedFirewall,
-    limits: FirewallLimits,
-    credentials: BrowserCredentials,
+    limits: SubjectLimits,
     private readonly clock: Pick<WsClock, 'now' | 'monotonic'>,
     private readonly emitter: Emitter<FirewallEvent>,
   ) {
@@ -55,16 +53,7 @@ export class Firewall extends WsFirewall {
     this.violations = new Violations(options, clock, this.#bans, enforcement, ban);
     this.connections = new ConnectionQuota(options, clock, enforcement, this.violations);
     const { violations, connections } = this;
-    this.admission = new Admission(
-      options,
-      credentials,
-      clock,
-      emitter,
-      this.#bans,
-      enforcement,
-      violations,
-      connections,
-    );
+    this.admission = new Admission(options, clock, emitter, this.#bans, enforcement, violations, connections);
     this.metering = new Metering(limits, clock, emitter, enforcement);
     this.sockets = new FirewallSockets(options, {
       isProxy: (address) => this.admission.isProxy(address),

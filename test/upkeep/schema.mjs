@@ -27,10 +27,12 @@ const declaration = program
 /** What is to be written into doc comments, by the comment. */
 const additions = new Map();
 
-function describe(schema, type) {
+/** @param isDeclared false where the options are those of a group that is described elsewhere, with their defaults */
+function describe(schema, type, isDeclared = true) {
   if (type === undefined) return;
-  for (const alternative of schema.anyOf ?? []) describe(alternative, type);
-  if (schema.items !== undefined) describe(schema.items, elementOf(type));
+  if (typeof schema.additionalProperties === 'object') describe(schema.additionalProperties, memberTypeOf(type), false);
+  for (const alternative of schema.anyOf ?? []) describe(alternative, type, isDeclared);
+  if (schema.items !== undefined) describe(schema.items, elementOf(type), isDeclared);
   for (const [name, one] of Object.entries(schema.properties ?? {})) {
     const symbol = memberOf(type, name);
     if (symbol === undefined) continue;
@@ -39,8 +41,8 @@ function describe(schema, type) {
     const words = fallback === undefined ? text : `${text} Default: ${fallback}.`;
     // A file has null where the module's option is Infinity.
     if (text !== '') one.description = one.type?.includes('null') ? words.replaceAll('`Infinity`', '`null`') : words;
-    note(symbol, one);
-    describe(one, checker.getTypeOfSymbol(symbol));
+    if (isDeclared) note(symbol, one);
+    describe(one, checker.getTypeOfSymbol(symbol), isDeclared);
   }
 }
 
@@ -50,6 +52,12 @@ function memberOf(type, name) {
     (part) => !checker.isArrayLikeType(part) && part.getProperty(name) !== undefined,
   );
   return owner?.getProperty(name);
+}
+
+/** Of a type that may be several things, what the members are of the one that takes any name. */
+function memberTypeOf(type) {
+  const indexed = (part) => checker.getIndexTypeOfType(part, ts.IndexKind.String);
+  return (type.isUnion() ? type.types : [type]).map(indexed).find((found) => found !== undefined);
 }
 
 function elementOf(type) {
