@@ -2,6 +2,7 @@ import { AUTH, checkKeys } from './authentication/options.js';
 import type { AuthOptions } from './authentication/options.js';
 import { group, Place } from './base/options.js';
 import type { GivenOf, Resolved, ResolvedOf } from './base/options.js';
+import { CLUSTER_GROUP } from './cluster/options.js';
 import { CONNECTION } from './connection/options.js';
 import { FINGERPRINTS, SEALING } from './data-protection/options.js';
 import { EMAIL } from './email/options.js';
@@ -29,6 +30,8 @@ type Groups = typeof CONNECTION & {
   readonly rooms: typeof ROOMS;
   /** Rooms that clients subscribe to by themselves, and their history. */
   readonly channels: typeof CHANNELS;
+  /** Many nodes. */
+  readonly cluster: typeof CLUSTER_GROUP;
 };
 
 /** The options of the module: each is declared once, in the folder that reads it. */
@@ -44,11 +47,18 @@ export const WS_GATEWAY = group<Groups, Resolved<Groups>>(
     privacy: PRIVACY,
     rooms: ROOMS,
     channels: CHANNELS,
+    cluster: CLUSTER_GROUP,
   },
   (options, place) => {
-    const { auth, fingerprints, firewall, privacy } = options;
+    const { auth, cluster, fingerprints, firewall, privacy } = options;
     checkOrigins(place.member('firewall'), firewall, auth.sources);
     checkPrivacy(place.member('privacy'), privacy, fingerprints.keys !== undefined);
+    if (cluster.redis !== undefined && fingerprints.keys === undefined) {
+      place
+        .member('fingerprints')
+        .member('keys')
+        .complain('is needed with cluster.redis: nodes would make different pseudonyms');
+    }
     return options;
   },
 );

@@ -99,6 +99,7 @@ const HELD_ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   ],
   'Node calls the same listeners from the same place': ['@types/node: Server.emit @ connection/endpoint.ts'],
   'before the application listens, where what is wrong stops the start': [
+    'RedisSource @ cluster/links.ts',
     '@nestjs/core: ModuleRef.create @ gateway/resolve-instance.ts',
     '@nestjs/common: Logger.warn @ connection/adapter.ts',
     '@nestjs/common: Logger.warn @ gateway/bind-gateways.ts',

@@ -1,6 +1,7 @@
 import type { Provider } from '@nestjs/common';
 import { WsClock } from '../base/clock.js';
 import { EMITTER } from '../base/emitter.js';
+import { FACTS } from '../engine/facts.js';
 import { Firewall } from './firewall.js';
 import { WsFirewall } from './ws-firewall.js';
 
@@ -14,7 +15,7 @@ export const BROWSER_CREDENTIALS = Symbol('nestjs-ws-gateway.browser-credentials
 export const firewallProviders: Provider[] = [
   {
     provide: Firewall,
-    inject: [FIREWALL_OPTIONS, FIREWALL_LIMITS, BROWSER_CREDENTIALS, WsClock, EMITTER],
+    inject: [FIREWALL_OPTIONS, FIREWALL_LIMITS, BROWSER_CREDENTIALS, WsClock, EMITTER, FACTS],
     useFactory: (...parts: ConstructorParameters<typeof Firewall>) => new Firewall(...parts),
   },
   { provide: WsFirewall, useExisting: Firewall },
