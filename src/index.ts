@@ -85,6 +85,7 @@ export type { RevocationFilter, Revoked } from './session/revoke.js';
 export type { SessionFilter, SessionPage, SessionQuery } from './session/ws-sessions.js';
 export type { ConnectionAttempt, ConnectionGuard } from './authentication/connection-guard.js';
 
+export type { UpstreamOptions } from './proxy/options.js';
 export { WsRooms } from './rooms/ws-rooms.js';
 export type {
   History,
@@ -105,6 +106,7 @@ export type { GapReason, Position } from './engine/engine.js';
 export { WsFirewall } from './firewall/ws-firewall.js';
 export type { AddressLists, BanOptions } from './firewall/decisions.js';
 export type { Ban, BanTarget } from './firewall/bans.js';
+export type { PathOptions } from './connection/path-options.js';
 export type { FirewallOptions, FirewallRule } from './firewall/options.js';
 
 export { Authentication } from './authentication/authentication.js';

@@ -22,9 +22,11 @@ import { SystemClock, WsClock } from './base/clock.js';
 import { packageVersion } from './base/package-version.js';
 import type { Swept } from './base/sweeper.js';
 import { WsGatewayAdapter } from './connection/adapter.js';
+import { allSources } from './connection/path-options.js';
 import { connectionProviders } from './connection/connection.providers.js';
 import { Doorkeeper } from './connection/doorkeeper.js';
-import { CONNECTION_OPTIONS, CONTEXT, LIMIT_OPTIONS, OVERLOAD_OPTIONS } from './connection/options.js';
+import { OptionsByPath } from './connection/options-by-path.js';
+import { CONNECTION_OPTIONS, CONTEXT, OVERLOAD_OPTIONS } from './connection/options.js';
 import type { ConnectionContext } from './connection/context.js';
 import {
   dataProtectionProviders,
@@ -43,12 +45,7 @@ import { FACTS } from './engine/facts.js';
 import { WsCluster } from './engine/ws-cluster.js';
 import { EMAIL_OPTIONS, emailProviders } from './email/email.providers.js';
 import { WsEmail } from './email/ws-email.js';
-import {
-  BROWSER_CREDENTIALS,
-  FIREWALL_LIMITS,
-  FIREWALL_OPTIONS,
-  firewallProviders,
-} from './firewall/firewall.providers.js';
+import { FIREWALL_LIMITS, FIREWALL_OPTIONS, firewallProviders } from './firewall/firewall.providers.js';
 import { Firewall } from './firewall/firewall.js';
 import { WsFirewall } from './firewall/ws-firewall.js';
 import { AfterInits } from './gateway/after-init.js';
@@ -62,22 +59,30 @@ import { WsMetrics } from './monitoring/metrics/ws-metrics.js';
 import { monitoringProviders } from './monitoring/monitoring.providers.js';
 import { MONITORING_OPTIONS, PRIVACY_OPTIONS } from './monitoring/options.js';
 import { WsMonitor } from './monitoring/ws-monitor.js';
+import { UPSTREAM_OPTIONS } from './proxy/options.js';
+import { proxyProviders } from './proxy/proxy.providers.js';
+import { Upstreams } from './proxy/upstreams.js';
 import { LiveOptions } from './reload/live-options.js';
-import { issuersOf, listsOf, pseudonymsOf, sealingOf } from './reload/parts.js';
+import { issuersOf, listsOf, pathsOf, pseudonymsOf, sealingOf } from './reload/parts.js';
 import { WsGatewayReload } from './reload/ws-gateway-reload.js';
 import { CHANNEL_OPTIONS, ROOM_OPTIONS } from './rooms/options.js';
 import { roomProviders } from './rooms/rooms.providers.js';
 import { ChannelAuthorizer } from './rooms/channel-authorizer.js';
-import { CHANNEL_CLAIMS, Channels } from './rooms/channels.js';
-import type { ChannelClaims } from './rooms/channels.js';
+import { CHANNEL_CLAIMS, ChannelRights } from './rooms/channel-rights.js';
+import type { ChannelClaims } from './rooms/channel-rights.js';
+import { LostRights } from './rooms/lost-rights.js';
+import { Members } from './rooms/members.js';
+import { Memberships } from './rooms/memberships.js';
 import { Presence } from './rooms/presence.js';
+import { Publications } from './rooms/publications.js';
 import { Rooms } from './rooms/rooms.js';
+import { Subscriptions } from './rooms/subscriptions.js';
 import { WsRooms } from './rooms/ws-rooms.js';
 import { BYTE_LIMITS } from './session/byte-budget.js';
 import { SessionRegistry } from './session/registry.js';
 import { sessionProviders } from './session/session.providers.js';
 import { WsSessions } from './session/ws-sessions.js';
-import { resolveOptions } from './ws-gateway.options.js';
+import { resolveOptions, WsGatewayOptionsError } from './ws-gateway.options.js';
 import type { ResolvedOptions, WsGatewayOptions } from './ws-gateway.options.js';
 
 const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModuleBuilder<WsGatewayOptions>()
@@ -89,11 +94,9 @@ const OPTIONS = Symbol('nestjs-ws-gateway.options');
 /** What each folder sees of the options. They are groups of the live ones, so what holds one reads what a reload has put in force. */
 const slices = [
   slice(AUTH_OPTIONS, ({ auth }) => auth),
-  slice(BROWSER_CREDENTIALS, ({ auth }) => auth),
   slice(FIREWALL_OPTIONS, ({ firewall }) => firewall),
   slice(FIREWALL_LIMITS, ({ limits }) => limits),
   slice(BYTE_LIMITS, ({ limits }) => limits),
-  slice(LIMIT_OPTIONS, ({ limits }) => limits),
   slice(SEALING_LIMITS, ({ limits }) => limits),
   slice(SEALING_KEYS, ({ sealing }) => sealing.keys),
   slice(FINGERPRINT_KEYS, ({ fingerprints }) => fingerprints.keys),
@@ -103,6 +106,7 @@ const slices = [
   slice(PRIVACY_OPTIONS, ({ privacy }) => privacy),
   slice(ROOM_OPTIONS, ({ rooms }) => rooms),
   slice(CHANNEL_OPTIONS, ({ channels }) => channels),
+  slice(UPSTREAM_OPTIONS, ({ upstreams }) => upstreams),
   slice(
     CHANNEL_CLAIMS,
     ({ auth }): ChannelClaims =>
@@ -146,6 +150,7 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
     ...roomProviders,
     ...connectionProviders,
     ...gatewayProviders,
+    ...proxyProviders,
     ...monitoringProviders,
     {
       provide: WsGatewayReload,
@@ -169,6 +174,7 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
         ApplicationConfig,
         HttpAdapterHost,
         CONTEXT,
+        OptionsByPath,
         LiveOptions,
         AfterInits,
         ModulesContainer,
@@ -176,6 +182,7 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
         Revocations,
         ENGINE,
         Presence,
+        Upstreams,
       ],
       useFactory: installAdapter,
     },
@@ -185,7 +192,10 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
     WsSessions,
     WsRooms,
     Rooms,
-    Channels,
+    Members,
+    Memberships,
+    Publications,
+    Subscriptions,
     CHANNEL_CLAIMS,
     WsTickets,
     WsFirewall,
@@ -220,24 +230,28 @@ export class WsGatewayModule
     private readonly gateways: GatewayBinder,
     @Inject(ENGINE) private readonly engine: Engine,
     private readonly rooms: Rooms,
-    private readonly channels: Channels,
     private readonly sessions: SessionRegistry,
     private readonly revocations: Revocations,
     @Inject(CLUSTER) private readonly cluster: Cluster,
-    live: LiveOptions,
+    private readonly rights: ChannelRights,
+    lostRights: LostRights,
+    private readonly upstreams: Upstreams,
+    private readonly live: LiveOptions,
     health: WsHealth,
   ) {
     super();
     live.add({
       prepare: () => () => {
         gateways.bindChannels();
-        channels.applyRules();
+        lostRights.applyRules();
       },
     });
     health.add(() => adapter.problem);
     health.add(() => authentication.problem);
     health.add(() => cluster.problem);
     health.addWarning(() => cluster.warning);
+    health.add(() => upstreams.problem);
+    health.addWarning(() => upstreams.warning);
   }
 
   // The base class's, with the type that a reader of the declaration looks for.
@@ -253,13 +267,17 @@ export class WsGatewayModule
       );
     }
     if (provides(this.modules, Authenticator)) {
-      this.authentication.replaceAuthenticator(this.moduleRef.get(Authenticator, { strict: false }));
+      const authenticator = this.moduleRef.get(Authenticator, { strict: false });
+      this.authentication.replaceAuthenticator(authenticator, allSources(this.live.current));
     }
     if (provides(this.modules, ChannelAuthorizer)) {
-      this.channels.authorizer = this.moduleRef.get(ChannelAuthorizer, { strict: false });
+      this.rights.authorizer = this.moduleRef.get(ChannelAuthorizer, { strict: false });
     }
     await this.afterInits.settled();
+    this.upstreams.serve(this.adapter);
     await this.gateways.bind();
+    const problems = this.adapter.problemsOf(this.live.current.paths);
+    if (problems.length > 0) throw new WsGatewayOptionsError(problems);
     await this.engine.start(this.rooms);
     await this.cluster.start(localNode(this.sessions, this.rooms, this.revocations));
     await this.adapter.start();
@@ -271,6 +289,7 @@ export class WsGatewayModule
 
   async beforeApplicationShutdown(): Promise<void> {
     await this.adapter.drain();
+    this.upstreams.close();
     await this.cluster.stop();
   }
 }
@@ -286,7 +305,7 @@ async function joinCluster({ cluster }: ResolvedOptions, times: ClusterTimes, cl
 function localNode(sessions: SessionRegistry, rooms: Rooms, revocations: Revocations): LocalNode {
   return {
     sessions: () => sessions.count(),
-    rooms: () => rooms.size.rooms,
+    rooms: () => rooms.stats.rooms,
     latestExpiry: () => revocations.latestExpiry,
     noteLatestExpiry: (until) => (revocations.latestExpiry = Math.max(revocations.latestExpiry, until)),
     endAll: () => sessions.endUninformed(),
@@ -303,6 +322,7 @@ function installAdapter(
   config: ApplicationConfig,
   host: HttpAdapterHost,
   context: ConnectionContext,
+  options: OptionsByPath,
   live: LiveOptions,
   afterInits: AfterInits,
   modules: ModulesContainer,
@@ -313,8 +333,11 @@ function installAdapter(
   }
   const fence = (): void =>
     afterInits.fence(gatewaysOf(modules).map(({ wrapper: { name, instance } }) => ({ name: String(name), instance })));
-  const adapter = new WsGatewayAdapter(context, host, tables, fence);
-  live.add({ prepare: () => () => adapter.applyLimits() });
+  const adapter = new WsGatewayAdapter(context, options, host, tables, fence);
+  live.add(
+    pathsOf((paths) => adapter.problemsOf(paths)),
+    { prepare: () => () => adapter.applyOptions() },
+  );
   config.setIoAdapter(adapter);
   return adapter;
 }

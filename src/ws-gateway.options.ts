@@ -4,10 +4,12 @@ import { group, Place } from './base/options.js';
 import type { GivenOf, Resolved, ResolvedOf } from './base/options.js';
 import { CLUSTER_GROUP } from './cluster/options.js';
 import { CONNECTION } from './connection/options.js';
+import { allSources, checkPaths, PATHS } from './connection/path-options.js';
 import { FINGERPRINTS, SEALING } from './data-protection/options.js';
 import { EMAIL } from './email/options.js';
 import { checkOrigins, FIREWALL } from './firewall/options.js';
 import { checkPrivacy, MONITORING, PRIVACY } from './monitoring/options.js';
+import { UPSTREAMS } from './proxy/options.js';
 import { CHANNELS, ROOMS } from './rooms/options.js';
 
 // Written down as a type, so that the published declarations refer to those of the folders, where the doc comments are.
@@ -16,6 +18,8 @@ type Groups = typeof CONNECTION & {
   readonly auth: typeof AUTH;
   /** Who may connect, and how often. */
   readonly firewall: typeof FIREWALL;
+  /** What a path has otherwise, by the path as its gateway writes it: `{ '/media': { limits: { maxMessageBytes: 1_048_576 } } }`. */
+  readonly paths: typeof PATHS;
   /** Fields that travel sealed. */
   readonly sealing: typeof SEALING;
   /** Pseudonyms. */
@@ -32,6 +36,8 @@ type Groups = typeof CONNECTION & {
   readonly channels: typeof CHANNELS;
   /** Many nodes. */
   readonly cluster: typeof CLUSTER_GROUP;
+  /** Applications that the gateway stands in front of, by path: `{ '/chat': { urls: ['ws://127.0.0.1:9000'] } }`. */
+  readonly upstreams: typeof UPSTREAMS;
 };
 
 /** The options of the module: each is declared once, in the folder that reads it. */
@@ -40,6 +46,7 @@ export const WS_GATEWAY = group<Groups, Resolved<Groups>>(
     auth: AUTH,
     ...CONNECTION,
     firewall: FIREWALL,
+    paths: PATHS,
     sealing: SEALING,
     fingerprints: FINGERPRINTS,
     email: EMAIL,
@@ -48,10 +55,12 @@ export const WS_GATEWAY = group<Groups, Resolved<Groups>>(
     rooms: ROOMS,
     channels: CHANNELS,
     cluster: CLUSTER_GROUP,
+    upstreams: UPSTREAMS,
   },
   (options, place) => {
     const { auth, cluster, fingerprints, firewall, privacy } = options;
-    checkOrigins(place.member('firewall'), firewall, auth.sources);
+    checkOrigins(place.member('firewall'), firewall, { option: 'auth.sources', names: auth.sources });
+    checkPaths(options, place);
     checkPrivacy(place.member('privacy'), privacy, fingerprints.keys !== undefined);
     if (cluster.redis !== undefined && fingerprints.keys === undefined) {
       place
@@ -93,7 +102,7 @@ export class WsGatewayOptionsError extends Error {
 export function resolveOptions(options: unknown, needsKeys = true): ResolvedOptions {
   const place = new Place();
   const resolved = WS_GATEWAY.read(options ?? null, place);
-  if (needsKeys) checkKeys(place.member('auth'), resolved.auth);
+  if (needsKeys) checkKeys(place, resolved.auth, allSources(resolved));
   if (place.problems.length > 0) throw new WsGatewayOptionsError(place.problems);
   return deepFreeze(resolved);
 }

@@ -33,6 +33,8 @@ const HELD_ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'typescript: Reflect.apply @ socket/gateway-socket.ts',
   ],
   'called from such a place, which is given what it returns': [
+    'WireProtocol.disconnect @ proxy/upstreams.ts',
+    'WireProtocol.exception @ proxy/upstreams.ts',
     'typescript: CallableFunction.call @ monitoring/on-ws-event.ts',
     'typescript: CallableFunction.call @ socket/gateway-socket.ts',
     'Handler.handleEvent @ socket/gateway-socket.ts',
@@ -53,7 +55,7 @@ const HELD_ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     '@opentelemetry/api: PropagationAPI.extract @ connection/open-telemetry.ts',
   ],
   'a try of its own, since its answer is needed at once': [
-    'ChannelAuthorizer.authorize @ rooms/channels.ts',
+    'ChannelAuthorizer.authorize @ rooms/channel-rights.ts',
     'HealthCheck @ monitoring/health.ts',
     '@opentelemetry/api: ProxyTracerProvider.getDelegateTracer @ connection/open-telemetry.ts',
     '@opentelemetry/api: TraceAPI.getTracerProvider @ connection/open-telemetry.ts',

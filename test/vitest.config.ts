@@ -5,7 +5,12 @@ const hasTls = hasProgram('openssl, for the runs over TLS,', 'openssl', ['versio
 
 export default defineConfig({
   root: new URL('..', import.meta.url).pathname,
-  resolve: { alias: { 'nestjs-ws-gateway': new URL('../src/index.ts', import.meta.url).pathname } },
+  resolve: {
+    alias: {
+      'nestjs-ws-gateway/testing': new URL('../src/testing/index.ts', import.meta.url).pathname,
+      'nestjs-ws-gateway': new URL('../src/index.ts', import.meta.url).pathname,
+    },
+  },
   // Vite reads the decorator options of the package's tsconfig.json; its `include` has to cover `test`.
   test: {
     setupFiles: ['test/support/setup.ts'],

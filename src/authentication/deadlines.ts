@@ -16,7 +16,6 @@ interface Waiting {
 /** Bounds how long the code of others may take while a handshake or an `auth` waits for it. */
 @Injectable()
 export class Deadlines {
-  // Each in the order of its deadlines, as all in it have the same time: a sweep stops at the first that is not over.
   readonly #forJudges = new Set<Waiting>();
   readonly #forStores = new Set<Waiting>();
 
@@ -34,10 +33,11 @@ export class Deadlines {
   /**
    * The promise, for at most `auth.timeoutMs`.
    *
+   * @param ms that of the path, where there is one
    * @throws GatewayError OVERLOADED, as a rejection, when it takes longer or when too many wait
    */
-  bound<T>(promise: Promise<T>, what: string): Promise<T> {
-    return this.#race(promise, this.#forJudges, this.options.timeoutMs, (cause) => overloaded(`${what} ${cause}`));
+  bound<T>(promise: Promise<T>, what: string, ms = this.options.timeoutMs): Promise<T> {
+    return this.#race(promise, this.#forJudges, ms, (cause) => overloaded(`${what} ${cause}`));
   }
 
   /**
@@ -102,7 +102,7 @@ export class Deadlines {
 
 function giveUpOverdue(all: Set<Waiting>, now: number): void {
   for (const waiting of all) {
-    if (now < waiting.until) return;
+    if (now < waiting.until) continue; // a later one may have less time
     all.delete(waiting);
     waiting.giveUp();
   }

@@ -104,16 +104,25 @@ export interface CertificateOptions extends GivenOf<typeof CERTIFICATE> {}
 /** The options of authentication with every default filled in; `issuers` may be empty where the application has an `Authenticator`. */
 export interface ResolvedAuth extends ResolvedOf<typeof AUTH> {}
 
-/** Without an `Authenticator` of the application's, bearer tokens need keys, and no other credentials can be judged. */
-export function checkKeys(auth: Place, { issuers, sources }: ResolvedAuth): void {
-  const jwt = auth.member('jwt');
-  const isKnown = auth.problems.some((problem) => problem.startsWith(jwt.name));
-  const needsTokens = sources.some((source) => kindOf(source).kind === 'bearer' && !NEED_NO_KEYS.has(source));
+/**
+ * Without an `Authenticator` of the application's, bearer tokens need keys, and no other credentials can be judged.
+ *
+ * @param sources those of all paths, each with the option that names it
+ */
+export function checkKeys(
+  options: Place,
+  { issuers }: Pick<ResolvedAuth, 'issuers'>,
+  sources: ReadonlyMap<TokenSource, string>,
+): void {
+  const jwt = options.member('auth.jwt');
+  const isKnown = options.problems.some((problem) => problem.startsWith(jwt.name));
+  const isBearer = (source: TokenSource): boolean => kindOf(source).kind === 'bearer';
+  const needsTokens = [...sources.keys()].some((source) => isBearer(source) && !NEED_NO_KEYS.has(source));
   if (needsTokens && issuers.length === 0 && !isKnown) jwt.complain(NEEDS_KEYS);
-  const others = sources.filter((source) => kindOf(source).kind !== 'bearer');
-  if (others.length === 0) return;
   const why = 'which is no bearer token: provide an Authenticator that judges it';
-  for (const source of others) auth.member('sources').complain(`has ${source}, ${why}`);
+  for (const [source, option] of sources) {
+    if (!isBearer(source)) options.member(option).complain(`has ${source}, ${why}`);
+  }
 }
 
 const NEED_NO_KEYS: ReadonlySet<TokenSource> = new Set(['certificate', 'guard']);

@@ -48,19 +48,19 @@ export class Verification extends Authentication {
   /**
    * The application has an authenticator of its own.
    *
-   * @param sources those of every path
+   * @param sources those of all paths, each with the option that names it
    * @throws Error for a source whose credentials no authenticator judges
    */
-  replaceAuthenticator(authenticator: Authenticator, sources: readonly TokenSource[] = this.options.sources): void {
+  replaceAuthenticator(authenticator: Authenticator, sources: ReadonlyMap<TokenSource, string>): void {
     const { kinds } = authenticator;
     const { name } = authenticator.constructor;
-    for (const source of sources) {
+    for (const [source, option] of sources) {
       const { kind } = kindOf(source);
       if (kinds === undefined || NOT_JUDGED.has(source) || kinds.includes(kind)) continue;
-      if (kind !== 'bearer') throw new Error(`auth.sources has ${source}, and the kinds of ${name} have no ${kind}`);
+      if (kind !== 'bearer') throw new Error(`${option} has ${source}, and the kinds of ${name} have no ${kind}`);
       if (this.options.issuers.length > 0) continue;
       throw new Error(
-        `The kinds of ${name} leave bearer tokens to auth.jwt, which has no keys, and auth.sources has ${source}`,
+        `The kinds of ${name} leave bearer tokens to auth.jwt, which has no keys, and ${option} has ${source}`,
       );
     }
     this.#authenticator = authenticator;
@@ -81,12 +81,14 @@ export class Verification extends Authentication {
     return credentialOf(request, sources, this.options.cookie);
   }
 
+  /** @param timeoutMs how long the authenticator may take; what the path says, where the token is for one */
   override authenticate(
     token: string,
     context: CredentialOrigin = { source: 'header' },
     clientAddress = '',
+    timeoutMs = this.options.timeoutMs,
   ): Principal | Promise<Principal> {
-    if (!this.monitor.has('authentication')) return this.#authenticate(token, context, clientAddress);
+    if (!this.monitor.has('authentication')) return this.#authenticate(token, context, clientAddress, timeoutMs);
     const tell = (outcome: AuthenticationEvent['outcome'], subject?: string): void =>
       this.monitor.emit({
         kind: 'authentication',
@@ -104,26 +106,36 @@ export class Verification extends Authentication {
       throw error;
     };
     try {
-      const answer = this.#authenticate(token, context, clientAddress);
+      const answer = this.#authenticate(token, context, clientAddress, timeoutMs);
       return isThenable(answer) ? Promise.resolve(answer).then(accepted, refused) : accepted(answer);
     } catch (error) {
       return refused(error);
     }
   }
 
-  #authenticate(token: string, context: CredentialOrigin, clientAddress: string): Principal | Promise<Principal> {
+  #authenticate(
+    token: string,
+    context: CredentialOrigin,
+    clientAddress: string,
+    timeoutMs: number,
+  ): Principal | Promise<Principal> {
     const refused = (error: unknown): never => {
       throw refusedFor({ source: context.source, token }, error);
     };
     try {
-      const answer = this.#verify(token, context, clientAddress);
+      const answer = this.#verify(token, context, clientAddress, timeoutMs);
       return isThenable(answer) ? answer.catch(refused) : answer;
     } catch (error) {
       return refused(error);
     }
   }
 
-  #verify(token: string, context: CredentialOrigin, clientAddress: string): Principal | Promise<Principal> {
+  #verify(
+    token: string,
+    context: CredentialOrigin,
+    clientAddress: string,
+    timeoutMs: number,
+  ): Principal | Promise<Principal> {
     if (token.length > MAX_TOKEN_BYTES) throw invalid('longer than 8 KiB');
     if (context.source === 'certificate') return this.#refuseRevoked(this.#certified(context));
     if (context.source === 'ticket') {
@@ -139,7 +151,7 @@ export class Verification extends Authentication {
         : ask(judge, token, { ...context, kind, ...(name !== undefined && { name }) });
     if (!isThenable(answer)) return this.#refuseRevoked(complete(answer, token, context.source));
     return this.deadlines
-      .bound(Promise.resolve(answer), 'the authenticator')
+      .bound(Promise.resolve(answer), 'the authenticator', timeoutMs)
       .then((principal) => this.#refuseRevoked(complete(principal, token, context.source)));
   }
 

@@ -118,6 +118,38 @@ export function group<const M extends Members>(
   return new Group(members, finish);
 }
 
+/** Some options of a group, none of which has a default. */
+type Overrides<M extends Members, K extends keyof M> = Option<
+  Given<Pick<M, K>>,
+  Partial<Resolved<Pick<M, K>>>,
+  undefined
+>;
+
+/**
+ * The options of a group that a part of the application may have otherwise than the rest. What is not given is not among what is read.
+ *
+ * @param place where the group itself stands, for the complaint about an option that is not one of these
+ */
+export function overrides<const M extends Members, const K extends keyof M & string>(
+  place: string,
+  { members }: { readonly members: M },
+  some: readonly K[],
+): Overrides<M, K> {
+  const properties = Object.fromEntries(some.map((name) => [name, members[name]?.schema]));
+  const schema = { type: 'object', additionalProperties: false, properties };
+  const shared = Object.keys(members).filter((name) => !some.some((one) => one === name));
+  const parse = (value: unknown, at: Place): Partial<Resolved<Pick<M, K>>> => {
+    const given = membersOf(value, at, Object.keys(members));
+    for (const name of shared.filter((one) => given[one] !== undefined))
+      at.member(name).complain(`is one for all paths: set ${place}.${name}`);
+    const read = some
+      .filter((name) => given[name] !== undefined)
+      .map((name) => [name, members[name]?.read(given[name], at.member(name))]);
+    return Object.fromEntries(read) as Partial<Resolved<Pick<M, K>>>; // because each option has read its own
+  };
+  return new Option(undefined, schema, parse);
+}
+
 /** @param must what the option must be, for the complaint, which shows what it is */
 function plain<T, D>(
   must: string,

@@ -47,8 +47,8 @@ function readRedis(given: unknown, place: Place): RedisPlace | undefined {
   );
 }
 
-function isUrl(text: string): boolean {
-  return SCHEMES.some((scheme) => text.startsWith(`${scheme}://`)) && text.length > text.indexOf('://') + 3;
+function isUrl(given: string): boolean {
+  return SCHEMES.some((scheme) => given.startsWith(`${scheme}://`) && given.length > scheme.length + 3);
 }
 
 function readName(given: unknown, place: Place): string | undefined {

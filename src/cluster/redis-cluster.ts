@@ -68,17 +68,14 @@ export class RedisCluster extends WsCluster implements Cluster {
     this.#names = new Names(options.name);
     this.#commands = connector.connect('commands');
     this.#control = connector.connect('control');
-    const self = this;
     this.facts = new SharedFacts(
       this.#commands,
       this.#control,
       this.#names,
       {
         id: this.nodeId,
-        get others() {
-          return self.#nodes.map(({ id }) => id).filter((id) => id !== self.nodeId);
-        },
-        changed: () => void self.#beat(),
+        others: () => this.#nodes.map(({ id }) => id).filter((id) => id !== this.nodeId),
+        changed: () => void this.#beat(),
       },
       times,
       clock,

@@ -53,7 +53,7 @@ interface Others {
   /** This node's id. */
   readonly id: string;
   /** Ids of the others. */
-  readonly others: readonly string[];
+  others(): readonly string[];
   /** Another node has come, or goes. */
   changed(): void;
 }
@@ -308,7 +308,7 @@ export class SharedFacts implements Facts {
       for (const fact of news) if (this.#replica.merge(fact)) await this.#apply(fact);
       this.#position = seen.top; // facts that came meanwhile are read once more
       await this.#tell(held);
-      const known = this.#hasLived ? [this.nodes.id, ...this.nodes.others].join() : '';
+      const known = this.#hasLived ? [this.nodes.id, ...this.nodes.others()].join() : '';
       const { state, top } = this.names;
       const marked = readSeen(await this.commands.run(MARK, [state, top], [this.times.settleMs, this.nodes.id, known]));
       if (marked.life !== seen.life) throw new Error('Redis has begun another life meanwhile');
@@ -362,7 +362,7 @@ export class SharedFacts implements Facts {
   }
 
   async #record(fact: Kept, isAsked: boolean): Promise<Reached> {
-    const others = isAsked ? this.nodes.others : [];
+    const others = isAsked ? this.nodes.others() : [];
     const question = others.length === 0 ? '' : `${this.nodes.id}.${++this.#asked}`;
     // Before it is written: an answer may be read before this node hears that it was written.
     const answers = question === '' ? undefined : this.#answersTo(question, others);

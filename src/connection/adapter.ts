@@ -8,13 +8,17 @@ import { contain, loggerFaults } from '../base/contain.js';
 import { normalised } from '../firewall/client-address.js';
 import { SocketDeadlines } from '../socket/socket-deadlines.js';
 import { reportCut } from './refusal.js';
+import { pathnameOf } from '../base/pathname.js';
 import { Sweeper } from '../base/sweeper.js';
 import type { Swept } from '../base/sweeper.js';
 import { GatewayServer } from './server.js';
 import { Shedding } from './shedding.js';
 import { serverOf } from './context.js';
 import type { ConnectionContext } from './context.js';
-import { Endpoint, pathOf } from './endpoint.js';
+import { Endpoint } from './endpoint.js';
+import type { OptionsByPath } from './options-by-path.js';
+import { placeOf } from './path-options.js';
+import type { ResolvedPaths } from './path-options.js';
 import { drain } from './shutdown.js';
 
 /** The port that stands for the application's own HTTP server, as in `@WebSocketGateway()`. */
@@ -38,6 +42,7 @@ export class WsGatewayAdapter extends WsAdapter {
    */
   constructor(
     private readonly context: ConnectionContext,
+    private readonly byPath: OptionsByPath,
     private readonly host: HttpAdapterHost,
     tables: readonly Swept[],
     private readonly beforeBinding: () => void,
@@ -62,7 +67,8 @@ export class WsGatewayAdapter extends WsAdapter {
     const pathname = this.#pathnameOf(path);
     const existing = endpoint.get(pathname);
     if (existing !== undefined) return existing;
-    const server = new GatewayServer(this.context, port, pathname);
+    const context = { ...this.context, options: this.byPath.of(pathname) };
+    const server = new GatewayServer(context, port, pathname);
     endpoint.add(server);
     return server;
   }
@@ -84,19 +90,32 @@ export class WsGatewayAdapter extends WsAdapter {
 
   /** Handlers are bound: gateways on ports of their own listen, and the sweep begins. */
   async start(): Promise<void> {
-    const servers = [...this.#endpoints.values()].map(({ http }) => http);
-    const { sources } = this.context.options.auth;
-    if (sources.includes('certificate') && !servers.some((http) => http instanceof TlsServer)) {
-      throw new Error(
-        "auth.sources has 'certificate', so the HTTP server has to speak TLS: create it with httpsOptions that have requestCert and ca",
-      );
-    }
+    this.#requireTls();
     for (const endpoint of this.#endpoints.values()) endpoint.start();
     this.#warnOfPlainPorts();
     this.context.authentication.start();
     this.context.load.start();
     this.#sweeper.start();
     await Promise.all([...this.#endpoints].filter(([, { own }]) => own).map(([port, { http }]) => listen(http, port)));
+  }
+
+  /** Certificates come with TLS: one of the servers has to speak it, and that of each path that asks for certificates by itself. */
+  #requireTls(): void {
+    const speaksTls = ({ http }: Endpoint): boolean => http instanceof TlsServer;
+    const endpoints = [...this.#endpoints.values()];
+    const { sources } = this.context.options.auth;
+    const asks = (server: GatewayServer): boolean => {
+      const { auth } = server.context.options;
+      return auth.sources !== sources && auth.sources.includes('certificate');
+    };
+    const lacking = endpoints.filter((endpoint) => !speaksTls(endpoint)).flatMap(({ servers }) => servers.filter(asks));
+    const problems = lacking.map(({ pathname }) => `${placeOf(pathname)}.auth.sources`);
+    if (sources.includes('certificate') && !endpoints.some(speaksTls)) problems.unshift('auth.sources');
+    if (problems.length === 0) return;
+    const what = `${problems.join(', ')} ${problems.length === 1 ? 'has' : 'have'} 'certificate'`;
+    throw new Error(
+      `${what}, so the HTTP server has to speak TLS: create it with httpsOptions that have requestCert and ca`,
+    );
   }
 
   /** A port of its own has no TLS, also beside an application that has. */
@@ -112,8 +131,20 @@ export class WsGatewayAdapter extends WsAdapter {
     }
   }
 
-  /** What `ws` has copied out of the options is changed for the sessions that are there, too. */
-  applyLimits(): void {
+  /** What is wrong with options by path: those of a path that no gateway serves would be in force nowhere. */
+  problemsOf(paths: ResolvedPaths): string[] {
+    const served = new Set(this.servers.map(({ pathname }) => pathname));
+    if (served.size === 0) return []; // an application context without sockets
+    const lost = Object.keys(paths).filter((pathname) => !served.has(pathname));
+    return lost.map(
+      (pathname) =>
+        `${placeOf(pathname)} is the path of no gateway: there are gateways at ${[...served].toSorted().join(', ')}`,
+    );
+  }
+
+  /** The options are others than before. What `ws` has copied out of them is changed for the sessions that are there, too. */
+  applyOptions(): void {
+    this.byPath.apply();
     for (const server of this.servers) server.applyLimits();
     for (const session of this.context.sessions.find()) session.socket.limitTo(serverOf(session).messageLimits);
   }
@@ -161,8 +192,7 @@ export class WsGatewayAdapter extends WsAdapter {
   }
 
   #pathnameOf(path: string | undefined): string {
-    const { options } = this.context;
-    return pathOf(path === undefined ? options.path : path.startsWith('/') ? path : `/${path}`);
+    return pathnameOf(path ?? this.context.options.path);
   }
 
   #endpointOf(port: number): Endpoint {

@@ -16,6 +16,7 @@ import { Disconnects } from './disconnects.js';
 import { Doorkeeper } from './doorkeeper.js';
 import { LoadGauge } from './load-gauge.js';
 import { CONNECTION_OPTIONS, CONTEXT } from './options.js';
+import { OptionsByPath } from './options-by-path.js';
 import { PendingRequests } from './request.js';
 import { serverOf } from './context.js';
 import type { ConnectionContext } from './context.js';
@@ -29,6 +30,7 @@ type Options = ConnectionContext['options'];
 const TRACING = Symbol('nestjs-ws-gateway.tracing');
 
 export const connectionProviders: Provider[] = [
+  OptionsByPath,
   PendingRequests,
   Disconnects,
   LoadGauge,

@@ -1,7 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { WsClock } from '../base/clock.js';
 import type { Session } from '../session/session.js';
-import { LIMIT_OPTIONS } from './options.js';
 
 /** Sessions whose `handleDisconnect` is waited for at once; over it the oldest is no longer. */
 const MAX_WAITING = 10_000;
@@ -16,19 +15,15 @@ interface Waiting {
 
 /**
  * The `handleDisconnect` hooks of ended sessions that have not settled: the shutdown waits for them, so that they still have the
- * application's database. Each has `limits.handlerTimeoutMs`.
+ * application's database. Each has the `limits.handlerTimeoutMs` of its path.
  */
 @Injectable()
 export class Disconnects {
-  // In the order in which their time ends: all have the same.
+  // Oldest first.
   readonly #waiting = new Set<Waiting>();
   #whenSettled: (() => void) | undefined;
 
-  /** @param limits read anew for each */
-  constructor(
-    @Inject(LIMIT_OPTIONS) private readonly limits: { readonly handlerTimeoutMs: number },
-    private readonly clock: WsClock,
-  ) {}
+  constructor(@Inject(WsClock) private readonly clock: Pick<WsClock, 'monotonic'>) {}
 
   /** How many are waited for. */
   get size(): number {
@@ -41,7 +36,8 @@ export class Disconnects {
       if (this.#waiting.size < MAX_WAITING) break;
       this.#giveUp(oldest, `more than ${MAX_WAITING} had not settled`);
     }
-    const waiting = { session, until: this.clock.monotonic() + this.limits.handlerTimeoutMs };
+    const { handlerTimeoutMs } = session.server.context.options.limits;
+    const waiting = { session, until: this.clock.monotonic() + handlerTimeoutMs };
     this.#waiting.add(waiting);
     void settled.then(() => this.#delete(waiting));
   }
@@ -53,10 +49,7 @@ export class Disconnects {
 
   sweep(): void {
     const now = this.clock.monotonic();
-    for (const waiting of this.#waiting) {
-      if (now < waiting.until) return;
-      this.#giveUp(waiting, 'it did not settle in time');
-    }
+    for (const waiting of this.#waiting) if (now >= waiting.until) this.#giveUp(waiting, 'it did not settle in time');
   }
 
   /** Resolves when none is waited for. */

@@ -6,8 +6,6 @@ import type { ResolvedFirewall } from '../firewall/options.js';
 
 /** Token of all options, as {@link ConnectionContext} has them. */
 export const CONNECTION_OPTIONS = Symbol('nestjs-ws-gateway.connection-options');
-/** Token of `options.limits`. */
-export const LIMIT_OPTIONS = Symbol('nestjs-ws-gateway.limit-options');
 /** Token of `options.overload`. */
 export const OVERLOAD_OPTIONS = Symbol('nestjs-ws-gateway.overload-options');
 /** Token of the {@link ConnectionContext}. */
@@ -120,8 +118,8 @@ export interface CompressionOptions extends GivenOf<typeof COMPRESSION> {}
 /** The options of connections and messages with every default filled in; what is off is `Infinity`. */
 export interface ResolvedConnection extends Resolved<typeof CONNECTION> {}
 
-/** All that the path of an upgrade and of a message reads. */
-export interface PathOptions extends ResolvedConnection {
+/** All that an upgrade and a message read on their way: the module's options, or those of one path. */
+export interface ConnectionOptions extends ResolvedConnection {
   readonly auth: ResolvedAuth;
   readonly firewall: ResolvedFirewall;
   readonly monitoring: { readonly metrics: boolean; readonly traces: boolean };

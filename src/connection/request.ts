@@ -1,4 +1,4 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
 import type { Unsubscribable } from 'rxjs';
 import type { Swept } from '../base/sweeper.js';
 import { isWsResponse } from '../protocol/codec.js';
@@ -7,7 +7,6 @@ import type { MessageId } from '../protocol/message.js';
 import type { Encoded } from '../protocol/wire-protocol.js';
 import type { OpenRequest } from '../session/intake.js';
 import type { Session } from '../session/session.js';
-import { LIMIT_OPTIONS } from './options.js';
 import type { PulledStream } from './pulled-stream.js';
 import type { Route } from './router.js';
 import { isAbortError } from './signals.js';
@@ -68,7 +67,7 @@ export class PendingRequest implements OpenRequest {
     /** See {@link Traffic.startTiming}. */
     readonly measuredFrom: number,
     readonly trace: MessageTrace | undefined,
-    private readonly table: PendingRequests,
+    private readonly table: RequestQueue,
   ) {}
 
   /** It goes on after the call of its handler: it counts as one of its session, and the sweep looks at it. */
@@ -206,17 +205,16 @@ export class PendingRequest implements OpenRequest {
 }
 
 /**
- * Requests that wait for their handler, oldest first. All have the same time to answer, so the sweep looks only at the
- * front, and no request needs a timer of its own.
+ * The requests of one path that wait for their handler, oldest first. All have the same time to answer, so the sweep looks only at
+ * the front, and no request needs a timer of its own.
  */
-@Injectable()
-export class PendingRequests implements Swept {
+export class RequestQueue implements Swept {
   // A Set keeps the order of insertion.
   readonly #requests = new Set<PendingRequest>();
 
   /** @param limits read by each sweep, since a reload changes them */
   constructor(
-    @Inject(LIMIT_OPTIONS) private readonly limits: { readonly handlerTimeoutMs: number },
+    private readonly limits: { readonly handlerTimeoutMs: number },
     readonly traffic: Traffic,
   ) {}
 
@@ -245,6 +243,33 @@ export class PendingRequests implements Swept {
       this.#requests.delete(request);
       request.expire();
     }
+  }
+}
+
+/** The requests of all paths that wait for their handler. */
+@Injectable()
+export class PendingRequests implements Swept {
+  readonly #queues: RequestQueue[] = [];
+
+  constructor(private readonly traffic: Traffic) {}
+
+  /** Those of one more path. */
+  queue(limits: { readonly handlerTimeoutMs: number }): RequestQueue {
+    const queue = new RequestQueue(limits, this.traffic);
+    this.#queues.push(queue);
+    return queue;
+  }
+
+  get size(): number {
+    return this.#queues.reduce((size, queue) => size + queue.size, 0);
+  }
+
+  postpone(ms: number): void {
+    for (const queue of this.#queues) queue.postpone(ms);
+  }
+
+  sweep(now: number): void {
+    for (const queue of this.#queues) queue.sweep(now);
   }
 }
 

@@ -46,9 +46,10 @@ export function vet(applicant: Applicant): Principal | undefined | Promise<Princ
   if (connectionGuards.length === 0 || request === undefined) return principal;
   if (principal !== undefined && current !== undefined && saysTheSame(principal, current)) return principal;
   const attempt = { request, path: pathname, params, clientAddress: client.address, principal };
-  const mayName = context.options.auth.sources.includes('guard');
+  const { sources, timeoutMs } = context.options.auth;
+  const mayName = sources.includes('guard');
   const asked = checkConnection(connectionGuards, attempt, mayName);
-  return context.deadlines.bound(asked, 'the connection guards').then((named) => {
+  return context.deadlines.bound(asked, 'the connection guards', timeoutMs).then((named) => {
     if (named !== undefined && named !== principal) refuseUnfit(context, client, named, true);
     return named;
   });

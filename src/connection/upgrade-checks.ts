@@ -29,7 +29,7 @@ export function checkHandshake(request: IncomingMessage): void {
  * @throws GatewayError SHUTTING_DOWN, BAD_UPGRADE, IP_FORBIDDEN, BANNED, TOO_MANY_CONNECTIONS, OVERLOADED, ORIGIN_FORBIDDEN
  */
 export function admit(request: IncomingMessage, socket: Duplex, context: ConnectionContext): Client {
-  const { firewall, load } = context;
+  const { firewall, load, options } = context;
   refuseWhileDraining(context);
   firewall.admission.checkHost(request);
   const client = firewall.admission.clientOf(request, socket);
@@ -37,7 +37,7 @@ export function admit(request: IncomingMessage, socket: Duplex, context: Connect
   firewall.connections.checkAddress(client); // before capacity: at capacity, too, one address gets no more answers and lines than its rate
   if (load.isOverloaded) throw new GatewayError('OVERLOADED', { retryAfterMs: 5_000 });
   firewall.connections.checkCapacity();
-  firewall.admission.checkOrigin(client, request);
+  firewall.admission.checkOrigin(client, request, options.firewall, options.auth);
   return client;
 }
 

@@ -94,7 +94,7 @@ export interface LocalNode {
 }
 
 export interface Bus {
-  /** The node has members of the channel. @returns true when messages of all nodes reach it */
+  /** The node has members of the channel. Never throws or rejects. @returns true when messages of all nodes reach it */
   subscribe(channel: string): boolean | Promise<boolean>;
   /** The node has none any more. */
   unsubscribe(channel: string): void;
@@ -105,10 +105,13 @@ export interface Bus {
    */
   publish(channel: string, body: Body, how: PublishHow): Sent | Promise<Sent>;
   /**
-   * Reads the history behind a position, or without one its newest messages. The answer is there at once: what a subscriber has
-   * missed is sent before anything that is published later. An engine that has to ask for it holds the channel back meanwhile.
+   * Reads the history behind a position, or without one its newest messages. Where the node has members of the channel, nothing is
+   * left out between what is read and what is delivered: an engine that has to wait until it gets the messages of all nodes reads
+   * after that. What is delivered meanwhile may be in the answer as well.
+   *
+   * @throws GatewayError UNAVAILABLE, also as a rejection
    */
-  read(channel: string, since: Position | undefined, limit: ReplayLimit, window: Window): Replay;
+  read(channel: string, since: Position | undefined, limit: ReplayLimit, window: Window): Replay | Promise<Replay>;
 }
 
 /** Numbers for metrics. */

@@ -14,7 +14,7 @@ import type { Enforcement } from './enforcement.js';
 import type { FirewallEvent } from './events.js';
 import type { ResolvedFirewall } from './options.js';
 import { admitsOrigin, encounterOf } from './origins.js';
-import type { BrowserCredentials } from './origins.js';
+import type { BrowserCredentials, OriginRules } from './origins.js';
 import type { Violations } from './violations.js';
 
 /** Decides, question by question, whether a request may come in: its address, its Host, its Origin, its subject. */
@@ -27,7 +27,6 @@ export class Admission {
   /** @param options read at each question, since a reload changes them */
   constructor(
     private readonly options: ResolvedFirewall,
-    private readonly credentials: BrowserCredentials,
     private readonly clock: Pick<WsClock, 'monotonic'>,
     private readonly emitter: Emitter<FirewallEvent>,
     private readonly bans: Pick<BanTable, 'leftMs' | 'isDry'>,
@@ -98,9 +97,13 @@ export class Admission {
     this.#refuseBanned(addressKey(client.usage.key), client);
   }
 
-  /** @throws GatewayError ORIGIN_FORBIDDEN */
-  checkOrigin(client: Client, { headers }: IncomingMessage): void {
-    if (admitsOrigin(headers, this.options, this.credentials)) return;
+  /**
+   * @param rules those of the path
+   * @param credentials where the path looks for tokens
+   * @throws GatewayError ORIGIN_FORBIDDEN
+   */
+  checkOrigin(client: Client, { headers }: IncomingMessage, rules: OriginRules, credentials: BrowserCredentials): void {
+    if (admitsOrigin(headers, rules, credentials)) return;
     this.violations.refuse(
       'origins',
       client,

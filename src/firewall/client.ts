@@ -1,4 +1,4 @@
-import type { MessageBudget } from './message-budget.js';
+import type { MessageBudget, MessageLimits } from './message-budget.js';
 import type { AddressUsage, SubjectUsage } from './usage.js';
 
 /** A connection, as the firewall sees it. */
@@ -13,6 +13,8 @@ export interface Client {
 export interface Metered {
   readonly client: Client;
   readonly budget: MessageBudget;
+  /** What a session of its path may send; read anew at each message, since a reload changes it. */
+  readonly limits: MessageLimits;
   /** Undefined while the session is anonymous. */
   readonly subjectUsage: SubjectUsage | undefined;
 }

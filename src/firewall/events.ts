@@ -18,7 +18,7 @@ export interface BanEvent {
 }
 
 /** Names of the budgets. */
-export type BudgetName = 'messages' | 'subject' | 'event';
+export type BudgetName = 'messages' | 'subject' | 'event' | 'subscribe' | 'publish';
 
 /** A budget is used up. */
 export interface BudgetEvent {

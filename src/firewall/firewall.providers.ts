@@ -9,13 +9,11 @@ import { WsFirewall } from './ws-firewall.js';
 export const FIREWALL_OPTIONS = Symbol('nestjs-ws-gateway.firewall-options');
 /** Token of the budgets of `options.limits`. */
 export const FIREWALL_LIMITS = Symbol('nestjs-ws-gateway.firewall-limits');
-/** Token of what of `options.auth` says which requests need an Origin of the list. */
-export const BROWSER_CREDENTIALS = Symbol('nestjs-ws-gateway.browser-credentials');
 
 export const firewallProviders: Provider[] = [
   {
     provide: Firewall,
-    inject: [FIREWALL_OPTIONS, FIREWALL_LIMITS, BROWSER_CREDENTIALS, WsClock, EMITTER, FACTS],
+    inject: [FIREWALL_OPTIONS, FIREWALL_LIMITS, WsClock, EMITTER, FACTS],
     useFactory: (...parts: ConstructorParameters<typeof Firewall>) => new Firewall(...parts),
   },
   { provide: WsFirewall, useExisting: Firewall },

@@ -11,10 +11,9 @@ import type { Fact, Facts } from '../engine/facts.js';
 import { Enforcement } from './enforcement.js';
 import type { FirewallEvent } from './events.js';
 import { entryOf, factsOf } from './firewall-facts.js';
-import type { FirewallLimits } from './message-budget.js';
+import type { SubjectLimits } from './message-budget.js';
 import { Metering } from './metering.js';
 import type { ResolvedFirewall } from './options.js';
-import type { BrowserCredentials } from './origins.js';
 import { FirewallSockets } from './socket-quota.js';
 import { Violations } from './violations.js';
 import { WsFirewall } from './ws-firewall.js';
@@ -45,8 +44,7 @@ export class Firewall extends WsFirewall {
    */
   constructor(
     private readonly options: ResolvedFirewall,
-    limits: FirewallLimits,
-    credentials: BrowserCredentials,
+    limits: SubjectLimits,
     private readonly clock: Pick<WsClock, 'now' | 'monotonic'>,
     private readonly emitter: Emitter<FirewallEvent>,
     private readonly facts: Facts,
@@ -61,16 +59,7 @@ export class Firewall extends WsFirewall {
     this.violations = new Violations(options, clock, this.#bans, enforcement, ban);
     this.connections = new ConnectionQuota(options, clock, enforcement, this.violations);
     const { violations, connections } = this;
-    this.admission = new Admission(
-      options,
-      credentials,
-      clock,
-      emitter,
-      this.#bans,
-      enforcement,
-      violations,
-      connections,
-    );
+    this.admission = new Admission(options, clock, emitter, this.#bans, enforcement, violations, connections);
     this.metering = new Metering(limits, clock, emitter, enforcement);
     this.sockets = new FirewallSockets(options, {
       isProxy: (address) => this.admission.isProxy(address),

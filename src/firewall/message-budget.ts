@@ -8,8 +8,8 @@ export interface MessageLimits {
   readonly maxMessageBytes: number;
 }
 
-/** What the sessions and their subjects may send. */
-export interface FirewallLimits extends MessageLimits {
+/** What all sessions of a subject together may send, on whichever paths they are. */
+export interface SubjectLimits {
   readonly messagesPerSecondPerSubject: number;
 }
 

@@ -5,7 +5,7 @@ import type { Metered } from './client.js';
 import type { Enforcement } from './enforcement.js';
 import type { BudgetName, FirewallEvent } from './events.js';
 import { worth } from './message-budget.js';
-import type { EventLimit, FirewallLimits } from './message-budget.js';
+import type { EventLimit, SubjectLimits } from './message-budget.js';
 import { SubjectUsage, UsageTable } from './usage.js';
 
 /** Messages that a refused payload is charged for beside itself, and the bytes of heap that are one more. */
@@ -22,9 +22,9 @@ export class Metering {
   #creditMs = 0;
   #creditUntil = 0;
 
-  /** @param limits read at each message, since a reload changes them */
+  /** @param limits of subjects; read at each message, since a reload changes them */
   constructor(
-    private readonly limits: FirewallLimits,
+    private readonly limits: SubjectLimits,
     private readonly clock: Pick<WsClock, 'monotonic'>,
     private readonly emitter: Emitter<FirewallEvent>,
     private readonly enforcement: Enforcement,
@@ -62,7 +62,7 @@ export class Metering {
     const { limits } = this;
     const now = this.clock.monotonic();
     const creditMs = this.#creditMsAt(now);
-    let wait = session.budget.take(size, limits, now, creditMs);
+    let wait = session.budget.take(size, session.limits, now, creditMs);
     if (wait > 0) return this.#spent('messages', session) ? wait : 0;
     const perSubject = limits.messagesPerSecondPerSubject;
     if (subjectUsage !== undefined) {
@@ -77,10 +77,10 @@ export class Metering {
    *
    * @param heapBytes what the payload takes on the heap
    */
-  chargeRefused({ client, budget, subjectUsage }: Metered, heapBytes: number): void {
+  chargeRefused({ client, budget, limits, subjectUsage }: Metered, heapBytes: number): void {
     if (client.isExempt || this.enforcement.isDry('budgets')) return;
     const messages = REFUSED_MESSAGES + heapBytes / REFUSED_BYTES;
-    budget.charge(messages, this.limits);
+    budget.charge(messages, limits);
     subjectUsage?.messages.charge(messages, subjectBurst(this.limits));
   }
 
@@ -99,8 +99,8 @@ export class Metering {
   }
 
   /** Counts a message over a budget. @returns true with the one that is a `messageBurst` too many */
-  refuse({ budget }: Metered): boolean {
-    return budget.refuse(this.limits, this.clock.monotonic());
+  refuse({ budget, limits }: Metered): boolean {
+    return budget.refuse(limits, this.clock.monotonic());
   }
 
   /** The process was stopped for so long. */
@@ -125,6 +125,11 @@ export class Metering {
     return now < this.#creditUntil ? this.#creditMs : 0;
   }
 
+  /** A budget that is kept elsewhere is spent. @returns true where what goes over it is to be refused */
+  spent(budget: BudgetName, session: Metered): boolean {
+    return !session.client.isExempt && this.#spent(budget, session);
+  }
+
   /** Emits the event of a spent budget. @returns true where the budget is enforced */
   #spent(budget: BudgetName, { client, subjectUsage }: Metered): boolean {
     const enforced = !this.enforcement.isDry('budgets');
@@ -135,6 +140,6 @@ export class Metering {
 }
 
 /** Two seconds' worth at once, as a session may send. */
-function subjectBurst({ messagesPerSecondPerSubject }: FirewallLimits): number {
+function subjectBurst({ messagesPerSecondPerSubject }: SubjectLimits): number {
   return 2 * messagesPerSecondPerSubject;
 }

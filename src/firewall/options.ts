@@ -120,24 +120,36 @@ function readDryRun(given: unknown, place: Place): readonly FirewallRule[] | und
 const isBroughtByBrowsers = (source: string): boolean =>
   isCookie(source) || source === 'certificate' || source === 'basic';
 
-/** With a token that a browser brings by itself, the Origin alone says that it is not another page that acts as the user. */
+/** Where tokens are looked for, and the option that says so. */
+interface CredentialSources {
+  readonly option: string;
+  readonly names: readonly string[];
+}
+
+/**
+ * With a token that a browser brings by itself, the Origin alone says that it is not another page that acts as the user.
+ *
+ * @param firewall where the rules for Origins stand
+ * @param shared where the options for all paths stand
+ */
 export function checkOrigins(
   firewall: Place,
   { origins, allowNullOrigin, dryRun }: ResolvedFirewall,
-  sources: readonly string[],
+  { option, names }: CredentialSources,
+  shared = firewall,
 ): void {
   // A browser sends the cookie for any page that asks, so the pages that may have to be known.
-  const cookie = sources.find(isCookie);
+  const cookie = names.find(isCookie);
   if (cookie !== undefined && (origins === undefined || origins.length === 0)) {
-    firewall.member('origins').complain(`must list the origins that may connect, since auth.sources has "${cookie}"`);
+    firewall.member('origins').complain(`must list the origins that may connect, since ${option} has "${cookie}"`);
   }
-  const source = cookie ?? sources.find(isBroughtByBrowsers);
+  const source = cookie ?? names.find(isBroughtByBrowsers);
   if (source === undefined) return;
-  const why = `since auth.sources has "${source}", which a browser sends for any page`;
+  const why = `since ${option} has "${source}", which a browser sends for any page`;
   if (allowNullOrigin)
     firewall.member('allowNullOrigin').complain(`must be false, ${why}: any page can have that Origin`);
   if (dryRun.includes('origins')) {
-    firewall.member('dryRun').complain(`must not have "origins", as true has, ${why}: list the other rules`);
+    shared.member('dryRun').complain(`must not have "origins", as true has, ${why}: list the other rules`);
   }
   if (origins?.includes('*')) firewall.member('origins').complain(`must not have "*", ${why}: list your own`);
 }

@@ -1,4 +1,5 @@
 import { Inject, Injectable, Logger } from '@nestjs/common';
+import type { Type } from '@nestjs/common';
 import { ApplicationConfig, ModuleRef, ModulesContainer } from '@nestjs/core';
 import { GATEWAY_METADATA, GATEWAY_OPTIONS, PORT_METADATA } from '@nestjs/websockets/internal';
 import { AUTH_OPTIONS } from '../authentication/options.js';
@@ -12,6 +13,7 @@ import { ChannelRoutes } from './channel-routes.js';
 import { CONNECTION_GUARDS_METADATA, PROTOCOL_METADATA } from './decorators.js';
 import { Handlers } from './handlers.js';
 import type { GatewayHost } from './handlers.js';
+import { lostHandlersOf } from './lost-handlers.js';
 import { Protocols } from './protocols.js';
 import type { ProtocolSource } from './protocols.js';
 import { bindRaw, rawOptionsOf } from './raw-gateways.js';
@@ -43,11 +45,13 @@ export class GatewayBinder {
    * Once, after Nest has bound the gateways and knows its global enhancers.
    *
    * @throws Error for two handlers of one event at one path, an event name that no frame can have, a rule or guard that cannot be made,
-   * a gateway without a port in a microservice, an option of a decorator that would open or close a door, a build without the types of its payloads
+   * a gateway without a port in a microservice, an option of a decorator that would open or close a door, a build without the types of its payloads, a handler that
+   * another decorator has taken away
    */
   async bind(): Promise<void> {
     this.#readOptions();
     this.#bindRawPaths();
+    this.#demandHandlers();
     const handlers = new Handlers(this.config, this.modules, this.moduleRef, this.guard, this.pipe, this.filter);
     for (const server of this.adapter.servers) for (const route of this.channels.of(server)) server.router.add(route);
     // The package's own gateway comes first: no other gateway may handle `auth`.
@@ -96,6 +100,26 @@ export class GatewayBinder {
     }
   }
 
+  /** A handler that another decorator has taken away would answer UNKNOWN_EVENT, and the log would not say why. */
+  #demandHandlers(): void {
+    const hosts = gatewaysOf(this.modules).filter((host) => !host.own && this.#serverOf(host)?.raw === undefined);
+    const lost = hosts.map(({ wrapper }) => lostHandlersOf(wrapper.metatype as Type));
+    const replaced = lost.flatMap((of) => of.replaced);
+    const doubtful = lost.flatMap((of) => of.doubtful);
+    if (replaced.length > 0) {
+      throw new Error(
+        `${replaced.join(', ')}: a decorator puts another function in the place of the method, and what is written below it is ` +
+          'lost, @SubscribeMessage() too. Write @SubscribeMessage() above that decorator',
+      );
+    }
+    if (doubtful.length > 0) {
+      this.#log.warn(
+        `No message reaches these methods, which have decorators: ${doubtful.join(', ')}. If one is a handler, ` +
+          'write @SubscribeMessage() above the decorator that puts another function in its place',
+      );
+    }
+  }
+
   /** A reload may bring the first rules for channels. An application's own handler of such an event keeps it. */
   bindChannels(): void {
     for (const server of this.adapter.servers) {
@@ -105,17 +129,17 @@ export class GatewayBinder {
     }
   }
 
-  #serverOf({ wrapper: { metatype } }: GatewayHost): GatewayServer | undefined {
-    const options = (Reflect.getMetadata(GATEWAY_OPTIONS, metatype as object) ?? {}) as { path?: string };
-    const port = (Reflect.getMetadata(PORT_METADATA, metatype as object) ?? 0) as number;
-    return this.adapter.find(port, options.path);
+  #serverOf(host: GatewayHost): GatewayServer | undefined {
+    const { port, path } = locationOf(host);
+    return this.adapter.find(port, path);
   }
 
   async #bindRoutes(host: GatewayHost, server: GatewayServer, handlers: Handlers): Promise<void> {
-    const servers = host.own ? this.adapter.servers.filter(({ raw }) => raw === undefined) : [server];
-    for (const { router, port, pathname } of servers) {
+    const isSpoken = ({ raw }: GatewayServer): boolean => raw === undefined || raw.untilToken !== undefined;
+    const servers = host.own ? this.adapter.servers.filter(isSpoken) : [server];
+    for (const { router, port, pathname, raw } of servers) {
       for (const route of await handlers.routesOf(host, server)) {
-        if (router.add(route)) continue;
+        if (router.add(raw?.untilToken?.(route) ?? route)) continue;
         const where = port === 0 ? pathname : `${pathname} on port ${port}`;
         const { name } = host.wrapper;
         throw new Error(
@@ -163,6 +187,12 @@ export class GatewayBinder {
 
 function noServer({ wrapper: { name } }: GatewayHost): string {
   return `${String(name)} needs a port, since a microservice has no HTTP server: @WebSocketGateway(8080)`;
+}
+
+/** Where a gateway says that it is. */
+export function locationOf({ wrapper: { metatype } }: GatewayHost): { port: number; path: string | undefined } {
+  const { path } = (Reflect.getMetadata(GATEWAY_OPTIONS, metatype as object) ?? {}) as { path?: string };
+  return { port: (Reflect.getMetadata(PORT_METADATA, metatype as object) ?? 0) as number, path };
 }
 
 /** Every gateway of the application, and the package's own. */

@@ -25,7 +25,7 @@ import type { Access } from './access.js';
 import { stepsOf } from './payload-steps.js';
 import { takesUncheckedBody } from './payload-types.js';
 import { bindRule, demandSession } from './rules.js';
-import { BINARY_METADATA } from './decorators.js';
+import { binaryEventOf } from './lost-handlers.js';
 import { instanceOf } from './resolve-instance.js';
 import { argumentsOf, askRules } from './arguments.js';
 import { givenOf, invoke } from './handler.js';
@@ -107,14 +107,13 @@ export class Handlers {
    *
    * @throws Error for an event name that no frame can have, or a rule that cannot be made
    */
-  async routesOf(host: GatewayHost, server: GatewayServer): Promise<Route[]> {
-    const prototype = Object.getPrototypeOf(host.wrapper.instance) as Gateway;
-    const names = this.#scanner
-      .getAllMethodNames(prototype)
-      .filter((name) => Reflect.hasMetadata(MESSAGE_MAPPING_METADATA, prototype[name] as object));
-    return Promise.all(
-      names.map((name) => this.#routeOf(host, server, name, prototype[name] as Method, MESSAGE_METADATA)),
-    );
+  routesOf(host: GatewayHost, server: GatewayServer): Promise<Route[]> {
+    return this.#routesWith(host, server, (prototype, name) => {
+      const method = prototype[name] as object; // because the scanner has named it
+      return Reflect.hasMetadata(MESSAGE_MAPPING_METADATA, method)
+        ? { event: Reflect.getMetadata(MESSAGE_METADATA, method) as unknown }
+        : undefined;
+    });
   }
 
   /**
@@ -122,19 +121,34 @@ export class Handlers {
    *
    * @throws Error as {@link routesOf} does
    */
-  async binaryRoutesOf(host: GatewayHost, server: GatewayServer): Promise<Route[]> {
-    const prototype = Object.getPrototypeOf(host.wrapper.instance) as Gateway;
-    const names = this.#scanner
-      .getAllMethodNames(prototype)
-      .filter((name) => Reflect.hasMetadata(BINARY_METADATA, prototype[name] as object));
-    return Promise.all(
-      names.map((name) => this.#routeOf(host, server, name, prototype[name] as Method, BINARY_METADATA)),
-    );
+  binaryRoutesOf(host: GatewayHost, server: GatewayServer): Promise<Route[]> {
+    return this.#routesWith(host, server, (prototype, name) => {
+      const event = binaryEventOf(prototype, name);
+      return event === undefined ? undefined : { event };
+    });
   }
 
-  /** @param key of the metadata that has the event */
-  async #routeOf(host: GatewayHost, server: GatewayServer, name: string, method: Method, key: string): Promise<Route> {
-    const event: unknown = Reflect.getMetadata(key, method);
+  /** @param handles what a method handles; undefined for a method that is no handler */
+  #routesWith(
+    host: GatewayHost,
+    server: GatewayServer,
+    handles: (prototype: Gateway, name: string) => { event: unknown } | undefined,
+  ): Promise<Route[]> {
+    const prototype = Object.getPrototypeOf(host.wrapper.instance) as Gateway;
+    const routes = this.#scanner.getAllMethodNames(prototype).map((name) => {
+      const handled = handles(prototype, name);
+      return handled && this.#routeOf(host, server, name, prototype[name] as Method, handled.event);
+    });
+    return Promise.all(routes.filter((route) => route !== undefined));
+  }
+
+  async #routeOf(
+    host: GatewayHost,
+    server: GatewayServer,
+    name: string,
+    method: Method,
+    event: unknown,
+  ): Promise<Route> {
     if (!isEventName(event)) {
       throw new Error(`${host.wrapper.name}.${name}: an event is a string of 1 to 128 characters`);
     }

@@ -1,6 +1,5 @@
 import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import type { WsResponse } from '@nestjs/websockets';
-import { Authentication } from '../authentication/authentication.js';
 import type { Principal } from '../authentication/principal.js';
 import { UnknownKey } from '../authentication/token.js';
 import { sessionOf } from '../session/session.js';
@@ -35,8 +34,6 @@ export interface SessionReply extends AuthReply {
 /** The events of the wire contract itself. They answer on every path and port that the module serves. */
 @WebSocketGateway()
 export class WsGateway {
-  constructor(private readonly authentication: Authentication) {}
-
   /**
    * Authenticates an anonymous session, or refreshes an authenticated one in place.
    *
@@ -63,7 +60,9 @@ export class WsGateway {
       : signedIn(session, answer);
   }
 
-  #principalOf(token: string, { client, server: { context } }: Session): Principal | Promise<Principal> {
+  #principalOf(token: string, session: Session): Principal | Promise<Principal> {
+    const { client } = session;
+    const { context } = serverOf(session);
     const refused = (error: unknown): never => {
       // Of a bad one the end of the session counts.
       if (error instanceof UnknownKey) countBadToken(context, client, error);
@@ -71,7 +70,8 @@ export class WsGateway {
     };
     try {
       const origin = { source: 'message', isSuspect: context.firewall.violations.hasFailed(client) } as const;
-      const answer = this.authentication.authenticate(token, origin, client.address);
+      const { timeoutMs } = context.options.auth;
+      const answer = context.authentication.authenticate(token, origin, client.address, timeoutMs);
       return isThenable(answer) ? Promise.resolve(answer).catch(refused) : answer;
     } catch (error) {
       return refused(error);

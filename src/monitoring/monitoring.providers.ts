@@ -4,6 +4,8 @@ import { ModulesContainer } from '@nestjs/core';
 import { WsClock } from '../base/clock.js';
 import { EMITTER } from '../base/emitter.js';
 import { CONTEXT } from '../connection/options.js';
+import { OptionsByPath } from '../connection/options-by-path.js';
+import { allSources } from '../connection/path-options.js';
 import type { ConnectionContext } from '../connection/context.js';
 import { Fingerprints } from '../data-protection/fingerprint.js';
 import { AUDITED_KINDS } from './audit/audit-event.js';
@@ -14,14 +16,13 @@ import { FailureLog, FailureSink } from './log/failure-log.js';
 import { FirewallLog } from './log/firewall-log.js';
 import { NestSink } from './log/nest-sink.js';
 import { Sampler } from './log/sampler.js';
+import { Upstreams } from '../proxy/upstreams.js';
 import { Rooms } from '../rooms/rooms.js';
 import { PrometheusMetrics } from './metrics/prometheus.js';
 import { WsMetrics } from './metrics/ws-metrics.js';
 import { subscribeDecorated } from './on-ws-event.js';
 import { MONITORING_OPTIONS, PRIVACY_OPTIONS } from './options.js';
 import type { PrivacyOptions, ResolvedMonitoring } from './options.js';
-import { AUTH_OPTIONS } from '../authentication/options.js';
-import type { ResolvedAuth } from '../authentication/options.js';
 import { privacyOf } from './privacy.js';
 import type { Privacy } from './privacy.js';
 import { WsMonitor } from './ws-monitor.js';
@@ -70,9 +71,9 @@ export class Monitoring implements OnApplicationBootstrap, OnApplicationShutdown
 export const monitoringProviders: Provider[] = [
   {
     provide: PRIVACY,
-    inject: [PRIVACY_OPTIONS, Fingerprints, AUTH_OPTIONS],
-    useFactory: (options: PrivacyOptions, fingerprints: Fingerprints, { sources }: ResolvedAuth) =>
-      privacyOf(options, fingerprints, sources),
+    inject: [PRIVACY_OPTIONS, Fingerprints, OptionsByPath],
+    useFactory: (options: PrivacyOptions, fingerprints: Fingerprints, { shared }: OptionsByPath) =>
+      privacyOf(options, fingerprints, [...allSources(shared).keys()]),
   },
   {
     provide: WsMonitor,
@@ -89,14 +90,21 @@ export const monitoringProviders: Provider[] = [
   { provide: EMITTER, useExisting: WsMonitor },
   {
     provide: PrometheusMetrics,
-    inject: [MONITORING_OPTIONS, WsMonitor, CONTEXT, Rooms],
-    useFactory: (options: ResolvedMonitoring, monitor: WsMonitor, context: ConnectionContext, rooms: Rooms) => {
+    inject: [MONITORING_OPTIONS, WsMonitor, CONTEXT, Rooms, Upstreams],
+    useFactory: (
+      options: ResolvedMonitoring,
+      monitor: WsMonitor,
+      context: ConnectionContext,
+      rooms: Rooms,
+      upstreams: Upstreams,
+    ) => {
       const { traffic, sessions, pending } = context;
       const source = {
         traffic,
         sessions: () => sessions.countByPhase(),
         inFlight: () => pending.size,
         rooms: () => rooms.stats,
+        upstreams: () => upstreams.all,
       };
       return PrometheusMetrics.create(options, monitor, source);
     },

@@ -30,11 +30,17 @@ export class LiveOptions {
     const current = this.current as unknown as Record<string, unknown>; // because only here it is not readonly
     for (const [name, value] of Object.entries(next)) {
       const group = current[name];
-      if (isGroup(group) && isGroup(value)) Object.assign(group, value);
+      if (isGroup(group) && isGroup(value)) become(group, value);
       else current[name] = value;
     }
     await Promise.all(commits.map((commit) => commit()));
   }
+}
+
+/** Makes the one object what the other is. */
+function become(group: object, next: object): void {
+  for (const name of Object.keys(group)) if (!(name in next)) Reflect.deleteProperty(group, name); // a path without options any more
+  Object.assign(group, next);
 }
 
 function isGroup(value: unknown): value is object {

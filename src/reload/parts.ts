@@ -5,6 +5,7 @@ import { KeyRing } from '../data-protection/key-ring.js';
 import { takeOver, WsSeal } from '../data-protection/ws-seal.js';
 import type { Firewall } from '../firewall/firewall.js';
 import { WsGatewayOptionsError } from '../ws-gateway.options.js';
+import type { ResolvedOptions } from '../ws-gateway.options.js';
 import type { Reloadable } from './reloadable.js';
 
 /** Keys and issuers of tokens; a missing package for published keys is found before anything changes. */
@@ -28,6 +29,15 @@ export const pseudonymsOf = (fingerprints: Fingerprints): Reloadable => ({
     return () => {
       if (ring !== undefined) replaceRing(fingerprints, ring);
     };
+  },
+});
+
+/** @param problems says what is wrong with paths that the options name */
+export const pathsOf = (problems: (paths: ResolvedOptions['paths']) => readonly string[]): Reloadable => ({
+  prepare({ paths }) {
+    const wrong = problems(paths);
+    if (wrong.length > 0) throw new WsGatewayOptionsError(wrong);
+    return () => undefined;
   },
 });
 

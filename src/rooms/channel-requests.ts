@@ -1,7 +1,8 @@
 import type { Position } from '../engine/engine.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isEventName, isJsonObject } from '../protocol/message.js';
-import { isChannelName } from './names.js';
+import { isCursor } from './members.js';
+import { isChannelName, isKey } from './names.js';
 
 /** What clients send about channels, checked. Each function throws GatewayError VALIDATION_FAILED, which quotes nothing. */
 
@@ -107,7 +108,7 @@ export function eventOf(event: unknown, exceptionEvent: string): string {
 }
 
 export function keyOf(key: unknown): string | undefined {
-  if (key === undefined || (typeof key === 'string' && key.length >= 1 && key.length <= 64)) return key;
+  if (key === undefined || isKey(key)) return key;
   throw invalid('key', 'key', 'key must be a string of 1 to 64 characters');
 }
 
@@ -124,8 +125,10 @@ export function presenceOf(data: unknown): PresenceQuery {
   if (!Number.isInteger(limit) || (limit as number) < 1 || (limit as number) > 1_000) {
     throw invalid('limit', 'limit', 'limit must be a whole number from 1 to 1000');
   }
-  if (cursor !== undefined && (typeof cursor !== 'string' || !/^[0-9a-z]{1,11}$/.test(cursor))) {
-    throw invalid('cursor', 'cursor', 'cursor must be the next of a page');
-  }
-  return { channel, limit: limit as number, cursor }; // because it is an integer
+  return { channel, limit: limit as number, cursor: cursorOf(cursor) }; // because it is an integer
+}
+
+export function cursorOf(cursor: unknown): string | undefined {
+  if (cursor === undefined || isCursor(cursor)) return cursor;
+  throw invalid('cursor', 'cursor', 'cursor must be the next of a page');
 }

@@ -13,3 +13,8 @@ export function isRoomName(value: unknown): value is string {
 export function isChannelName(value: unknown): value is string {
   return typeof value === 'string' && value.length <= MAX_CHANNEL_LENGTH && CHANNEL.test(value);
 }
+
+/** True for an idempotency key: 1 to 64 characters. */
+export function isKey(value: unknown): value is string {
+  return typeof value === 'string' && value.length >= 1 && value.length <= 64;
+}

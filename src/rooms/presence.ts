@@ -1,7 +1,8 @@
 import { Injectable } from '@nestjs/common';
 import { encode } from '../protocol/codec.js';
 import type { Membership, Room } from './room.js';
-import { Rooms } from './rooms.js';
+import { Members } from './members.js';
+import { Memberships } from './memberships.js';
 
 /** A member as other clients see it. What the application says of it stays on the server. */
 export interface PresentMember {
@@ -29,8 +30,11 @@ export class Presence {
   readonly #changes = new Map<Room, Changes>();
   readonly #toldAt = new WeakMap<Room, number>();
 
-  constructor(private readonly rooms: Rooms) {
-    rooms.listen(this);
+  constructor(
+    memberships: Memberships,
+    private readonly members: Members,
+  ) {
+    memberships.listen(this);
   }
 
   joined(membership: Membership): void {
@@ -48,7 +52,7 @@ export class Presence {
   }
 
   presentOf(membership: Membership): PresentMember {
-    const { sessionId, subject, since } = this.rooms.memberOf(membership);
+    const { sessionId, subject, since } = this.members.describe(membership);
     return { sessionId, subject, since };
   }
 
@@ -69,7 +73,7 @@ export class Presence {
   }
 
   #tell(room: Room, { joined, left }: Changes): void {
-    const count = this.rooms.countNow(room);
+    const count = this.members.count(room.name);
     const named = count.sessions <= MAX_MEMBERS;
     const data = { joined: named ? [...joined.values()] : [], left: named ? [...left.values()] : [], count };
     const text = `${encode('presence.changed', data).slice(0, -1)},"channel":${JSON.stringify(room.name)}`;

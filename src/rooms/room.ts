@@ -40,11 +40,25 @@ export class Membership {
   }
 }
 
-interface Waiting {
+/** A message on its way to the members. */
+export interface Waiting {
+  /** The whole frame. */
   readonly text: string;
+  readonly offset: number | undefined;
   readonly except: readonly string[] | undefined;
   readonly volatile: boolean;
 }
+
+/** What a member is to get only behind something older, which is being asked for. */
+interface Hold {
+  readonly messages: Waiting[];
+  length: number;
+  /** Requests that it is held for. */
+  requests: number;
+}
+
+/** UTF-16 units that are held for one member; what is more shows that it has not got all. */
+const MAX_HELD = 524_288;
 
 /** UTF-16 units that wait within one tick before they are written all the same. */
 const MAX_WAITING = 65_536;
@@ -62,6 +76,7 @@ export class Room {
   #length = 0;
   #isSpecial = false;
   #isWriting = false;
+  #held: Map<Session, Hold> | undefined;
   /** Rises with each member that comes or goes. */
   version = 0;
   /** As the rules in force have it. */
@@ -82,8 +97,9 @@ export class Room {
     this.version++;
   }
 
-  remove({ indexInRoom }: Membership): void {
+  remove({ indexInRoom, session }: Membership): void {
     this.#keepWritten();
+    this.#held?.delete(session);
     const last = this.#members.pop();
     if (last !== undefined && last.indexInRoom !== indexInRoom) {
       this.#members[indexInRoom] = last;
@@ -102,10 +118,29 @@ export class Room {
   send({ text }: Body, offset: number | undefined, except: readonly string[] | undefined, volatile: boolean): void {
     if (this.#waiting.length === 0) fanOutSoon(this);
     const whole = offset === undefined ? `${text}}` : `${text},"offset":${offset}}`;
-    this.#waiting.push({ text: whole, except, volatile });
+    this.#waiting.push({ text: whole, offset, except, volatile });
     this.#isSpecial ||= volatile || except !== undefined;
     this.#length += whole.length;
     if (this.#length > MAX_WAITING) this.flush();
+  }
+
+  /** From now on the member is sent nothing until {@link release}, as often as it is held. */
+  hold(session: Session): void {
+    this.flush();
+    this.#held ??= new Map();
+    const hold = this.#held.get(session);
+    if (hold === undefined) this.#held.set(session, { messages: [], length: 0, requests: 1 });
+    else hold.requests++;
+  }
+
+  /** @returns what the member is to get now; undefined where more came than is held */
+  release(session: Session): readonly Waiting[] | undefined {
+    this.flush();
+    const hold = this.#held?.get(session);
+    if (hold === undefined || --hold.requests > 0) return [];
+    this.#held?.delete(session);
+    if (this.#held?.size === 0) this.#held = undefined;
+    return hold.length > MAX_HELD ? undefined : hold.messages;
   }
 
   flush(): void {
@@ -123,11 +158,12 @@ export class Room {
     const all = this.#share(waiting);
     const excepted = new Set(isSpecial ? waiting.flatMap(({ except = [] }) => except) : undefined);
     const hasVolatile = isSpecial && waiting.some((message) => message.volatile);
+    const held = this.#held;
     let others: Translations | undefined;
     this.#isWriting = true;
     for (let i = 0; i < members.length; i++) {
       const { session } = members[i] as Membership; // because i stays below the length
-      if (!session.mayReceive) continue;
+      if (!session.mayReceive || (held !== undefined && keep(held.get(session), waiting, session))) continue;
       if (!speaksEnvelope(session)) {
         others ??= new Translations(all.texts, this.counter);
         this.#writeTranslated(others, waiting, session);
@@ -144,15 +180,13 @@ export class Room {
     const isBehind = session.socket.bufferedAmount > BEHIND_BYTES;
     others.send(session, (index) => {
       const message = waiting[index];
-      return message?.except?.includes(session.id) !== true && !(isBehind && message?.volatile === true);
+      return message !== undefined && isFor(message, session, isBehind);
     });
   }
 
   /** To a member that not all of it is for. */
   #writeSome(waiting: readonly Waiting[], session: Session, isBehind: boolean): void {
-    const some = waiting.filter(
-      (message) => message.except?.includes(session.id) !== true && !(isBehind && message.volatile),
-    );
+    const some = waiting.filter((message) => isFor(message, session, isBehind));
     if (some.length > 0) session.socket.sendFrame(this.#share(some));
   }
 
@@ -161,4 +195,21 @@ export class Room {
     const [only = ''] = texts;
     return new SharedFrame(texts.length === 1 ? frame(only, true) : frames(texts, true), texts, this.counter);
   }
+}
+
+function isFor({ except, volatile }: Waiting, { id }: Session, isBehind: boolean): boolean {
+  return except?.includes(id) !== true && !(isBehind && volatile);
+}
+
+/** @returns true where the member is held */
+function keep(hold: Hold | undefined, waiting: readonly Waiting[], session: Session): boolean {
+  if (hold === undefined) return false;
+  const isBehind = session.socket.bufferedAmount > BEHIND_BYTES;
+  for (const message of waiting) {
+    if (!isFor(message, session, isBehind)) continue;
+    hold.length += message.text.length;
+    if (hold.length > MAX_HELD) hold.messages.length = 0;
+    else hold.messages.push(message);
+  }
+  return true;
 }

@@ -3,11 +3,19 @@ import { WsClock } from '../base/clock.js';
 import { ENGINE } from '../engine/engine.js';
 import { MemoryEngine } from '../engine/memory-engine.js';
 import { SESSION_ROOMS } from '../session/session-host.js';
+import { ChannelBudgets } from './channel-budgets.js';
+import { ChannelRights } from './channel-rights.js';
+import { Channels } from './channels.js';
+import { LostRights } from './lost-rights.js';
+import { Members } from './members.js';
+import { Memberships } from './memberships.js';
 import { CHANNEL_OPTIONS } from './options.js';
 import type { ResolvedChannels } from './options.js';
-import { Channels } from './channels.js';
 import { Presence } from './presence.js';
+import { Publications } from './publications.js';
+import { RequestOrder } from './request-order.js';
 import { Rooms } from './rooms.js';
+import { Subscriptions } from './subscriptions.js';
 import { WsRooms } from './ws-rooms.js';
 
 export const roomProviders: Provider[] = [
@@ -16,8 +24,16 @@ export const roomProviders: Provider[] = [
     inject: [CHANNEL_OPTIONS, WsClock],
     useFactory: (options: ResolvedChannels, clock: WsClock) => new MemoryEngine(options, clock),
   },
-  Rooms,
+  Memberships,
+  Members,
+  Publications,
   Presence,
+  Rooms,
+  Subscriptions,
+  RequestOrder,
+  ChannelRights,
+  ChannelBudgets,
+  LostRights,
   Channels,
   { provide: WsRooms, useExisting: Rooms },
   { provide: SESSION_ROOMS, useExisting: Rooms },

@@ -17,7 +17,8 @@ const TIMES_OF_DAY: Record<string, [count: number, because: string]> = {
   'authentication/ticket-office.ts': [2, 'the expiry of the principal, and what a client is shown'],
   'base/clock.ts': [1, 'it is the clock'],
   'base/sweeper.ts': [1, 'handed to what expires at a time of day'],
-  'rooms/rooms.ts': [2, 'since when a session is a member, as it is shown'],
+  'rooms/memberships.ts': [2, 'since when a session is a member, as it is shown'],
+  'proxy/upstream.ts': [1, 'when the token that the application is given expires'],
   'session/session.ts': [3, 'connectedAt, and the expiry of tokens'],
   'session/registry.ts': [2, 'iat of what is revoked'],
   'cluster/redis-cluster.ts': [3, 'since when nodes live, as it is shown'],
@@ -67,7 +68,7 @@ function sources(): [name: string, code: string][] {
   return entries
     .filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
     .map(({ parentPath, name }) => join(parentPath, name))
-    .filter((path) => !relative(SRC, path).startsWith('client/')) // it runs in a browser, where there is no sweep
+    .filter((path) => !/^(client|console\/ui|testing)\//.test(relative(SRC, path))) // they run where there is no sweep
     .map((path) => [relative(SRC, path), readFileSync(path, 'utf8').replace(/\/\*[^]*?\*\/|(?<=^|\s)\/\/.*$/gm, '')]);
 }
 

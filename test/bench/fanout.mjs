@@ -163,18 +163,18 @@ async function cpuPerDelivery(name, members, perTick, milliseconds) {
 
 /** Bytes of the heap for one membership: 10,000 sessions in 10 of 1,000 rooms each. */
 async function bytesPerMembership() {
-  const { Rooms } = await import('../../dist/rooms/rooms.js');
+  const { Memberships } = await import('../../dist/rooms/memberships.js');
   const { MemoryEngine } = await import('../../dist/engine/memory-engine.js');
   const clock = { now: () => Date.now(), monotonic: () => performance.now() };
   const limits = { maxPerSession: 100, maxPerProcess: most, maxMembershipsPerProcess: most, maxMembers: most };
   const nothing = { onLeave: () => undefined, has: () => false };
-  const rooms = new Rooms(limits, {}, new MemoryEngine({}, clock), nothing, nothing, clock, nothing);
+  const rooms = new Memberships(limits, {}, new MemoryEngine({}, clock), nothing, nothing, clock, nothing);
   const sessions = Array.from({ length: 10_000 }, (_, id) => ({ id, isLive: true }));
   const names = Array.from({ length: 1_000 }, (_, n) => `room ${n}`);
   gc();
   const before = process.memoryUsage().heapUsed;
   for (const session of sessions)
-    for (let n = 0; n < 10; n++) rooms.join(session, names[(session.id * 7 + n * 97) % 1_000]);
+    for (let n = 0; n < 10; n++) rooms.add(session, names[(session.id * 7 + n * 97) % 1_000], false);
   gc();
   return (process.memoryUsage().heapUsed - before) / rooms.size.memberships;
 }

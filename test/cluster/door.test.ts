@@ -1,6 +1,8 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { principalOf } from '../../src/authentication/principal.js';
 import { Revocations } from '../../src/authentication/revocations.js';
+import { FACTS } from '../../src/engine/facts.js';
+import type { Facts } from '../../src/engine/facts.js';
 import { WsCluster, WsFirewall, WsHealth, WsTickets } from '../../src/index.js';
 import type { SessionRegistry } from '../../src/session/registry.js';
 import { Client } from '../support/client.js';
@@ -20,6 +22,12 @@ let tests = 0;
 let subject: string;
 const token = (claims: Record<string, unknown> = {}): string => signed({ sub: subject, ...claims }, {});
 const knows = ({ app }: TestMember): boolean => app.get(WsCluster).nodes().length === 2;
+/** Knows what the tests before have done. */
+const isInformed = ({ app }: TestMember): Promise<boolean> =>
+  Promise.resolve(app.get<Facts>(FACTS, { strict: false }).barrier()).then(
+    () => true,
+    () => false,
+  );
 beforeAll(async () => {
   if (!hasRedis) return;
   redis = await RedisServer.start();
@@ -30,6 +38,7 @@ beforeAll(async () => {
 beforeEach(async () => {
   subject = `user-${++tests}`;
   await eventually(() => knows(here) && knows(there) && there.app.get(WsCluster).state === 'live');
+  await eventually(() => isInformed(there));
 });
 afterEach(() => {
   proxy.swallow(false);

@@ -7,7 +7,7 @@ import { ByteBudget } from '../../src/session/byte-budget.js';
 import { GatewayError, Public, WsFirewall } from '../../src/index.js';
 import type { WsGatewayOptions } from '../../src/index.js';
 import { startApp, stopApps, until } from '../support/app.js';
-import type { TestApp } from '../support/app.js';
+import type { TestApp, TestAppOptions } from '../support/app.js';
 import { Client } from '../support/client.js';
 import { token } from '../support/tokens.js';
 import { SessionRegistry } from '../../src/session/registry.js';
@@ -64,7 +64,7 @@ let byteBudget: ByteBudget;
 // Where time is moved at once, nobody has a chance to answer a ping.
 const heartbeat = { intervalMs: 3_600_000 };
 
-async function start(limits: WsGatewayOptions['limits'], options: Omit<WsGatewayOptions, 'auth'> = {}): Promise<void> {
+async function start(limits: WsGatewayOptions['limits'], options: TestAppOptions['options'] = {}): Promise<void> {
   test = await startApp({ gateways: [ByteGateway], options: { heartbeat, ...options, limits } });
   sessions = test.app.get(SessionRegistry);
   byteBudget = test.app.get(ByteBudget, { strict: false });
@@ -171,6 +171,19 @@ describe('what handlers hold', () => {
     expect(test.log.lines.find(({ code }) => code === 'RATE_LIMITED')?.reason).toContain('maxHandlingBytesTotal');
     answerAll();
     expect(await ada.next()).toMatchObject({ data: 1, id: 1 });
+  });
+
+  it('at its bound tells an anonymous session nothing of which events there are', async () => {
+    await start({ maxHandlingBytesTotal: 4 * MIB }, { auth: { anonymous: true } });
+    const attackers = await Promise.all(Array.from({ length: 3 }, (_, i) => connect(`mallory${i}`)));
+    for (const attacker of attackers) attacker.send({ event: 'wait', data: HEAVY, id: 1 });
+    await until(() => byteBudget.handling > 5 * MIB);
+    const ada = await connect('ada');
+    expect(await ada.ask({ event: 'wait', id: 1 })).toMatchObject({ data: { code: 'RATE_LIMITED' } });
+    const stranger = await Client.connect(`${test.url}/ws`);
+    const known = await stranger.ask({ event: 'wait', id: 1 });
+    expect(known).toMatchObject({ data: { code: 'UNAUTHENTICATED' } });
+    expect(await stranger.ask({ event: 'not-there', id: 1 })).toEqual(known);
   });
 
   it('beyond it is taken from those with most, and the others are served', async () => {

@@ -22,8 +22,13 @@ function rule(files, name) {
   const patterns = [{ regex: `^${pattern}(${parts.join('|')})`, message }];
   // The linter's expressions know no "but not", its globs do.
   const others = forbidden.filter((other) => !isWhole(other));
-  if (others.length > 0)
-    patterns.push({ group: others.flatMap((other) => [`${here}${other}/**`, `!${here}${other}/options.js`]), message });
+  const single = allowed
+    .filter((path) => /^[^*].*\/.*\.ts$/.test(path))
+    .map((path) => `!${here}${path.replace(/ts$/, 'js')}`);
+  if (others.length > 0) {
+    const group = others.flatMap((other) => [`${here}${other}/**`, `!${here}${other}/options.js`]);
+    patterns.push({ group: [...group, ...single], message });
+  }
   return { files, rules: { 'no-restricted-imports': ['error', { patterns }] } };
 }
 

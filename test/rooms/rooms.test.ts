@@ -11,12 +11,17 @@ import {
   WsSessions,
 } from '../../src/index.js';
 import type { Decoded, DisconnectData, ExceptionData, Reply, RoomEvent, WsGatewayOptions } from '../../src/index.js';
-import { Rooms } from '../../src/rooms/rooms.js';
+import { Memberships } from '../../src/rooms/memberships.js';
 import { startApp, stopApps, until } from '../support/app.js';
 import type { TestApp } from '../support/app.js';
 import { Client } from '../support/client.js';
+import { LATE, MEMORY } from '../support/engines.js';
 import { RawClient } from '../support/raw-client.js';
 import { token } from '../support/tokens.js';
+import { testRooms } from './rooms-suite.js';
+
+testRooms('memory', MEMORY);
+testRooms('late', LATE);
 
 afterEach(stopApps);
 
@@ -78,10 +83,10 @@ describe('a room', () => {
     expect(await rooms.count('a')).toEqual({ sessions: 1, subjects: 1, distinct: 0, missing: [] });
     expect([session.leave('a'), session.leave('a')]).toEqual([true, false]);
     await client.close();
-    await until(() => test.app.get(Rooms).size.memberships === 0);
-    expect(test.app.get(Rooms).size).toEqual({ rooms: 0, memberships: 0 });
+    await until(() => test.app.get(Memberships).size.memberships === 0);
+    expect(test.app.get(Memberships).size).toEqual({ rooms: 0, memberships: 0 });
     expect(session.join('late')).toBe(false);
-    expect(test.app.get(Rooms).size.rooms).toBe(0);
+    expect(test.app.get(Memberships).size.rooms).toBe(0);
   });
 
   it('gives who joins nothing of before, and who leaves nothing of after', async () => {
@@ -338,7 +343,7 @@ describe('the limits of rooms', () => {
     }
     expect(session.rooms).toHaveLength(50);
     for (const room of session.rooms) rooms.leave(session, room);
-    expect(test.app.get(Rooms).size).toEqual({ rooms: 0, memberships: 0 });
+    expect(test.app.get(Memberships).size).toEqual({ rooms: 0, memberships: 0 });
   });
 });
 
@@ -377,7 +382,7 @@ it('a listener that has others leave while a room is written to disturbs nobody 
     await until(() => others.every(({ client }, index) => client.frames.length === (got[index] ?? 0) + rounds));
   }
   expect(rounds).toBeGreaterThan(1);
-  expect(test.app.get(Rooms).find(others[0]?.session as WsSession, 'page')).toBeDefined();
+  expect(test.app.get(Memberships).find(others[0]?.session as WsSession, 'page')).toBeDefined();
 });
 
 it('metrics count what is published and delivered, by the rule and never by the name', async () => {

@@ -4,67 +4,20 @@ import { Global, Module } from '@nestjs/common';
 import type { DynamicModule, INestApplication, ModuleMetadata, Type } from '@nestjs/common';
 import type { AddressInfo } from 'node:net';
 import { WsClock } from '../../src/base/clock.js';
+import { ENGINE } from '../../src/engine/engine.js';
+import type { Engine } from '../../src/engine/engine.js';
 import { FailureSink } from '../../src/monitoring/log/failure-log.js';
 import type { FailureRecord, NoticeRecord } from '../../src/monitoring/log/failure-log.js';
 import { WsGatewayModule } from '../../src/index.js';
 import type { AuthOptions, WsGatewayOptions } from '../../src/index.js';
+import { ManualClock } from '../../src/testing/manual-clock.js';
 import { localTls } from './certificates.js';
 import { SECRET } from './tokens.js';
 
+export { ManualClock };
+
 /** True in the runs over TLS: what `npm test` runs as `wss`. */
 export const OVER_TLS = process.env.TEST_TLS === '1';
-
-/**
- * A clock that stands still until it is moved. Its two times have nothing to do with each other, so that a duration that takes
- * one of each is off by decades.
- */
-export class ManualClock extends WsClock {
-  #timeOfDay = Date.now();
-  #monotonic = 1_000;
-  readonly #tasks = new Map<() => void, { ms: number; next: number }>();
-
-  now(): number {
-    return this.#timeOfDay;
-  }
-
-  monotonic(): number {
-    return this.#monotonic;
-  }
-
-  /** How many tasks wait for their time. */
-  get taskCount(): number {
-    return this.#tasks.size;
-  }
-
-  /** Sets the time of day, forward or back; no time passes. */
-  set(ms: number): void {
-    this.#timeOfDay += ms;
-  }
-
-  every(ms: number, task: () => void): () => void {
-    this.#tasks.set(task, { ms, next: this.#monotonic + ms });
-    return () => this.#tasks.delete(task);
-  }
-
-  /** Moves without running anything, as between two sweeps. */
-  jump(ms: number): void {
-    this.#timeOfDay += ms;
-    this.#monotonic += ms;
-  }
-
-  advance(ms: number): void {
-    const end = this.#monotonic + ms;
-    while (this.#monotonic < end) {
-      const next = Math.min(end, ...[...this.#tasks.values()].map((timer) => timer.next));
-      this.jump(Math.max(0, next - this.#monotonic));
-      for (const [task, timer] of this.#tasks) {
-        if (timer.next > this.#monotonic) continue;
-        timer.next += timer.ms;
-        task();
-      }
-    }
-  }
-}
 
 /** The lines of the log, as they would be written. */
 export class MemorySink extends FailureSink {
@@ -107,6 +60,8 @@ export interface TestAppOptions extends Pick<ModuleMetadata, 'providers' | 'impo
   /** Path of a Unix domain socket to listen on, instead of a port. */
   socketPath?: string;
   before?: (app: INestApplication) => void;
+  /** What the nodes share. @default the module's own */
+  engine?: ((clock: ManualClock) => Engine) | undefined;
 }
 
 /** Every test is one address, and most are in a hurry. */
@@ -135,14 +90,15 @@ export async function startApp(setup: TestAppOptions = {}): Promise<TestApp> {
   const log = new MemorySink();
   const auth = { jwt: { secret: SECRET }, ...options.auth };
   const { firewall, limits } = unlimited(options);
-  const module = await Test.createTestingModule({
+  const builder = Test.createTestingModule({
     imports: [WsGatewayModule.forRoot({ ...options, auth, firewall, limits }), LogModule.of(log), ...imports],
     providers: [...gateways, ...providers],
     controllers,
   })
     .overrideProvider(WsClock)
-    .useValue(clock)
-    .compile();
+    .useValue(clock);
+  if (setup.engine !== undefined) builder.overrideProvider(ENGINE).useValue(setup.engine(clock));
+  const module = await builder.compile();
   const https = setup.https ?? (OVER_TLS ? { cert: localTls().server.cert, key: localTls().server.key } : undefined);
   const app = setup.fastify
     ? module.createNestApplication(new FastifyAdapter((https && { https }) as object), { logger: false }) // because its types want one or the other

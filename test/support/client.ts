@@ -2,71 +2,54 @@ import { once } from 'node:events';
 import { request as httpsRequest } from 'node:https';
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
-import { WebSocket } from 'ws';
-import type { ClientOptions } from 'ws';
+import type { ClientOptions, WebSocket } from 'ws';
+import { WsRefusedError, WsTestClient } from '../../src/testing/ws-test-client.js';
+import type { WsTestFrame } from '../../src/testing/ws-test-client.js';
 import { localTls } from './certificates.js';
-
-export interface Frame {
-  event?: string;
-  data?: unknown;
-  id?: string | number;
-  done?: boolean;
-}
 
 export interface Closed {
   code: number;
   reason: string;
 }
 
-/** A client that keeps every frame it is sent, so that a test can await the next one without missing any. */
-export class Client {
-  readonly frames: Frame[] = [];
-  readonly closed: Promise<Closed>;
-  #waiting: ((frame: Frame | undefined) => void)[] = [];
-  #taken = 0;
-  #over = false;
+/** A frame of the protocol. */
+export type Frame = WsTestFrame;
 
-  private constructor(readonly socket: WebSocket) {
-    socket.on('message', (data) => {
-      this.frames.push(JSON.parse((data as Buffer).toString()) as Frame);
-      if (this.#waiting.length > 0) this.#waiting.shift()?.(this.frames[this.#taken++]);
-    });
-    this.closed = new Promise((resolve) => {
-      socket.on('close', (code, reason) => {
-        this.#over = true;
-        for (const waiter of this.#waiting.splice(0)) waiter(undefined);
-        resolve({ code, reason: reason.toString() });
-      });
-    });
-    socket.on('error', () => undefined); // a refused handshake is what connect() throws, a reset is in `closed`
+/** Real milliseconds that a frame may take under the load of a whole run. */
+const PATIENCE_MS = 20_000;
+
+/** The kit's client as this suite uses it: by raw frames, with patience, and with certificates of the tests. */
+export class Client {
+  readonly socket: WebSocket;
+  readonly closed: Promise<Closed>;
+  readonly #client: WsTestClient;
+
+  private constructor(client: WsTestClient) {
+    this.#client = client;
+    this.socket = client.socket;
+    this.closed = client.closed.then(({ code, reason }) => ({ code, reason }));
   }
 
   static async connect(
     url: string,
     options: ClientOptions & { token?: string; protocols?: string[] } = {},
   ): Promise<Client> {
-    const { token, protocols = [], ...rest } = options;
+    const { token, ...rest } = options;
     const headers = { ...rest.headers, ...(token !== undefined && { authorization: `Bearer ${token}` }) };
-    const socket = new WebSocket(url, protocols, { perMessageDeflate: false, ...trustIn(url), ...rest, headers });
-    const client = new Client(socket);
-    await once(socket, 'open');
-    return client;
+    return new Client(await WsTestClient.connect(url, { ...trustIn(url), ...rest, headers }));
+  }
+
+  get frames(): readonly Frame[] {
+    return this.#client.frames();
   }
 
   /** The next frame not yet taken. @throws Error when the connection closes first */
-  async next(): Promise<Frame> {
-    const frame =
-      this.#taken < this.frames.length
-        ? this.frames[this.#taken++]
-        : this.#over
-          ? undefined
-          : await new Promise<Frame | undefined>((resolve) => this.#waiting.push(resolve));
-    if (frame === undefined) throw new Error('The connection closed before the frame came');
-    return frame;
+  next(): Promise<Frame> {
+    return this.#client.next(undefined, { timeoutMs: PATIENCE_MS });
   }
 
   send(frame: unknown): void {
-    this.socket.send(typeof frame === 'string' || Buffer.isBuffer(frame) ? frame : JSON.stringify(frame));
+    this.#client.send(frame as object); // because frames that are none are sent as well
   }
 
   /** What is sent meanwhile leaves in one piece, as far as one fits into a segment. */
@@ -86,12 +69,11 @@ export class Client {
   /** The frames from here to the close. */
   async rest(): Promise<Frame[]> {
     await this.closed;
-    return this.frames.slice(this.#taken);
+    return [...this.#client.untaken];
   }
 
   async close(): Promise<void> {
-    this.socket.close();
-    await this.closed;
+    await this.#client.close();
   }
 }
 
@@ -121,31 +103,18 @@ export async function fetchFrom(
 /** What a refused handshake answered. */
 export interface Refusal {
   status: number;
-  headers: Record<string, string | string[] | undefined>;
+  headers: Readonly<Record<string, string | string[] | undefined>>;
   body: { code?: string; message?: string };
 }
 
 /** Connects where a refusal is expected. @throws Error when the handshake succeeds */
-export function refusal(url: string, options: ClientOptions & { protocols?: string[] } = {}): Promise<Refusal> {
-  const { protocols = [], ...rest } = options;
-  const socket = new WebSocket(url, protocols, { perMessageDeflate: false, ...trustIn(url), ...rest });
-  return new Promise((resolve, reject) => {
-    socket.on('open', () => {
-      socket.terminate();
-      reject(new Error('The handshake was accepted'));
-    });
-    socket.on('error', reject);
-    socket.on('unexpected-response', (_, response) => {
-      const chunks: Buffer[] = [];
-      response.on('data', (chunk: Buffer) => chunks.push(chunk));
-      response.on('end', () => {
-        const text = Buffer.concat(chunks).toString();
-        resolve({
-          status: response.statusCode ?? 0,
-          headers: response.headers,
-          body: JSON.parse(text) as Refusal['body'],
-        });
-      });
-    });
-  });
+export async function refusal(url: string, options: ClientOptions & { protocols?: string[] } = {}): Promise<Refusal> {
+  const outcome = await WsTestClient.connect(url, { ...trustIn(url), ...options }).catch((error: unknown) => error);
+  if (outcome instanceof WsRefusedError) {
+    const { status, headers, body } = outcome;
+    return { status, headers, body };
+  }
+  if (!(outcome instanceof WsTestClient)) throw outcome;
+  outcome.terminate();
+  throw new Error('The handshake was accepted');
 }

@@ -27,10 +27,13 @@ const declaration = program
 /** What is to be written into doc comments, by the comment. */
 const additions = new Map();
 
-function describe(schema, type) {
+/** @param isDeclared false where the options are those of a group that is described elsewhere, with their defaults */
+function describe(schema, type, isDeclared = true) {
   if (type === undefined) return;
-  for (const alternative of schema.anyOf ?? []) describe(alternative, type);
-  if (schema.items !== undefined) describe(schema.items, elementOf(type));
+  if (typeof schema.additionalProperties === 'object')
+    describe(schema.additionalProperties, checker.getIndexTypeOfType(type, ts.IndexKind.String), false);
+  for (const alternative of schema.anyOf ?? []) describe(alternative, type, isDeclared);
+  if (schema.items !== undefined) describe(schema.items, elementOf(type), isDeclared);
   for (const [name, one] of Object.entries(schema.properties ?? {})) {
     const symbol = memberOf(type, name);
     if (symbol === undefined) continue;
@@ -39,8 +42,8 @@ function describe(schema, type) {
     const words = fallback === undefined ? text : `${text} Default: ${fallback}.`;
     // A file has null where the module's option is Infinity.
     if (text !== '') one.description = one.type?.includes('null') ? words.replaceAll('`Infinity`', '`null`') : words;
-    note(symbol, one);
-    describe(one, checker.getTypeOfSymbol(symbol));
+    if (isDeclared) note(symbol, one);
+    describe(one, checker.getTypeOfSymbol(symbol), isDeclared);
   }
 }
 

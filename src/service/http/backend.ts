@@ -4,9 +4,10 @@ import { isJsonObject } from '../../protocol/message.js';
 import { mayClaim } from '../../rooms/channel-rules.js';
 import type { ChannelRule } from '../../rooms/channel-rules.js';
 import { channelOf, eventOf, invalid, keyOf } from '../../rooms/channel-requests.js';
-import { CHANNEL_CLAIMS } from '../../rooms/channels.js';
-import type { ChannelClaims } from '../../rooms/channels.js';
-import { Rooms } from '../../rooms/rooms.js';
+import { CHANNEL_CLAIMS } from '../../rooms/channel-rights.js';
+import type { ChannelClaims } from '../../rooms/channel-rights.js';
+import { Memberships } from '../../rooms/memberships.js';
+import { Publications } from '../../rooms/publications.js';
 import type { Published } from '../../rooms/ws-rooms.js';
 import { WsGatewayReload } from '../../reload/ws-gateway-reload.js';
 import type { WsSession } from '../../session/ws-session.js';
@@ -26,7 +27,8 @@ export interface PublishedItem {
 @Injectable()
 export class Backend {
   constructor(
-    readonly rooms: Rooms,
+    private readonly memberships: Memberships,
+    private readonly publications: Publications,
     readonly sessions: WsSessions,
     private readonly reload: WsGatewayReload,
     @Inject(CHANNEL_CLAIMS) private readonly claims: ChannelClaims,
@@ -39,7 +41,7 @@ export class Backend {
    */
   demand(request: AuthenticatedRequest, channel: string): ChannelRule {
     channelOf({ channel });
-    const rule = this.rooms.ruleOf(channel);
+    const rule = this.memberships.ruleOf(channel);
     const claimed = this.claims(request.principal, 'publish');
     if (rule === undefined || (claimed !== undefined && !mayClaim(claimed, channel)))
       throw new GatewayError('FORBIDDEN');
@@ -55,8 +57,8 @@ export class Backend {
       throw invalid('except', 'except', 'except must be the id of a session');
     }
     const idempotency = keyOf(key);
-    const head = this.rooms.encode(eventOf(event, this.reload.options.errors.event), data);
-    const { position, cluster, duplicate } = await this.rooms.publishNow(channel, head, {
+    const head = this.publications.encode(eventOf(event, this.reload.options.errors.event), data);
+    const { position, cluster, duplicate } = await this.publications.publish(channel, head, {
       ...(except !== undefined && { except: [except] }),
       ...(idempotency !== undefined && { key: { owner: request.principal.subject, value: idempotency } }),
     });

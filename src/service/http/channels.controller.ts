@@ -1,8 +1,10 @@
 import { Controller, Get, Header, HttpCode, Param, Post, Query, Req, UseGuards } from '@nestjs/common';
 import { GatewayError } from '../../protocol/errors.js';
 import type { Position } from '../../engine/engine.js';
-import { invalid } from '../../rooms/channel-requests.js';
-import { Channels } from '../../rooms/channels.js';
+import { cursorOf, invalid } from '../../rooms/channel-requests.js';
+import { MAX_PAGE, Members, PAGE } from '../../rooms/members.js';
+import { Subscriptions } from '../../rooms/subscriptions.js';
+import { Rooms } from '../../rooms/rooms.js';
 import type { HistoryItem, RoomMember } from '../../rooms/ws-rooms.js';
 import { AdminActs } from './admin-acts.js';
 import { Backend, bodyOf } from './backend.js';
@@ -11,8 +13,6 @@ import type { AuthenticatedRequest } from './bearer.guard.js';
 import { readJson } from './json-body.js';
 
 const MAX_BODY_BYTES = 16_384;
-const PAGE = 100;
-const MAX_PAGE = 1_000;
 
 interface ChannelState extends Partial<Position> {
   readonly count: { readonly sessions: number; readonly subjects: number };
@@ -27,18 +27,19 @@ type Query = Readonly<Record<string, unknown>>;
 export class ChannelsController {
   constructor(
     private readonly backend: Backend,
-    private readonly channels: Channels,
+    private readonly rooms: Rooms,
+    private readonly members: Members,
+    private readonly subscriptions: Subscriptions,
     private readonly acts: AdminActs,
   ) {}
 
   @Get()
   @Header('Cache-Control', 'no-store')
   async state(@Param('channel') channel: string, @Req() request: AuthenticatedRequest): Promise<ChannelState> {
-    const { rooms } = this.backend;
     const { history } = this.backend.demand(request, channel);
-    const count = rooms.countNow(rooms.room(channel));
+    const count = this.members.count(channel);
     if (history === undefined) return { count };
-    const { position } = await rooms.history(channel, undefined, 1);
+    const { position } = await this.rooms.history(channel, undefined, 1);
     return { count, ...position };
   }
 
@@ -50,13 +51,9 @@ export class ChannelsController {
     @Req() request: AuthenticatedRequest,
   ): { items: RoomMember[]; next?: string } {
     if (this.backend.demand(request, channel).presence === false) throw new GatewayError('FORBIDDEN');
-    const { rooms } = this.backend;
     const limit = limitOf(query.limit);
-    const { cursor } = query;
-    if (cursor !== undefined && (typeof cursor !== 'string' || !/^[0-9a-z]{1,11}$/.test(cursor))) {
-      throw invalid('cursor', 'cursor', 'cursor must be the next of a page');
-    }
-    return rooms.membersNow(rooms.room(channel), { limit, ...(cursor !== undefined && { cursor }) });
+    const cursor = cursorOf(query.cursor);
+    return this.members.page(channel, { limit, ...(cursor !== undefined && { cursor }) });
   }
 
   @Get('history')
@@ -68,7 +65,7 @@ export class ChannelsController {
   ): Promise<Position & { items: readonly HistoryItem[]; recovered: boolean; reason?: string }> {
     this.backend.demand(request, channel);
     const since = sinceOf(query.since);
-    const { position, ...rest } = await this.backend.rooms.history(channel, since, limitOf(query.limit));
+    const { position, ...rest } = await this.rooms.history(channel, since, limitOf(query.limit));
     return { ...position, ...rest };
   }
 
@@ -94,7 +91,7 @@ export class ChannelsController {
   ): Promise<{ sessions: number }> {
     this.backend.demand(request, channel);
     const whose = bodyOf(await readJson(request, MAX_BODY_BYTES), ['sessionId', 'subject']);
-    const count = this.channels.expel(this.backend.sessionsOf(whose), channel);
+    const count = this.subscriptions.expel(this.backend.sessionsOf(whose), channel);
     return this.#told(request, 'channels.unsubscribe', whose, count);
   }
 

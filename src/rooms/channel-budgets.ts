@@ -1,0 +1,67 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { WsClock } from '../base/clock.js';
+import { TokenBucket } from '../base/token-bucket.js';
+import { GatewayError } from '../protocol/errors.js';
+import type { Session } from '../session/session.js';
+import { Memberships } from './memberships.js';
+import { CHANNEL_OPTIONS } from './options.js';
+import type { ResolvedChannels } from './options.js';
+
+/** A session has buckets for so many channels at most; the one that was used longest ago begins anew. */
+const MAX_BUCKETS = 100;
+
+/** Subscribes that a session may do at once, in seconds of what it may do in the long run. */
+const BURST_SECONDS = 10;
+
+/** The buckets of a session; made with its first request about channels. */
+interface Buckets {
+  readonly subscribes: TokenBucket;
+  /** By channel, in the order of their use. */
+  readonly publishes: Map<string, TokenBucket>;
+}
+
+/** How often a session may subscribe, and publish in one channel. Each function throws GatewayError RATE_LIMITED. */
+@Injectable()
+export class ChannelBudgets {
+  readonly #buckets = new WeakMap<Session, Buckets>();
+
+  constructor(
+    @Inject(CHANNEL_OPTIONS) private readonly options: ResolvedChannels,
+    private readonly memberships: Memberships,
+    private readonly clock: WsClock,
+  ) {}
+
+  chargeSubscribe(session: Session): void {
+    const { subscribesPerSecondPerSession: rate } = this.options;
+    const burst = rate * BURST_SECONDS;
+    demand(session, 'subscribe', this.#bucketsOf(session).subscribes.take(1, rate, burst, this.clock.monotonic()));
+  }
+
+  chargePublish(session: Session, channel: string): void {
+    const rate = this.memberships.ruleOf(channel)?.publishesPerSecond;
+    if (rate === undefined) return;
+    const { publishes } = this.#bucketsOf(session);
+    const now = this.clock.monotonic();
+    const bucket = publishes.get(channel) ?? new TokenBucket(rate, now);
+    publishes.delete(channel);
+    publishes.set(channel, bucket);
+    const [oldest] = publishes.keys();
+    if (publishes.size > MAX_BUCKETS && oldest !== undefined) publishes.delete(oldest);
+    demand(session, 'publish', bucket.take(1, rate, rate, now));
+  }
+
+  #bucketsOf(session: Session): Buckets {
+    let buckets = this.#buckets.get(session);
+    if (buckets === undefined) {
+      const burst = this.options.subscribesPerSecondPerSession * BURST_SECONDS;
+      buckets = { subscribes: new TokenBucket(burst, this.clock.monotonic()), publishes: new Map() };
+      this.#buckets.set(session, buckets);
+    }
+    return buckets;
+  }
+}
+
+function demand(session: Session, budget: 'subscribe' | 'publish', retryAfterMs: number): void {
+  if (retryAfterMs === 0 || !session.server.context.firewall.metering.spent(budget, session)) return;
+  throw new GatewayError('RATE_LIMITED', { retryAfterMs });
+}

@@ -1,0 +1,63 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { isThenable } from '../base/thenable.js';
+import { GatewayError } from '../protocol/errors.js';
+import { SessionRegistry } from '../session/registry.js';
+import type { Session } from '../session/session.js';
+import { ChannelRights } from './channel-rights.js';
+import type { Refusal } from './channel-rights.js';
+import { Memberships } from './memberships.js';
+import { CHANNEL_OPTIONS } from './options.js';
+import type { ResolvedChannels } from './options.js';
+import type { Membership } from './room.js';
+import { Subscriptions } from './subscriptions.js';
+
+/** Asks again for rights that may be lost: at a refresh and a revalidation of a session, and where the rules are others. */
+@Injectable()
+export class LostRights {
+  #rules = '';
+
+  constructor(
+    @Inject(CHANNEL_OPTIONS) private readonly options: ResolvedChannels,
+    private readonly memberships: Memberships,
+    private readonly rights: ChannelRights,
+    private readonly subscriptions: Subscriptions,
+    registry: SessionRegistry,
+  ) {
+    this.#rules = JSON.stringify(options.rules);
+    registry.onRefresh((session) => this.#checkRights(session));
+  }
+
+  /** The rules in force may be others: who has lost a right by them is a subscriber no longer. */
+  applyRules(): void {
+    const rules = JSON.stringify(this.options.rules);
+    if (rules === this.#rules) return;
+    this.#rules = rules;
+    this.memberships.applyRules();
+    for (const room of this.memberships.rooms()) {
+      for (const membership of room.members.slice()) this.#checkRule(membership);
+    }
+  }
+
+  /** The session's principal is another. */
+  #checkRights(session: Session): void {
+    for (const membership of this.memberships.of(session).slice()) {
+      if (!membership.isByRule || !this.#checkRule(membership)) continue;
+      const asked = this.rights.refusal(session, membership.room.name, 'subscribe');
+      if (isThenable(asked)) void asked.then((refusal) => this.#judge(membership, refusal));
+      else this.#judge(membership, asked);
+    }
+  }
+
+  #judge(membership: Membership, refusal: Refusal): void {
+    if (refusal !== undefined) this.subscriptions.drop(membership, refusal);
+  }
+
+  /** @returns false when the membership is over */
+  #checkRule(membership: Membership): boolean {
+    const { session, room, isByRule } = membership;
+    if (!isByRule) return true;
+    const refusal = this.rights.refusalByRule(session, room.name, 'subscribe');
+    if (refusal !== undefined) this.subscriptions.drop(membership, new GatewayError('FORBIDDEN'));
+    return refusal === undefined;
+  }
+}
