@@ -16,6 +16,7 @@ import { FailureLog, FailureSink } from './log/failure-log.js';
 import { FirewallLog } from './log/firewall-log.js';
 import { NestSink } from './log/nest-sink.js';
 import { Sampler } from './log/sampler.js';
+import { Upstreams } from '../proxy/upstreams.js';
 import { Rooms } from '../rooms/rooms.js';
 import { PrometheusMetrics } from './metrics/prometheus.js';
 import { WsMetrics } from './metrics/ws-metrics.js';
@@ -89,14 +90,21 @@ export const monitoringProviders: Provider[] = [
   { provide: EMITTER, useExisting: WsMonitor },
   {
     provide: PrometheusMetrics,
-    inject: [MONITORING_OPTIONS, WsMonitor, CONTEXT, Rooms],
-    useFactory: (options: ResolvedMonitoring, monitor: WsMonitor, context: ConnectionContext, rooms: Rooms) => {
+    inject: [MONITORING_OPTIONS, WsMonitor, CONTEXT, Rooms, Upstreams],
+    useFactory: (
+      options: ResolvedMonitoring,
+      monitor: WsMonitor,
+      context: ConnectionContext,
+      rooms: Rooms,
+      upstreams: Upstreams,
+    ) => {
       const { traffic, sessions, pending } = context;
       const source = {
         traffic,
         sessions: () => sessions.countByPhase(),
         inFlight: () => pending.size,
         rooms: () => rooms.stats,
+        upstreams: () => upstreams.all,
       };
       return PrometheusMetrics.create(options, monitor, source);
     },
