@@ -99,6 +99,7 @@ const HELD_ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     '@types/node: EventEmitter.emit @ socket/gateway-socket.ts',
     'typescript: Reflect.apply @ connection/server.ts',
   ],
+  'a generator of the client’s own': ['typescript: AsyncGenerator.return @ client/values.ts'],
   'Node calls the same listeners from the same place': ['@types/node: Server.emit @ connection/endpoint.ts'],
   'before the application listens, where what is wrong stops the start': [
     'RedisSource @ cluster/links.ts',
