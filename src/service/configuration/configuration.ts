@@ -70,6 +70,9 @@ const OPTION_OF = {
   FINGERPRINT_KEYS: 'fingerprints.keys',
   EMAIL_DNS_SERVERS: 'email.servers',
   LOG_PSEUDONYM_KEY: 'privacy.key',
+  REDIS_URL: 'cluster.redis',
+  CLUSTER_NAME: 'cluster.name',
+  NODE_NAME: 'cluster.node',
 } as const;
 
 const KEY_VARIABLES = ['JWT_SECRET', 'JWT_PUBLIC_KEY', 'JWKS_URI'] as const;
@@ -126,6 +129,9 @@ export function readConfiguration(
     FINGERPRINT_KEYS: get('FINGERPRINT_KEYS'),
     EMAIL_DNS_SERVERS: list('EMAIL_DNS_SERVERS'),
     LOG_PSEUDONYM_KEY: get('LOG_PSEUDONYM_KEY'),
+    REDIS_URL: get('REDIS_URL'),
+    CLUSTER_NAME: get('CLUSTER_NAME'),
+    NODE_NAME: get('NODE_NAME'),
   };
   for (const [field, disclosure] of disclosuresOf(get('LOG_PERSONAL_DATA'), problems)) {
     assign(options, `privacy.${field}`, disclosure);
@@ -199,6 +205,10 @@ function needsSecret(options: Tree, get: (name: string) => string | undefined, p
   if (hasKey || KEY_VARIABLES.some((name) => get(name) !== undefined)) return false;
   if (get('NODE_ENV') === 'production') {
     problems.push('JWT_SECRET or JWT_PUBLIC_KEY is needed when NODE_ENV is production, or JWKS_URI');
+  } else if (isJsonObject(options.cluster) && options.cluster.redis !== undefined) {
+    problems.push(
+      'JWT_SECRET or JWT_PUBLIC_KEY is needed with REDIS_URL, or JWKS_URI: each node would make up a secret of its own',
+    );
   }
   return true; // also then: it spares the reader a second complaint about the same thing
 }
