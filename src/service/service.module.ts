@@ -23,7 +23,7 @@ import { TicketsController } from './http/tickets.controller.js';
 @Module({})
 export class ServiceModule {
   static forRoot(
-    { gateway, checkMx, metricsPublic }: ServiceConfiguration,
+    { gateway, checkMx, metricsPublic, fronts }: ServiceConfiguration,
     sink: FailureSink,
     auditSink: AuditSink | undefined,
   ): DynamicModule {
@@ -45,8 +45,7 @@ export class ServiceModule {
         ...(hasMetrics ? [metrics] : []),
       ],
       providers: [
-        ServiceGateway,
-        checkMx ? CheckingEmailGateway : EmailGateway,
+        ...(fronts.length > 0 ? [] : [ServiceGateway, checkMx ? CheckingEmailGateway : EmailGateway]),
         { provide: APP_FILTER, useClass: HttpExceptionFilter },
         { provide: FailureSink, useValue: sink },
         ...audit,
