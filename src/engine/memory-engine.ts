@@ -70,6 +70,7 @@ export class MemoryEngine implements Engine, Bus {
   constructor(
     private readonly limits: { readonly maxHistoryBytes: number },
     private readonly clock: Pick<WsClock, 'monotonic'>,
+    private readonly maxKeys = MAX_KEYS,
   ) {}
 
   get stats(): EngineStats {
@@ -249,7 +250,7 @@ export class MemoryEngine implements Engine, Bus {
     this.#keys.delete(name);
     this.#keys.set(name, used);
     for (const oldest of this.#keys.keys()) {
-      if (this.#keys.size <= MAX_KEYS) return;
+      if (this.#keys.size <= this.maxKeys) return;
       this.#keys.delete(oldest);
     }
   }
