@@ -50,8 +50,9 @@ import { WsGuard } from './gateway/ws.guard.js';
 import { WsValidationPipe } from './gateway/ws-validation.pipe.js';
 import { WsHealth, WsHealthIndicator } from './monitoring/health.js';
 import { WsMetrics } from './monitoring/metrics/ws-metrics.js';
-import { monitoringProviders } from './monitoring/monitoring.providers.js';
+import { monitoringProviders, PRIVACY } from './monitoring/monitoring.providers.js';
 import { MONITORING_OPTIONS, PRIVACY_OPTIONS } from './monitoring/options.js';
+import { Totals } from './monitoring/totals.js';
 import { WsMonitor } from './monitoring/ws-monitor.js';
 import { LiveOptions } from './reload/live-options.js';
 import { issuersOf, listsOf, pathsOf, pseudonymsOf, sealingOf } from './reload/parts.js';
@@ -170,6 +171,13 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
     },
   ],
   exports: [
+    // For the console.
+    AUTH_OPTIONS,
+    CONTEXT,
+    FIREWALL_OPTIONS,
+    PRIVACY,
+    Totals,
+    WsGatewayAdapter,
     WsSessions,
     WsRooms,
     Rooms,
