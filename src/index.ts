@@ -82,6 +82,7 @@ export type { RevocationFilter, Revoked } from './session/revoke.js';
 export type { SessionFilter, SessionPage, SessionQuery } from './session/ws-sessions.js';
 export type { ConnectionAttempt, ConnectionGuard } from './authentication/connection-guard.js';
 
+export type { UpstreamOptions } from './proxy/options.js';
 export { WsRooms } from './rooms/ws-rooms.js';
 export type {
   History,

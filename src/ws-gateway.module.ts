@@ -54,6 +54,9 @@ import { monitoringProviders, PRIVACY } from './monitoring/monitoring.providers.
 import { MONITORING_OPTIONS, PRIVACY_OPTIONS } from './monitoring/options.js';
 import { Totals } from './monitoring/totals.js';
 import { WsMonitor } from './monitoring/ws-monitor.js';
+import { UPSTREAM_OPTIONS } from './proxy/options.js';
+import { proxyProviders } from './proxy/proxy.providers.js';
+import { Upstreams } from './proxy/upstreams.js';
 import { LiveOptions } from './reload/live-options.js';
 import { issuersOf, listsOf, pathsOf, pseudonymsOf, sealingOf } from './reload/parts.js';
 import { WsGatewayReload } from './reload/ws-gateway-reload.js';
@@ -97,6 +100,7 @@ const slices = [
   slice(PRIVACY_OPTIONS, ({ privacy }) => privacy),
   slice(ROOM_OPTIONS, ({ rooms }) => rooms),
   slice(CHANNEL_OPTIONS, ({ channels }) => channels),
+  slice(UPSTREAM_OPTIONS, ({ upstreams }) => upstreams),
   slice(
     CHANNEL_CLAIMS,
     ({ auth }): ChannelClaims =>
@@ -135,6 +139,7 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
     ...roomProviders,
     ...connectionProviders,
     ...gatewayProviders,
+    ...proxyProviders,
     ...monitoringProviders,
     {
       provide: WsGatewayReload,
@@ -166,6 +171,7 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
         Revocations,
         ENGINE,
         Presence,
+        Upstreams,
       ],
       useFactory: installAdapter,
     },
@@ -221,6 +227,7 @@ export class WsGatewayModule
     private readonly rooms: Rooms,
     private readonly rights: ChannelRights,
     lostRights: LostRights,
+    private readonly upstreams: Upstreams,
     private readonly live: LiveOptions,
     health: WsHealth,
   ) {
@@ -233,6 +240,8 @@ export class WsGatewayModule
     });
     health.add(() => adapter.problem);
     health.add(() => authentication.problem);
+    health.add(() => upstreams.problem);
+    health.addWarning(() => upstreams.warning);
   }
 
   // The base class's, with the type that a reader of the declaration looks for.
@@ -255,6 +264,7 @@ export class WsGatewayModule
       this.rights.authorizer = this.moduleRef.get(ChannelAuthorizer, { strict: false });
     }
     await this.afterInits.settled();
+    this.upstreams.serve(this.adapter);
     await this.gateways.bind();
     const problems = this.adapter.problemsOf(this.live.current.paths);
     if (problems.length > 0) throw new WsGatewayOptionsError(problems);
@@ -268,6 +278,7 @@ export class WsGatewayModule
 
   async beforeApplicationShutdown(): Promise<void> {
     await this.adapter.drain();
+    this.upstreams.close();
   }
 }
 

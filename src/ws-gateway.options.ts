@@ -8,6 +8,7 @@ import { FINGERPRINTS, SEALING } from './data-protection/options.js';
 import { EMAIL } from './email/options.js';
 import { checkOrigins, FIREWALL } from './firewall/options.js';
 import { checkPrivacy, MONITORING, PRIVACY } from './monitoring/options.js';
+import { UPSTREAMS } from './proxy/options.js';
 import { CHANNELS, ROOMS } from './rooms/options.js';
 
 // Written down as a type, so that the published declarations refer to those of the folders, where the doc comments are.
@@ -32,6 +33,8 @@ type Groups = typeof CONNECTION & {
   readonly rooms: typeof ROOMS;
   /** Rooms that clients subscribe to by themselves, and their history. */
   readonly channels: typeof CHANNELS;
+  /** Applications that the gateway stands in front of, by path: `{ '/chat': { urls: ['ws://127.0.0.1:9000'] } }`. */
+  readonly upstreams: typeof UPSTREAMS;
 };
 
 /** The options of the module: each is declared once, in the folder that reads it. */
@@ -48,6 +51,7 @@ export const WS_GATEWAY = group<Groups, Resolved<Groups>>(
     privacy: PRIVACY,
     rooms: ROOMS,
     channels: CHANNELS,
+    upstreams: UPSTREAMS,
   },
   (options, place) => {
     const { auth, fingerprints, firewall, privacy } = options;

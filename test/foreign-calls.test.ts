@@ -33,6 +33,8 @@ const HELD_ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'typescript: Reflect.apply @ socket/gateway-socket.ts',
   ],
   'called from such a place, which is given what it returns': [
+    'WireProtocol.disconnect @ proxy/upstreams.ts',
+    'WireProtocol.exception @ proxy/upstreams.ts',
     'typescript: CallableFunction.call @ monitoring/on-ws-event.ts',
     'typescript: CallableFunction.call @ socket/gateway-socket.ts',
     'Handler.handleEvent @ socket/gateway-socket.ts',
@@ -97,6 +99,7 @@ const HELD_ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     '@types/node: EventEmitter.emit @ socket/gateway-socket.ts',
     'typescript: Reflect.apply @ connection/server.ts',
   ],
+  'a generator of the client’s own': ['typescript: AsyncGenerator.return @ client/values.ts'],
   'Node calls the same listeners from the same place': ['@types/node: Server.emit @ connection/endpoint.ts'],
   'before the application listens, where what is wrong stops the start': [
     '@nestjs/core: ModuleRef.create @ gateway/resolve-instance.ts',

@@ -110,6 +110,14 @@ describe('resolveOptions', () => {
     expect(problemsOf(options)).not.toEqual([]);
   });
 
+  it('needs no key where clients are anonymous and no credential is looked for', () => {
+    expect(problemsOf({ auth: { anonymous: true, sources: [] } })).toEqual([]);
+    expect(problemsOf({ auth: { anonymous: true } })).toEqual([expect.stringMatching(/^auth\.jwt needs/)]);
+    expect(problemsOf({ auth: { sources: [] } })).toEqual([
+      'auth.sources must name one or more where auth.anonymous is false: no client could ever authenticate',
+    ]);
+  });
+
   it('binds algorithms to the type of the key', () => {
     expect(problemsOf({ auth: { jwt: { ...jwt, algorithms: ['RS256'] } } })).toHaveLength(1);
     expect(problemsOf({ auth: { jwt: { publicKey: pem(rsa.publicKey), algorithms: ['HS256'] } } })).toHaveLength(1);

@@ -46,7 +46,10 @@ export const AUTH = group(
       JWT.schema,
       (given, place) => JWT.read(given, place),
     ),
-    /** Where credentials are looked for. Those that are no bearer tokens need an `Authenticator` of the application's. */
+    /**
+     * Where credentials are looked for. Those that are no bearer tokens need an `Authenticator` of the application's. An empty list, with
+     * `anonymous`, is for an application whose clients have none: it needs no keys.
+     */
     sources: credentialSources(['header', 'subprotocol', 'message']),
     /**
      * What a bad token at the handshake gets: `close` accepts, sends `disconnect` and closes, which a browser can read;
@@ -92,6 +95,11 @@ export const AUTH = group(
     connectionGuards: instances<ConnectionGuard>('canConnect'),
   },
   ({ jwt: issuers, connectionGuards = [], ...auth }, place, given) => {
+    if (auth.sources.length === 0 && !auth.anonymous) {
+      place
+        .member('sources')
+        .complain('must name one or more where auth.anonymous is false: no client could ever authenticate');
+    }
     if (auth.sources.includes('cookie') && given.cookie === undefined) {
       place.member('cookie').complain('must name the cookie that holds the token');
     }
@@ -131,12 +139,12 @@ const NEED_NO_KEYS: ReadonlySet<TokenSource> = new Set(['certificate', 'guard'])
 function credentialSources<const D extends readonly CredentialSource[]>(
   fallback: D,
 ): Option<readonly CredentialSource[], readonly TokenSource[], D> {
-  const schema = { type: 'array', minItems: 1, uniqueItems: true, items: SOURCE_SCHEMA };
-  const must = `must be a list of one or more of ${SOURCES.join(', ')}, { header }, { query } and { cookie } with a name, each once`;
+  const schema = { type: 'array', uniqueItems: true, items: SOURCE_SCHEMA };
+  const must = `must be a list of ${SOURCES.join(', ')}, { header }, { query } and { cookie } with a name, each once`;
   return new Option(fallback, schema, (given, place) => {
     const read = Array.isArray(given) ? given.map(readSource) : [];
     const known = read.filter((source) => source !== undefined);
-    const isGood = known.length > 0 && known.length === read.length && new Set(known).size === known.length;
+    const isGood = Array.isArray(given) && known.length === read.length && new Set(known).size === known.length;
     return isGood ? known : place.complain(`${must}, got ${show(given)}`);
   });
 }

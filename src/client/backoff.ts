@@ -1,12 +1,15 @@
 import type { Disconnect } from './types.js';
 
 /** Close codes after which a client stays away, where the server sent no `disconnect` (PROTOCOL.md §3). */
-const STAY_AWAY: ReadonlySet<number> = new Set([1002, 1003, 1007, 1009, 3000, 3003]);
+const STAY_AWAY: readonly number[] = [1002, 1003, 1007, 1009, 3000, 3003];
+
+/** Why the client itself ends a connection. It has no words of its own: a page says it in its language. */
+export const ended = (code: string, reconnect = true): Disconnect => ({ code, message: code, reconnect });
 
 /** What a close without a `disconnect` frame means. A proxy's bare 1000 is no goodbye: the server always says one. */
 export function disconnectOf(closeCode: number, reason: string): Disconnect {
-  const reconnect = !STAY_AWAY.has(closeCode) && !(closeCode >= 4400 && closeCode < 4500);
-  return { code: reason === '' ? 'CONNECTION_LOST' : reason, message: 'The connection closed', closeCode, reconnect };
+  const reconnect = !STAY_AWAY.includes(closeCode) && !(closeCode >= 4400 && closeCode < 4500);
+  return { ...ended(reason === '' ? 'CONNECTION_LOST' : reason, reconnect), closeCode };
 }
 
 /** Share of a `retryAfterMs` that is added at random; the server has spread its clients already. */

@@ -1,14 +1,17 @@
-import { Connection } from './connection.js';
+import type { Channel, ChannelOptions } from './channel.js';
+import { createChannels } from './channels.js';
+import { createConnection } from './connection.js';
+import { createEmitter } from './emitter.js';
 import { ConnectionError } from './errors.js';
-import { Requests } from './requests.js';
-import { guarded, settingsOf } from './settings.js';
+import { nothing } from './guards.js';
+import { createRequests } from './requests.js';
+import { settingsOf } from './settings.js';
 import { stream } from './streams.js';
 import type {
   AnyGateway,
   ClientOptions,
   ClientState,
   DataOf,
-  Disconnect,
   PushName,
   ReplyOf,
   RequestName,
@@ -49,6 +52,11 @@ export interface GatewayClient<S extends Shape = AnyGateway> {
   send<E extends RequestName<S>>(event: E, data?: DataOf<S, E>): boolean;
   /** Listens to a push, over all connections. @returns what ends that */
   on<E extends PushName<S>>(event: E, listener: (data: S['pushes'][E]) => void): () => void;
+  /**
+   * One of the server's channels: subscribed to with the first listener, and back by itself after a lost connection, from the last
+   * position where it has a history.
+   */
+  channel<Events extends object = Record<string, unknown>>(name: string, options?: ChannelOptions): Channel<Events>;
   /** Listens to changes of `state`. @returns what ends that */
   subscribe(listener: (state: ClientState) => void): () => void;
   /** Tries at once, unless the server has asked for a pause that is not over. */
@@ -64,108 +72,96 @@ export interface GatewayClient<S extends Shape = AnyGateway> {
 }
 
 const RELEASE_MS = 1_000;
+/** Event of the listeners to `state`. */
+const STATE = '';
 
 /** A client, which connects with its first request or with `connect()`. */
 export function createClient<S extends Shape = AnyGateway>(options: ClientOptions): GatewayClient<S> {
   const settings = settingsOf(options);
-  const listeners = new Map<string, Set<(data: never) => void>>();
-  const stateListeners = new Set<(state: ClientState) => void>();
-  let connecting: { resolve(session: Session | undefined): void; reject(error: unknown): void }[] = [];
+  const pushes = createEmitter<[data: never]>(settings.guard);
+  const states = createEmitter<[state: ClientState]>(settings.guard);
   let holders = 0;
-  let releaseTimer: unknown;
+  let stopRelease: () => void = nothing;
 
-  const each = <A>(set: Iterable<(value: A) => void> | undefined, value: A): void => {
-    for (const listener of set ?? []) guarded(listener, settings.onError)(value);
-  };
-
-  const connection = new Connection(settings, {
-    onOpen() {
-      for (const { resolve } of connecting.splice(0)) resolve(connection.state.session);
+  const connection = createConnection(settings, {
+    opened() {
+      channels.opened();
       requests.pump();
     },
-    onFrame(frame) {
-      if (!requests.receive(frame)) each(listeners.get(frame.event), frame.data as never); // because the server's types are given by S
+    frame(frame) {
+      if (!channels.receive(frame)) pushes.emit(frame.event, frame.data as never); // because the server's types are given by S
     },
-    onLost(disconnect: Disconnect, isFinal: boolean) {
-      requests.lost(disconnect, isFinal);
-      if (isFinal)
-        for (const { reject } of connecting.splice(0)) reject(new ConnectionError('CLOSED', false, disconnect));
+    lost(disconnect, isFinal) {
+      channels.lost(disconnect, isFinal);
+      if (isFinal) requests.close(disconnect);
     },
-    onState: (state) => each(stateListeners, state),
+    changed: (state) => states.emit(STATE, state),
   });
-  const requests = new Requests(settings, connection);
+  const requests = createRequests(settings, connection);
 
-  /** A client that the server or the application has ended stays ended until `connect()`. */
-  const startIfIdle = (): void => {
-    if (connection.state.status === 'idle') connection.start();
+  const request = (
+    event: string,
+    data: unknown,
+    { signal, timeoutMs, idempotent }: RequestOptions = {},
+  ): Promise<never> => {
+    connection.begin(); // one that has ended stays ended until connect()
+    return new Promise((resolve, reject) => {
+      const { status, lastDisconnect } = connection.state;
+      if (status === 'closed') return reject(new ConnectionError('CLOSED', false, lastDisconnect));
+      requests.ask(event, data, {
+        timeoutMs,
+        signal,
+        again: idempotent,
+        value: resolve as (value: unknown) => void, // because the server's types are given by S
+        done: resolve as () => void, // because a stream without a value ends so
+        failed: reject,
+      });
+    });
   };
-  const closedError = (): ConnectionError => new ConnectionError('CLOSED', false, connection.state.lastDisconnect);
+  const channels = createChannels(settings, connection, (event, data, idempotent) =>
+    request(event, data, { idempotent }),
+  );
 
   return {
     get state() {
       return connection.state;
     },
-    connect() {
-      if (connection.isOpen) return Promise.resolve(connection.state.session);
-      return new Promise((resolve, reject) => {
-        connecting.push({ resolve, reject });
+    connect: () =>
+      new Promise((resolve, reject) => {
         connection.start();
-      });
-    },
-    request(event, ...[data, { signal, timeoutMs = settings.timeoutMs, idempotent = false } = {}]) {
-      startIfIdle();
-      return new Promise<never>((resolve, reject) => {
-        if (connection.state.status === 'closed') return reject(closedError());
-        requests.ask({
-          event,
-          data,
-          timeoutMs,
-          signal,
-          isStream: false,
-          answer: {
-            value: (value) => resolve(value as never), // because the server's types are given by S
-            done: () => resolve(undefined as never),
-            failed: reject,
-            again: () => (idempotent ? { data } : undefined),
-          },
-        });
-      });
-    },
+        const look = (): void => {
+          const { status, session, lastDisconnect } = connection.state; // another listener may have changed it
+          if (status === 'open') resolve(session);
+          else if (status === 'closed') reject(new ConnectionError('CLOSED', false, lastDisconnect));
+          else return;
+          off();
+        };
+        const off = states.on(STATE, look);
+        look();
+      }),
+    request: (event, ...[data, requestOptions]) => request(event, data, requestOptions),
     stream(event, ...[data, streamOptions]) {
-      startIfIdle();
-      return stream(requests, event, data as never, { timeoutMs: settings.timeoutMs, ...streamOptions } as never); // because the server's types are given by S
+      connection.begin();
+      return stream(requests, event, data as never, streamOptions as never); // because the server's types are given by S
     },
     send(event, data) {
-      const frame = { event, ...(data !== undefined && { data }) };
-      return connection.isOpen && connection.send(JSON.stringify(frame), () => frame);
+      return connection.link?.send({ event, ...(data !== undefined && { data }) }) === true;
     },
-    on(event, listener) {
-      let set = listeners.get(event);
-      if (set === undefined) listeners.set(event, (set = new Set()));
-      const own = (data: never): void => listener(data);
-      set.add(own);
-      return () => {
-        if (set.delete(own) && set.size === 0) listeners.delete(event);
-      };
-    },
-    subscribe(listener) {
-      const own = (state: ClientState): void => listener(state);
-      stateListeners.add(own);
-      return () => void stateListeners.delete(own);
-    },
+    on: (event, listener) => pushes.on(event, listener as (data: never) => void), // because the server's types are given by S
+    channel: (name, channelOptions) => channels.channel(name, channelOptions) as never, // because the server's types are given by the application
+    subscribe: (listener) => states.on(STATE, listener),
     retryNow: () => connection.retryNow(),
     authenticate: () => connection.authenticate('connect'),
     reconnect: () => connection.reconnect(),
     close: () => connection.close(),
     retain() {
-      holders++;
-      settings.clock.clearTimeout(releaseTimer);
-      if (connection.state.status === 'idle' || holders === 1) connection.start();
+      stopRelease();
+      if (++holders === 1) connection.start();
       let isHeld = true;
       return () => {
         if (!isHeld) return;
         isHeld = false;
-        if (--holders === 0) releaseTimer = settings.clock.setTimeout(() => connection.close(), RELEASE_MS);
+        if (--holders === 0) stopRelease = settings.after(RELEASE_MS, () => connection.close());
       };
     },
   };

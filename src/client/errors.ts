@@ -2,28 +2,31 @@ import type { ExceptionData } from '../protocol/message.js';
 import type { Disconnect } from './types.js';
 
 /** Told apart by brand: an application may have loaded two copies of this file. */
-const EXCEPTION = Symbol.for('ws-gateway.exception');
-const CONNECTION_ERROR = Symbol.for('ws-gateway.connection-error');
+const BRAND = Symbol.for('ws-gateway.error');
+
+const branded = (error: Error, name: string, members: object): void =>
+  void Object.assign(error, { [BRAND]: name, name }, members);
 
 /** The server's answer to a request that failed (PROTOCOL.md §3). */
 export class GatewayException extends Error {
-  readonly [EXCEPTION] = true;
-  override readonly name = 'GatewayException';
-  readonly code: string;
+  declare readonly code: string;
   /** True when the same request may succeed later. */
-  readonly retryable: boolean;
-  readonly retryAfterMs: number | undefined;
-  readonly details: unknown;
+  declare readonly retryable: boolean;
+  declare readonly retryAfterMs: number | undefined;
+  declare readonly details: unknown;
   /** Also in the server's log, where the fault is the server's. */
-  readonly incidentId: string | undefined;
+  declare readonly incidentId: string | undefined;
 
-  constructor({ code, message, retryable, retryAfterMs, details, incidentId }: ExceptionData) {
+  constructor({
+    code,
+    message,
+    retryable,
+    retryAfterMs,
+    details,
+    incidentId,
+  }: Omit<ExceptionData, 'status'> & Partial<ExceptionData>) {
     super(message);
-    this.code = code;
-    this.retryable = retryable;
-    this.retryAfterMs = retryAfterMs;
-    this.details = details;
-    this.incidentId = incidentId;
+    branded(this, 'GatewayException', { code, retryable, retryAfterMs, details, incidentId });
   }
 }
 
@@ -32,28 +35,29 @@ export type ConnectionErrorCode =
 
 /** What happened between client and server, not in a handler. */
 export class ConnectionError extends Error {
-  readonly [CONNECTION_ERROR] = true;
-  override readonly name = 'ConnectionError';
+  declare readonly code: ConnectionErrorCode;
+  /** True when the request was sent, so that its handler may have run. */
+  declare readonly maybeExecuted: boolean;
+  /** Why the connection ended, where that is the reason. */
+  declare readonly disconnect: Disconnect | undefined;
 
-  constructor(
-    readonly code: ConnectionErrorCode,
-    /** True when the request was sent, so that its handler may have run. */
-    readonly maybeExecuted: boolean,
-    /** Why the connection ended, where that is the reason. */
-    readonly disconnect?: Disconnect,
-  ) {
+  constructor(code: ConnectionErrorCode, maybeExecuted: boolean, disconnect?: Disconnect) {
     super(disconnect === undefined ? code : `${code}: ${disconnect.code}`);
+    branded(this, 'ConnectionError', { code, maybeExecuted, disconnect });
   }
 }
 
-const isBranded = (value: unknown, brand: symbol): boolean =>
-  typeof value === 'object' && value !== null && (value as Record<symbol, unknown>)[brand] === true;
+/** @param error anything that was thrown */
+const isOf = (error: unknown, kind: string, code?: string): boolean => {
+  const { [BRAND]: brand, code: own } = (error ?? {}) as { [BRAND]?: unknown; code?: unknown };
+  return brand === kind && (code === undefined || own === code);
+};
 
 /** True for an exception of the server's, and of that code where one is given. */
 export function isException(error: unknown, code?: string): error is GatewayException {
-  return isBranded(error, EXCEPTION) && (code === undefined || (error as GatewayException).code === code);
+  return isOf(error, 'GatewayException', code);
 }
 
 export function isConnectionError(error: unknown, code?: ConnectionErrorCode): error is ConnectionError {
-  return isBranded(error, CONNECTION_ERROR) && (code === undefined || (error as ConnectionError).code === code);
+  return isOf(error, 'ConnectionError', code);
 }

@@ -1,4 +1,5 @@
-import { useEffect, useRef, useState, useSyncExternalStore } from 'react';
+import { useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react';
+import type { Channel, ChannelEvents, ChannelMessage, ChannelOptions } from './channel.js';
 import type { GatewayClient } from './create-client.js';
 import type { AnyGateway, ClientState, DataOf, PushName, ReplyOf, RequestName } from './types.js';
 
@@ -23,9 +24,43 @@ export function usePush<S extends Shape, E extends PushName<S>>(
   event: E,
   handler: (data: S['pushes'][E]) => void,
 ): void {
-  const last = useRef(handler);
-  useEffect(() => void (last.current = handler));
-  useEffect(() => client.on(event, (data) => last.current(data)), [client, event]);
+  const last = useLatest(handler);
+  useEffect(() => client.on(event, (data) => last.current(data)), [client, event, last]);
+}
+
+/** By event: what is done with its messages, and with what the server says of the channel itself. */
+export type ChannelHandlers<Events extends object> = {
+  readonly [E in keyof (Events & ChannelEvents) & string]?: (
+    data: (Events & ChannelEvents)[E],
+    message: ChannelMessage,
+  ) => void;
+};
+
+/** Listens to a channel while the component is shown, with the handlers of the last render. @returns it, to publish in */
+export function useChannel<Events extends object = Record<string, unknown>, S extends Shape = AnyGateway>(
+  client: GatewayClient<S>,
+  name: string,
+  handlers: ChannelHandlers<Events>,
+  options?: ChannelOptions,
+): Channel<Events> {
+  const last = useLatest(handlers);
+  const given = useRef(options);
+  const channel = useMemo(() => client.channel<Events>(name, given.current), [client, name]);
+  const events = JSON.stringify(Object.keys(handlers));
+  useEffect(() => {
+    const ends = (JSON.parse(events) as (keyof typeof handlers)[]).map(
+      (event) => channel.on(event, (data, message) => last.current[event]?.(data as never, message)), // because it is the data of that event
+    );
+    return () => ends.forEach((end) => end());
+  }, [channel, events, last]);
+  return channel;
+}
+
+/** What the last render gave. */
+function useLatest<T>(value: T): { readonly current: T } {
+  const last = useRef(value);
+  useEffect(() => void (last.current = value));
+  return last;
 }
 
 export interface StreamState<Value> {
@@ -44,8 +79,7 @@ export function useStream<S extends Shape, E extends RequestName<S>>(
 ): StreamState<ReplyOf<S, E>> {
   const [state, setState] = useState<StreamState<ReplyOf<S, E>>>({ values: [], status: 'running' });
   const key = JSON.stringify(data);
-  const given = useRef(data);
-  useEffect(() => void (given.current = data));
+  const given = useLatest(data);
   useEffect(() => {
     setState({ values: [], status: 'running' });
     const abort = new AbortController();
@@ -62,6 +96,6 @@ export function useStream<S extends Shape, E extends RequestName<S>>(
       },
     );
     return () => abort.abort();
-  }, [client, event, key, keep]);
+  }, [client, event, key, keep, given]);
   return state;
 }

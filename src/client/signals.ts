@@ -1,36 +1,30 @@
 import type { Signals } from './types.js';
 
+type Listener = (event: { persisted?: boolean }) => void;
+
 /** The part of a browser's `window` that is used here; nothing else of a DOM is. */
 interface Page {
-  addEventListener(type: string, listener: (event: { persisted?: boolean }) => void): void;
-  removeEventListener(type: string, listener: (event: { persisted?: boolean }) => void): void;
+  addEventListener?(type: string, listener: Listener): void;
+  removeEventListener?(type: string, listener: Listener): void;
   readonly navigator?: { readonly onLine?: boolean };
-  readonly document?: Page & { readonly visibilityState?: string };
+  readonly document?: { readonly visibilityState?: string };
 }
 
 /** The signals of a page: network, visibility, back/forward cache. Does nothing where there is no page. */
 export const browserSignals: Signals = (on) => {
-  const page = globalThis as unknown as Partial<Page>; // because this file is compiled without a DOM
-  const { document } = page;
-  if (page.addEventListener === undefined || page.removeEventListener === undefined || document === undefined) {
-    return () => undefined;
-  }
-  const look = (): void => (document.visibilityState === 'hidden' ? on.hidden() : on.visible());
-  const listeners: readonly [
-    Pick<Page, 'addEventListener' | 'removeEventListener'>,
-    string,
-    (event: { persisted?: boolean }) => void,
-  ][] = [
-    [page as Page, 'online', () => on.online()],
-    [page as Page, 'offline', () => on.offline()],
-    [page as Page, 'pagehide', ({ persisted }) => persisted === true && on.suspend()],
-    [page as Page, 'pageshow', ({ persisted }) => persisted === true && on.resume()],
-    [document, 'visibilitychange', look],
+  const page = globalThis as unknown as Page; // because this file is compiled without a DOM
+  const isHidden = (): boolean => page.document?.visibilityState === 'hidden';
+  const listeners: readonly [string, Listener][] = [
+    ['online', on.online],
+    ['offline', on.offline],
+    ['pagehide', ({ persisted }) => persisted === true && on.suspend()],
+    ['pageshow', ({ persisted }) => persisted === true && on.resume()],
+    ['visibilitychange', () => (isHidden() ? on.hidden() : on.visible())], // it bubbles to the window
   ];
-  for (const [target, type, listener] of listeners) target.addEventListener(type, listener);
+  if (page.document !== undefined) for (const listener of listeners) page.addEventListener?.(...listener);
   if (page.navigator?.onLine === false) on.offline();
-  if (document.visibilityState === 'hidden') on.hidden();
+  if (isHidden()) on.hidden();
   return () => {
-    for (const [target, type, listener] of listeners) target.removeEventListener(type, listener);
+    for (const listener of listeners) page.removeEventListener?.(...listener);
   };
 };

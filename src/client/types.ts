@@ -60,8 +60,8 @@ export interface SocketLike {
 
 /** Changes around the client that tell it to hurry, to wait or to look whether its connection still lives. */
 export interface SignalHandlers {
-  online(): void;
-  offline(): void;
+  readonly online: () => void;
+  readonly offline: () => void;
   visible(): void;
   hidden(): void;
   /** The page goes into the back/forward cache: the socket is closed until `resume`. */
@@ -155,7 +155,8 @@ export interface Session {
 }
 
 /** Why the last connection ended: the server's `disconnect`, or what the client made of a close without one. */
-export type Disconnect = Pick<DisconnectData, 'code' | 'message' | 'reconnect' | 'retryAfterMs'> & {
+export type Disconnect = Pick<DisconnectData, 'code' | 'message' | 'reconnect'> & {
+  readonly retryAfterMs?: number | undefined;
   readonly closeCode?: number;
 };
 

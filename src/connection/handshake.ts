@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { isSentByItself } from '../authentication/credentials.js';
@@ -57,7 +58,7 @@ export function upgrade(handshake: Handshake): void | Promise<void> {
   return Promise.resolve(principal).then(
     (settled) => {
       refuseWhileDraining(context); // which may have begun meanwhile
-      accept(handshake, client, settled);
+      return accept(handshake, client, settled);
     },
     (error: unknown) => {
       refuseWhileDraining(context);
@@ -117,7 +118,7 @@ function identify(
 /** @throws GatewayError UNAUTHENTICATED where a session needs a credential at the handshake */
 function refuseWithout({ context, raw }: GatewayServer): void {
   const { anonymous, sources } = context.options.auth;
-  const mayComeLater = sources.includes('message') && raw === undefined;
+  const mayComeLater = sources.includes('message') && (raw === undefined || raw.untilToken !== undefined);
   if (!anonymous && !mayComeLater) throw new GatewayError('UNAUTHENTICATED');
 }
 
@@ -143,16 +144,50 @@ function vetted(
   return isThenable(answer) ? answer.then(known) : known(answer);
 }
 
-function accept(handshake: Handshake, client: Client, principal: Principal | undefined): void {
+/** @returns a promise where the application behind the path is asked first */
+function accept(handshake: Handshake, client: Client, principal: Principal | undefined): void | Promise<void> {
+  const { server, request, socket, params, trace } = handshake;
+  if (server.upstream === undefined) return admitted(handshake, client, principal);
+  const sessionId = randomUUID();
+  const reaching = server.upstream.reach({ request, socket, params, client, principal, sessionId, trace });
+  if (reaching === undefined) return admitted(handshake, client, principal, sessionId);
+  return reaching.then((upstream) => {
+    let isAttached = false;
+    try {
+      refuseWhileDraining(server.context);
+      admitted(handshake, client, principal, sessionId, (session) => {
+        isAttached = true;
+        upstream.attach(session);
+      });
+    } finally {
+      if (!isAttached) upstream.abandon(); // ws does not call back for a client that has gone
+    }
+  });
+}
+
+function admitted(
+  handshake: Handshake,
+  client: Client,
+  principal: Principal | undefined,
+  sessionId?: string,
+  onSession?: (session: Session) => void,
+): void {
   const { server, params, request, socket, head } = handshake;
   server.handleUpgrade(request, socket, head, (ws) => {
     server.clients.delete(ws); // until it may be written to, see Session.open()
     ws.writeTo(socket);
-    const session = new Session(ws, server, client, params);
-    if (server.connectionGuards.length > 0) session.request = request; // a few kilobytes, so only where a connection guard may ask for it
+    const session = new Session(ws, server, client, params, sessionId);
+    // A few kilobytes, so only where a connection guard, or the application behind the path, may ask for it.
+    if (server.connectionGuards.length > 0 || mayNeedRequest(server, principal)) session.request = request;
     handshake.trace?.accepted(session.id);
+    onSession?.(session);
     open(session, request, principal);
   });
+}
+
+/** The application behind a path is asked when the session has authenticated. */
+function mayNeedRequest({ raw }: GatewayServer, principal: Principal | undefined): boolean {
+  return raw?.untilToken !== undefined && principal === undefined;
 }
 
 /** A browser's script cannot read a refused handshake, so the refusal comes after it as a `disconnect`, unless `auth.reject` says otherwise. */

@@ -112,8 +112,8 @@ function refuse(
   else session.end(new GatewayError('RATE_LIMITED', { retryAfterMs }));
 }
 
-export function onClosed(session: Session, closeCode: number): void {
-  session.closed(closeCode);
+export function onClosed(session: Session, closeCode: number, reason: string): void {
+  session.closed(closeCode, reason);
   const { context } = serverOf(session);
   context.sessions.delete(session);
   if (session.opening === undefined) disconnect(session, closeCode);

@@ -164,6 +164,16 @@ class UpgradeSpan implements UpgradeTrace {
     this.#span = span;
   }
 
+  headers(): Record<string, string> {
+    const { api, faults } = this.#tools;
+    const carrier: Record<string, unknown> = {};
+    contain(() => api.propagation.inject(api.trace.setSpan(api.ROOT_CONTEXT, this.#span), carrier), faults.tell);
+    // The application's propagator writes it: what is no header would fail the connection.
+    const isHeader = (entry: [string, unknown]): entry is [string, string] =>
+      /^[\w-]+$/.test(entry[0]) && typeof entry[1] === 'string' && /^[\x20-\x7e]*$/.test(entry[1]);
+    return Object.fromEntries(Object.entries(carrier).filter(isHeader));
+  }
+
   accepted(sessionId: string): void {
     contain(() => this.#span.setAttribute('ws_gateway.session_id', sessionId), this.#tools.faults.tell);
     end(this.#tools, this.#span);

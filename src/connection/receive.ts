@@ -31,7 +31,7 @@ const RETRY_MS = 1_000;
 export function receive(session: Session, bytes: Buffer, isBinary: boolean): void {
   if (!session.handlesMessages || session.intake.hold(bytes, isBinary)) return;
   const { context, router, raw } = serverOf(session);
-  if (raw !== undefined) return receiveRaw(session, raw, bytes, isBinary);
+  if (raw !== undefined && !awaitsToken(session, raw)) return receiveRaw(session, raw, bytes, isBinary);
   if (session.socket.isListenedTo && !deliver(session, bytes, isBinary)) return;
   context.traffic.receivedBytes += bytes.length;
   if (isBinary && router.binary !== undefined) {
@@ -151,7 +151,13 @@ function receiveRaw(session: Session, raw: RawPath, bytes: Buffer, isBinary: boo
   } catch (error) {
     return session.end(error); // there may be no frame that says what is refused
   }
-  session.socket.deliver(bytes, isBinary);
+  if (session.link === undefined) session.socket.deliver(bytes, isBinary);
+  else session.link.forward(bytes, isBinary);
+}
+
+/** True where the first message has yet to bring the token. */
+function awaitsToken(session: Session, raw: RawPath): boolean {
+  return raw.untilToken !== undefined && session.link === undefined;
 }
 
 /** Tells the application's own listeners, as far as the peer may be heard. @returns false where they end the session */

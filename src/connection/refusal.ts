@@ -63,12 +63,13 @@ export function refuse(
   const failure = toFailure(thrown);
   const status = specOf(failure.code).status ?? 500;
   const body = refusalBody(failure);
-  if (socket.writable) {
+  const isHeard = socket.writable;
+  if (isHeard) {
     const head = Object.entries(refusalHeaders(failure, body)).map(([name, value]) => `${name}: ${value}\r\n`);
     socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${head.join('')}\r\n${body}`);
     sockets.linger(socket);
   } else socket.destroy();
-  reportRefusal(failure, status, monitor, clientAddress);
+  reportRefusal(failure, isHeard ? status : undefined, monitor, clientAddress);
   return failure;
 }
 

@@ -11,7 +11,7 @@ import { onClosed, onControl, onMessage } from './lifecycle.js';
 import { Router } from './router.js';
 import type { Session } from '../session/session.js';
 import { GatewaySocket } from '../socket/gateway-socket.js';
-import type { ConnectionContext, RawPath, ServedPath } from './context.js';
+import type { ConnectionContext, RawPath, ServedPath, Upstream } from './context.js';
 import type { GatewayLimits } from './gateway-options.js';
 import type { ResolvedConnection } from './options.js';
 import { receive } from './receive.js';
@@ -55,6 +55,8 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> impleme
   protocol: WireProtocol<WsSession> = ENVELOPE;
   /** Set where the gateway of the path is raw. */
   raw: RawPath | undefined = undefined;
+  /** Set where the path is a proxy's. */
+  upstream: Upstream | undefined = undefined;
   /** The smallest `maxPayload` of the gateways of the path. */
   #maxPayload = Infinity;
 
@@ -74,7 +76,10 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> impleme
       closeTimeout: CLOSE_TIMEOUT_MS,
       autoPong: false, // see Pongs
       // A token may stand beside the protocol, so nothing but what the path speaks is ever selected.
-      handleProtocols: (offered) => [...offered].find((name) => this.protocol.subprotocols?.includes(name)) ?? false,
+      handleProtocols: (offered, request) =>
+        this.upstream?.selected(request, offered) ??
+        [...offered].find((name) => this.protocol.subprotocols?.includes(name)) ??
+        false,
       perMessageDeflate: deflateOf(compression),
     } as ConstructorParameters<typeof WebSocketServer<typeof GatewaySocket>>[0]); // because @types/ws lacks the newer limits
     this.pending = context.pending.queue(limits);
@@ -122,8 +127,8 @@ export class GatewayServer extends WebSocketServer<typeof GatewaySocket> impleme
     this.clients.add(socket);
   }
 
-  onClosed(session: Session, closeCode: number): void {
-    onClosed(session, closeCode);
+  onClosed(session: Session, closeCode: number, reason: string): void {
+    onClosed(session, closeCode, reason);
   }
 
   /** A gateway of the path asks for less than the module allows, or for other compression. */

@@ -21,6 +21,8 @@ export interface Tracing {
 
 /** The span of one upgrade. */
 export interface UpgradeTrace {
+  /** The headers by which another application continues the trace: `traceparent`, as a rule. */
+  headers(): Record<string, string>;
   accepted(sessionId: string): void;
   refused(failure: { readonly code: ErrorCode; readonly incidentId?: string }): void;
 }

@@ -129,17 +129,17 @@ export class GatewayBinder {
     }
   }
 
-  #serverOf({ wrapper: { metatype } }: GatewayHost): GatewayServer | undefined {
-    const options = (Reflect.getMetadata(GATEWAY_OPTIONS, metatype as object) ?? {}) as { path?: string };
-    const port = (Reflect.getMetadata(PORT_METADATA, metatype as object) ?? 0) as number;
-    return this.adapter.find(port, options.path);
+  #serverOf(host: GatewayHost): GatewayServer | undefined {
+    const { port, path } = locationOf(host);
+    return this.adapter.find(port, path);
   }
 
   async #bindRoutes(host: GatewayHost, server: GatewayServer, handlers: Handlers): Promise<void> {
-    const servers = host.everywhere ? this.adapter.servers.filter(({ raw }) => raw === undefined) : [server];
-    for (const { router, port, pathname } of servers) {
+    const isSpoken = ({ raw }: GatewayServer): boolean => raw === undefined || raw.untilToken !== undefined;
+    const servers = host.everywhere ? this.adapter.servers.filter(isSpoken) : [server];
+    for (const { router, port, pathname, raw } of servers) {
       for (const route of await handlers.routesOf(host, server)) {
-        if (router.add(route)) continue;
+        if (router.add(raw?.untilToken?.(route) ?? route)) continue;
         const where = port === 0 ? pathname : `${pathname} on port ${port}`;
         const { name } = host.wrapper;
         throw new Error(
@@ -187,6 +187,12 @@ export class GatewayBinder {
 
 function noServer({ wrapper: { name } }: GatewayHost): string {
   return `${String(name)} needs a port, since a microservice has no HTTP server: @WebSocketGateway(8080)`;
+}
+
+/** Where a gateway says that it is. */
+export function locationOf({ wrapper: { metatype } }: GatewayHost): { port: number; path: string | undefined } {
+  const { path } = (Reflect.getMetadata(GATEWAY_OPTIONS, metatype as object) ?? {}) as { path?: string };
+  return { port: (Reflect.getMetadata(PORT_METADATA, metatype as object) ?? 0) as number, path };
 }
 
 /** Every gateway of the application, and the package's own. */

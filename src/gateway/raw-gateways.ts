@@ -48,6 +48,7 @@ export function bindRaw({ host, options, server, besides }: RawGatewayHost): voi
   server.raw = {
     exceptions,
     traffic: context.traffic.of('raw'),
+    untilToken: undefined,
     demand: (session) => demand(session, access, context.options.auth.anonymous),
   } satisfies RawPath;
   if (asksFor(access)) server.connectionGuards.push(new AccessGuard(access));
@@ -84,20 +85,25 @@ function problemOfSources({ sources, anonymous }: GatewayServer['context']['opti
   );
 }
 
-function asksFor({ roles, scopes }: Access): boolean {
+export function asksFor({ roles, scopes }: Pick<Access, 'roles' | 'scopes'>): boolean {
   return roles.length + scopes.length > 0;
 }
 
 /** As for a handler, before every message: a principal may lose a role while it is connected. */
-function demand(session: Session, access: Access, anonymous: boolean): void {
+export function demand(session: Session, access: Access, anonymous: boolean): void {
   if (session.principal !== undefined || !anonymous || asksFor(access)) demandAccess(session, access);
 }
 
 /** Asks an upgrade for the roles and scopes of the gateway: what `handleConnection` sends is for those who have them. */
-class AccessGuard implements ConnectionGuard {
-  constructor(private readonly access: Access) {}
+export class AccessGuard implements ConnectionGuard {
+  /** @param tokenComesLater true where it may come as a message: then the guard is asked again */
+  constructor(
+    private readonly access: Access,
+    private readonly tokenComesLater = false,
+  ) {}
 
   canConnect({ principal }: ConnectionAttempt): boolean {
+    if (principal === undefined && this.tokenComesLater) return true;
     if (principal === undefined) throw new GatewayError('UNAUTHENTICATED');
     return isAllowed(principal, this.access);
   }

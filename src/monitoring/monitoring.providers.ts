@@ -16,6 +16,7 @@ import { FailureLog, FailureSink } from './log/failure-log.js';
 import { FirewallLog } from './log/firewall-log.js';
 import { NestSink } from './log/nest-sink.js';
 import { Sampler } from './log/sampler.js';
+import { Upstreams } from '../proxy/upstreams.js';
 import { Rooms } from '../rooms/rooms.js';
 import { PrometheusMetrics } from './metrics/prometheus.js';
 import { WsMetrics } from './metrics/ws-metrics.js';
@@ -92,12 +93,13 @@ export const monitoringProviders: Provider[] = [
   Totals,
   {
     provide: PrometheusMetrics,
-    inject: [MONITORING_OPTIONS, WsMonitor, CONTEXT, Rooms, Totals],
+    inject: [MONITORING_OPTIONS, WsMonitor, CONTEXT, Rooms, Upstreams, Totals],
     useFactory: (
       options: ResolvedMonitoring,
       monitor: WsMonitor,
       context: ConnectionContext,
       rooms: Rooms,
+      upstreams: Upstreams,
       totals: Totals,
     ) => {
       const { traffic, sessions, pending } = context;
@@ -107,6 +109,7 @@ export const monitoringProviders: Provider[] = [
         sessions: () => sessions.countByPhase(),
         inFlight: () => pending.size,
         rooms: () => rooms.stats,
+        upstreams: () => upstreams.all,
       };
       return PrometheusMetrics.create(options, monitor, source);
     },

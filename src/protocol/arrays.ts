@@ -2,7 +2,15 @@ import { isDeeperThan, parseJson } from './codec.js';
 import { GatewayError } from './errors.js';
 import { isEventName } from './message.js';
 import type { DisconnectData, ExceptionData, MessageId } from './message.js';
-import type { Decoded, FailedRequest, ProtocolOptions, Reply, WireProtocol } from './wire-protocol.js';
+import type {
+  Decoded,
+  DecodedMessage,
+  FailedRequest,
+  ProtocolOptions,
+  Reply,
+  UnreadableMessage,
+  WireProtocol,
+} from './wire-protocol.js';
 
 export interface ArraysOptions {
   /**
@@ -128,7 +136,7 @@ class Ocpp extends Arrays {
   }
 }
 
-/** Prefixes of NIP-01; what has none there is an error. */
+/** Prefixes of NIP-01 and NIP-42; what has none there is an error. */
 const NOSTR_PREFIXES: Readonly<Record<string, string>> = {
   BAD_FRAME: 'invalid',
   VALIDATION_FAILED: 'invalid',
@@ -146,13 +154,14 @@ class Nostr extends Arrays {
     const id = idOf(event, first);
     if (event === 'CLOSE') return { event: 'cancel', data: { id } };
     // A second REQ of the same id takes the place of the first.
-    if (event === 'REQ') return [cancelOf(id), id === undefined ? UNNAMED : { event, data: rest, id, context: event }];
-    if (event === 'EVENT') return { event, data: first, id, context: event };
+    if (event === 'REQ') return [cancelOf(id), withFilters(event, id, rest)];
+    if (event === 'COUNT') return withFilters(event, id, rest);
+    if (isOfNote(event)) return { event, data: first, id, context: event };
     return { event, data: dataOf(id === undefined ? [first, ...rest] : rest), id, context: event };
   }
 
   override reply({ event, data, id, done, isCancelled, context }: Reply): string | undefined {
-    if (context === 'EVENT' && event === context) return done ? undefined : okOf(id, data);
+    if (isOfNote(context) && event === context) return done ? undefined : okOf(id, data);
     if (done) return isCancelled || id === undefined ? undefined : JSON.stringify(['EOSE', id]);
     if (id === undefined) return encodeArray(event, data);
     return JSON.stringify([event === 'REQ' ? 'EVENT' : event, id, ...(data === undefined ? [] : [data])]);
@@ -160,8 +169,8 @@ class Nostr extends Arrays {
 
   override exception({ code, message }: ExceptionData, { id, context }: FailedRequest): string {
     const text = `${NOSTR_PREFIXES[code] ?? 'error'}: ${message}`;
-    if (context === 'EVENT' && id !== undefined) return JSON.stringify(['OK', id, false, text]);
-    return JSON.stringify(context === 'REQ' ? ['CLOSED', id, text] : ['NOTICE', text]);
+    if (isOfNote(context) && id !== undefined) return JSON.stringify(['OK', id, false, text]);
+    return JSON.stringify(context === 'REQ' || context === 'COUNT' ? ['CLOSED', id, text] : ['NOTICE', text]);
   }
 
   override disconnect({ message }: DisconnectData): string {
@@ -171,13 +180,26 @@ class Nostr extends Arrays {
 
 const UNNAMED = { problem: 'A subscription has an id' } as const;
 
+function withFilters(
+  event: string,
+  id: MessageId | undefined,
+  filters: readonly unknown[],
+): DecodedMessage | UnreadableMessage {
+  return id === undefined ? UNNAMED : { event, data: filters, id, context: event };
+}
+
+/** True for what carries a note, and is answered by OK with its id. */
+function isOfNote(event: unknown): boolean {
+  return event === 'EVENT' || event === 'AUTH';
+}
+
 function cancelOf(id: MessageId | undefined): { readonly event: 'cancel'; readonly data: object } {
   return { event: 'cancel', data: { id } };
 }
 
-/** The id of a subscription, or of what is published: both 1 to 64 characters. */
+/** The id of a subscription, or of a note: both 1 to 64 characters. */
 function idOf(event: string, first: unknown): MessageId | undefined {
-  const id: unknown = event === 'EVENT' ? (first as { id?: unknown } | null | undefined)?.id : first;
+  const id: unknown = isOfNote(event) ? (first as { id?: unknown } | null | undefined)?.id : first;
   return typeof id === 'string' && id.length > 0 && id.length <= 64 ? id : undefined;
 }
 

@@ -24,6 +24,9 @@ const AT_RUNTIME: ReadonlySet<string> = new Set([
   'channels',
 ]);
 
+/** Its members have the names of paths. */
+const AS_A_WHOLE: ReadonlySet<string> = new Set(['upstreams']);
+
 /** An option as it was written. */
 interface Written {
   /** The path that has it by itself; undefined for one of the module. */
@@ -52,7 +55,7 @@ function flattenInto(flat: Map<string, Written>, path: string | undefined, optio
     flat.set(name, { path, option, value: copy(value) });
   };
   for (const [group, value] of Object.entries(options)) {
-    if (!isGroup(value)) put(group, value);
+    if (!isGroup(value) || AS_A_WHOLE.has(group)) put(group, value);
     else for (const [name, member] of Object.entries(value)) put(`${group}.${name}`, member);
   }
 }

@@ -19,6 +19,18 @@ export interface SessionRooms<S> {
   of(session: S): readonly string[];
 }
 
+/** The other end of a session whose messages go on to another application. */
+export interface SessionLink {
+  /** True while the peer has yet to read what that application has sent. */
+  readonly isHeldUp: boolean;
+  /** The session is open: what the application says is for the peer. */
+  start(): void;
+  /** A message of the peer's. */
+  forward(bytes: Buffer, isBinary: boolean): void;
+  /** The session ends, or its peer has closed: by this code, 1005 for none and 1006 without a close frame. Later calls have no effect. */
+  sessionEnded(closeCode: number, reason: string): void;
+}
+
 /** What all sessions share. @typeParam S the session */
 export interface SessionContext<S> {
   readonly options: SessionOptions;
@@ -44,7 +56,7 @@ export interface SessionHost<S> {
   onMessage(session: S, data: Buffer, isBinary: boolean): void;
   /** A ping or a pong has come. */
   onControl(session: S, data: Buffer): void;
-  onClosed(session: S, closeCode: number): void;
+  onClosed(session: S, closeCode: number, reason: string): void;
   /** Handles a message that the session has held. */
   handle(session: S, bytes: Buffer, isBinary: boolean): void;
   /** The socket may be written to from now on. */

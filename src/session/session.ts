@@ -37,7 +37,7 @@ import { Identity } from './identity.js';
 import { Intake } from './intake.js';
 import type { IntakeOwner } from './intake.js';
 import { Liveness } from './liveness.js';
-import type { SessionHost } from './session-host.js';
+import type { SessionHost, SessionLink } from './session-host.js';
 import type { JoinOptions } from './ws-session.js';
 import { WsSession } from './ws-session.js';
 import type { SessionPhase } from './ws-session.js';
@@ -47,6 +47,9 @@ const OPEN: SessionPhase = { phase: 'open' };
 const CLOSING: SessionPhase = { phase: 'closing' };
 const CLOSED: SessionPhase = { phase: 'closed', byPeer: false };
 const CLOSED_BY_PEER: SessionPhase = { phase: 'closed', byPeer: true };
+
+/** What a close frame without a code counts as (RFC 6455 §7.4.1). */
+const NO_CLOSE_CODE = 1005;
 
 /** What the event of an end says beside the failure. */
 interface Report {
@@ -62,7 +65,6 @@ export class Session<State extends object = object>
   extends WsSession<State>
   implements SocketOwner, IntakeOwner, Metered
 {
-  readonly id = randomUUID();
   readonly connectedAt: number;
   /** The moment of {@link connectedAt}, in monotonic milliseconds. */
   readonly openedAt: number;
@@ -79,6 +81,8 @@ export class Session<State extends object = object>
   readonly #liveness: Liveness;
   readonly #badFrames = new LeakyCounter();
 
+  /** Set where its messages go on to another application. */
+  link: SessionLink | undefined;
   /** The upgrade, where connection guards may be asked again. */
   request: IncomingMessage | undefined;
   /** Its number in the order of connecting, from 1. */
@@ -95,6 +99,7 @@ export class Session<State extends object = object>
     /** Who connected, as the firewall knows it. */
     readonly client: Client,
     readonly params: PathParams = NO_PARAMS,
+    readonly id: string = randomUUID(),
   ) {
     super();
     const { clock, options } = server.context;
@@ -217,6 +222,7 @@ export class Session<State extends object = object>
   open(): void {
     if (this.#phase !== OPENING) return;
     this.#phase = OPEN;
+    this.link?.start();
   }
 
   /** Resolves when the time of `handleConnection` is over, also after the session has closed. */
@@ -245,8 +251,11 @@ export class Session<State extends object = object>
   #end(failure: Failure, details: EndDetails): void {
     this.#close();
     const disconnect = disconnectOf(failure, details);
+    const reason = details.reason ?? failure.code;
     this.#sendDisconnect(disconnect);
-    this.socket.close(disconnect.closeCode, details.reason ?? failure.code);
+    if (disconnect.closeCode === NO_CLOSE_CODE) this.socket.close();
+    else this.socket.close(disconnect.closeCode, reason);
+    this.link?.sessionEnded(disconnect.closeCode, reason);
     this.#report('connection', failure, { ...details, closeCode: disconnect.closeCode });
     this.#countViolation(failure);
   }
@@ -348,7 +357,8 @@ export class Session<State extends object = object>
   }
 
   /** The TCP connection has closed. Where that was not our doing, it is one event. */
-  closed(closeCode: number): void {
+  closed(closeCode: number, reason = ''): void {
+    this.link?.sessionEnded(closeCode, reason);
     if (this.isLive) {
       const isClean = isCleanClose(closeCode);
       this.#report('connection', closeByPeer(closeCode), { level: isClean ? 'debug' : 'info', closeCode });
@@ -420,8 +430,14 @@ export class Session<State extends object = object>
     this.#end(closeByApplication(reason), { closeCode, reconnect: comesBack(closeCode), level: 'debug', ...text });
   }
 
-  onClosed(closeCode: number): void {
-    this.server.onClosed(this, closeCode);
+  /** The application behind a proxy has closed. @param closeCode its own, as `reason` is; 1005 for none */
+  closeAs(closeCode: number, reason: string): void {
+    if (!this.isLive) return;
+    this.#end(closeByApplication(reason), { closeCode, reason, reconnect: comesBack(closeCode), level: 'debug' });
+  }
+
+  onClosed(closeCode: number, reason: string): void {
+    this.server.onClosed(this, closeCode, reason);
   }
 
   /** The application threw where no request waits for an answer: the failure goes into the log alone. */
@@ -464,6 +480,7 @@ export class Session<State extends object = object>
     if (this.isExpired(timeOfDay)) return this.end(new GatewayError('TOKEN_EXPIRED'));
     if (this.socket.isLate(now)) return this.end(new GatewayError('SLOW_CONSUMER'));
     const silence = this.#liveness.sweep(now, this.socket, this.server.context.options);
+    if (silence === 'NO_PONG' && this.link?.isHeldUp) return this.end(new GatewayError('SLOW_CONSUMER')); // the ping waits, too
     if (silence !== undefined) return this.end(new GatewayError(silence));
     if (this.#phase === OPEN && this.#identity?.takeExpiring(timeOfDay)) {
       const push = (): unknown => this.send('auth.expiring', { expiresAt: this.principal?.expiresAt });

@@ -6,6 +6,7 @@ import { Backlog } from './backlog.js';
 import { Pongs } from './pongs.js';
 import type { SharedFrame } from './shared-frame.js';
 import { bytesFrame, flushFanOuts, flushSoon, frame, frames, MAX_COPIED_BYTES, waitingFanOuts } from './text-frames.js';
+import { corkSoon } from './corks.js';
 
 // By symbol, not instanceof: an application may have a second copy of `ws`.
 export const SESSION = Symbol.for('nestjs-ws-gateway.session');
@@ -25,7 +26,7 @@ export interface SocketOwner {
   onViolation(closeCode: number): void;
   onApplicationClose(closeCode: number, reason: string): void;
   /** The TCP connection has closed. @param closeCode as RFC 6455 §7.1.5 has it */
-  onClosed(closeCode: number): void;
+  onClosed(closeCode: number, reason: string): void;
   /** A listener, or a callback, of the application threw. @param at names it, as the log does */
   onFault(error: unknown, at: string): void;
   /** The peer is over its bound by one message of so many bytes, and is not to be read before {@link onDrained}. */
@@ -65,6 +66,9 @@ const MAX_QUEUED_LENGTH = 65_536;
 
 /** What `ws` itself emits on the socket of a server. */
 const NATIVE: ReadonlySet<string> = new Set(['message', 'ping', 'pong', 'close', 'error']);
+
+const BINARY = { binary: true } as const;
+const TEXT = { binary: false } as const;
 
 type BinaryType = WebSocket['binaryType'];
 
@@ -194,7 +198,7 @@ export class GatewaySocket extends WebSocket {
       (this.#pongs ??= new Pongs(this)).answer(args[0] as Buffer);
     } else if (event === 'close') {
       this.#forgetBacklog();
-      session?.onClosed(args[0] as number);
+      session?.onClosed(args[0] as number, String(args[1] ?? ''));
     }
     // An error without a listener ends the process. The close that follows reports it.
     if (event === 'error' && this.listenerCount('error') === 0) return true;
@@ -344,6 +348,30 @@ export class GatewaySocket extends WebSocket {
     this[SESSION]?.sent(1, bytes.length);
     if (this.#backlog === undefined && stream.writableLength === 0) return; // all of it has left
     this.#checkOutbound(before, bytes.length);
+  }
+
+  /**
+   * Sends a message that another socket has received, as it came: what is relayed within one tick leaves in one write. Call
+   * {@link flush} for what is to leave at once.
+   */
+  relay(data: Buffer, isBinary: boolean): void {
+    const stream = this.#stream;
+    if (stream === undefined || data.length > MAX_COPIED_BYTES || this.readyState !== this.OPEN) {
+      return this.send(data, isBinary ? BINARY : TEXT);
+    }
+    this.flush(); // what was sent first goes first
+    if (!stream.writable) return;
+    const before = stream.writableLength;
+    corkSoon(stream);
+    const bytes = bytesFrame(data, before > MAX_QUEUED_LENGTH, isBinary);
+    stream.write(bytes);
+    this[SESSION]?.sent(1, bytes.length);
+    this.#checkOutbound(before, bytes.length);
+  }
+
+  /** Calls back once when the peer has read all that is queued for it. */
+  onceDrained(callback: () => void): void {
+    (this as unknown as Internals)._socket?.once('drain', callback);
   }
 
   /** Text is written at the end of the tick, together with all else that is sent in it. */

@@ -47,10 +47,10 @@ export function frame(text: string, isKept: boolean): Buffer {
   return buffer;
 }
 
-/** A binary frame of that kind: its payload is a copy, so what was sent may change. */
-export function bytesFrame(bytes: Uint8Array, isKept: boolean): Buffer {
+/** A frame of that kind of bytes, which are UTF-8 unless it is binary: its payload is a copy, so what was sent may change. */
+export function bytesFrame(bytes: Uint8Array, isKept: boolean, isBinary = true): Buffer {
   const buffer = take(headerSize(bytes.length) + bytes.length, isKept);
-  buffer.set(bytes, writeHeader(buffer, 0, bytes.length, FIN_BINARY));
+  buffer.set(bytes, writeHeader(buffer, 0, bytes.length, isBinary ? FIN_BINARY : FIN_TEXT));
   return buffer;
 }
 

@@ -311,7 +311,7 @@ describe('what happens around', () => {
     const signals = test.signals;
     const waiting = failureOf(test.client.request('never'));
     test.client.close();
-    expect(await waiting).toMatchObject({ code: 'CONNECTION_LOST', maybeExecuted: true });
+    expect(await waiting).toMatchObject({ code: 'CLOSED', maybeExecuted: true });
     for (const signal of ['offline', 'online', 'hidden', 'visible', 'suspend', 'resume'] as const) signals[signal]();
     test.client.retryNow();
     expect([test.clock.pending, test.listening(), test.client.state.status]).toEqual([0, 0, 'closed']);

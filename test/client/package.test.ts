@@ -36,7 +36,11 @@ async function bundle(entry: string, format: 'es' | 'iife'): Promise<Rollup.Outp
       minify: true,
       target: 'es2022',
       lib: { entry: join(dist, 'client', entry), formats: [format], name: 'client' },
-      rollupOptions: { external: ['react', /client\/(?!react)/].slice(0, entry === 'react.js' ? 2 : 0) },
+      // As in a front end, where a library is no namespace of its own.
+      rollupOptions: {
+        output: { generatedCode: { symbols: false } },
+        external: ['react', /client\/(?!react)/].slice(0, entry === 'react.js' ? 2 : 0),
+      },
     },
   });
   const [{ output }] = result as [Rollup.RollupOutput]; // because one format is asked for
@@ -74,6 +78,7 @@ describe('the client of the build', () => {
     client.close();
     expect(Object.keys(require('nestjs-ws-gateway/client/testing') as object)).toEqual(['createMockGateway']);
     expect(Object.keys(require('nestjs-ws-gateway/client/react') as object).toSorted()).toEqual([
+      'useChannel',
       'useGateway',
       'usePush',
       'useStream',

@@ -115,8 +115,16 @@ describe('a request', () => {
     const third = test.client.request('echo', 3);
     expect(server.received('echo')).toHaveLength(2);
     test.clock.advance(400);
+    await until(() => server.received('echo').length === 3);
+    test.clock.advance(399);
+    test.client.send('mark');
+    await until(() => server.received('mark').length === 1);
+    expect(server.received('echo').map(({ data }) => data)).toEqual([1, 2, 1]);
+    test.clock.advance(1);
     expect(await replies).toEqual([1, 2]);
+    test.clock.advance(400);
     expect(await third).toBe(3);
+    test.clock.advance(10_000);
     refused = 0;
     expect(await failureOf(test.client.request('echo', 4, { timeoutMs: 300 }))).toMatchObject({ code: 'RATE_LIMITED' });
   });
@@ -161,7 +169,7 @@ describe('a request', () => {
     expect(server.received('echo')[0]?.meta).toEqual({ traceparent: '00-1' });
     expect(server.received('auth')[0]?.data).toEqual({ token: 'a.b.c' });
     expect(frames.join('\n')).not.toContain('a.b.c');
-    expect(frames).toContain('out {"event":"echo","id":2,"data":{"a":1}}');
+    expect(frames).toContain('out {"event":"echo","id":2,"meta":{"traceparent":"00-1"},"data":{"a":1}}');
   });
 });
 

@@ -7,7 +7,16 @@ import { concat, NEVER, of } from 'rxjs';
 import type { Observable } from 'rxjs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
-import { arrays, PathParam, Public, Roles, UseConnectionGuards, UseProtocol, WsSessions } from '../../src/index.js';
+import {
+  arrays,
+  GatewayError,
+  PathParam,
+  Public,
+  Roles,
+  UseConnectionGuards,
+  UseProtocol,
+  WsSessions,
+} from '../../src/index.js';
 import type { ConnectionAttempt } from '../../src/index.js';
 import { OVER_TLS, startApp, stopApps, until } from '../support/app.js';
 import type { TestApp } from '../support/app.js';
@@ -94,8 +103,12 @@ class Relay {
     const matching = stored.filter(({ kind }) => filter?.kinds?.includes(kind) !== false);
     return concat(of(...matching, { event: 'EOSE', data: undefined }), NEVER);
   }
-  @SubscribeMessage('COUNT') count(): object {
-    return { count: stored.length };
+  @SubscribeMessage('COUNT') count(@MessageBody() filters: unknown[]): object {
+    if (filters.length > 2) throw new GatewayError('VALIDATION_FAILED');
+    return { count: stored.length * filters.length };
+  }
+  @SubscribeMessage('AUTH') auth(@MessageBody() { kind }: NostrEvent): unknown {
+    return kind === 22_242 || 'invalid: of another kind';
   }
   @Roles('admin') @SubscribeMessage('ADMIN') admin(): number {
     return 1;
@@ -316,6 +329,19 @@ describe('arrays like nostr', () => {
     [
       ['COUNT', 'c', {}],
       ['COUNT', 'c', { count: 0 }],
+    ],
+    [
+      ['COUNT', 'c', {}, {}, {}],
+      ['CLOSED', 'c', 'invalid: The payload is not valid'],
+    ],
+    [['COUNT'], ['NOTICE', 'invalid: A subscription has an id']],
+    [
+      ['AUTH', event(22_242)],
+      ['OK', 'e'.repeat(64), true, ''],
+    ],
+    [
+      ['AUTH', event(1)],
+      ['OK', 'e'.repeat(64), false, 'invalid: of another kind'],
     ],
     [
       ['REQ', 's', {}],

@@ -29,7 +29,8 @@ const expressions = [
 const labelsOf = new Map<string, Set<string>>();
 
 beforeAll(async () => {
-  const { app, url } = await startApp({ options: { monitoring: { metrics: true } } });
+  const upstreams = { '/relayed': { urls: ['ws://127.0.0.1:1'] } };
+  const { app, url } = await startApp({ options: { monitoring: { metrics: true }, upstreams } });
   const client = await Client.connect(`${url}/ws`, { token: token() });
   await client.ask({ event: 'nonsense' });
   await client.close();

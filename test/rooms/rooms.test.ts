@@ -15,8 +15,13 @@ import { Memberships } from '../../src/rooms/memberships.js';
 import { startApp, stopApps, until } from '../support/app.js';
 import type { TestApp } from '../support/app.js';
 import { Client } from '../support/client.js';
+import { LATE, MEMORY } from '../support/engines.js';
 import { RawClient } from '../support/raw-client.js';
 import { token } from '../support/tokens.js';
+import { testRooms } from './rooms-suite.js';
+
+testRooms('memory', MEMORY);
+testRooms('late', LATE);
 
 afterEach(stopApps);
 

@@ -4,6 +4,8 @@ import { Global, Module } from '@nestjs/common';
 import type { DynamicModule, INestApplication, ModuleMetadata, Type } from '@nestjs/common';
 import type { AddressInfo } from 'node:net';
 import { WsClock } from '../../src/base/clock.js';
+import { ENGINE } from '../../src/engine/engine.js';
+import type { Engine } from '../../src/engine/engine.js';
 import { FailureSink } from '../../src/monitoring/log/failure-log.js';
 import type { FailureRecord, NoticeRecord } from '../../src/monitoring/log/failure-log.js';
 import { WsGatewayModule } from '../../src/index.js';
@@ -58,6 +60,8 @@ export interface TestAppOptions extends Pick<ModuleMetadata, 'providers' | 'impo
   /** Path of a Unix domain socket to listen on, instead of a port. */
   socketPath?: string;
   before?: (app: INestApplication) => void;
+  /** What the nodes share. @default the module's own */
+  engine?: ((clock: ManualClock) => Engine) | undefined;
 }
 
 /** Every test is one address, and most are in a hurry. */
@@ -86,14 +90,15 @@ export async function startApp(setup: TestAppOptions = {}): Promise<TestApp> {
   const log = new MemorySink();
   const auth = { jwt: { secret: SECRET }, ...options.auth };
   const { firewall, limits } = unlimited(options);
-  const module = await Test.createTestingModule({
+  const builder = Test.createTestingModule({
     imports: [WsGatewayModule.forRoot({ ...options, auth, firewall, limits }), LogModule.of(log), ...imports],
     providers: [...gateways, ...providers],
     controllers,
   })
     .overrideProvider(WsClock)
-    .useValue(clock)
-    .compile();
+    .useValue(clock);
+  if (setup.engine !== undefined) builder.overrideProvider(ENGINE).useValue(setup.engine(clock));
+  const module = await builder.compile();
   const https = setup.https ?? (OVER_TLS ? { cert: localTls().server.cert, key: localTls().server.key } : undefined);
   const app = setup.fastify
     ? module.createNestApplication(new FastifyAdapter((https && { https }) as object), { logger: false }) // because its types want one or the other

@@ -41,8 +41,9 @@ export class Peer {
     });
   }
 
-  static async open(port: number, onFrame: (frame: ServerFrame) => void): Promise<Peer> {
-    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+  /** @param localAddress where it connects from: Linux has all of 127.0.0.0/8 */
+  static async open(port: number, onFrame: (frame: ServerFrame) => void, localAddress?: string): Promise<Peer> {
+    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true, localAddress });
     const peer = new Peer(socket, onFrame);
     await once(socket, 'connect');
     socket.on('end', () => socket.end());

@@ -1,13 +1,13 @@
 // After the build: the client once more as CommonJS, and as the package without dependencies `nestjs-ws-gateway-client`.
-import { copyFileSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { copyFileSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { build } from 'vite';
 
 const root = new URL('../..', import.meta.url).pathname;
 const from = join(root, 'dist/client');
 const cjs = join(from, 'cjs');
 const ENTRIES = ['index', 'react', 'node', 'testing'];
-const PROTOCOL = ['message', 'errors'];
+const PROTOCOL = ['message'];
 
 rmSync(cjs, { recursive: true, force: true });
 await build({
@@ -33,13 +33,21 @@ function declare(folder, names, target) {
     writeFileSync(join(target, `${name}.d.cts`), text.replaceAll(/(from '|import\(')(\.[^']+)\.js'/g, "$1$2.cjs'"));
   }
 }
-const declared = readdirSync(from).flatMap((file) => (file.endsWith('.d.ts') ? [file.slice(0, -5)] : []));
+/** Declarations that an entry shows; the others are of the inside. */
+const declared = [...ENTRIES];
+for (const name of declared) {
+  const imports = readFileSync(join(from, `${name}.d.ts`), 'utf8').matchAll(/(?:from '|import\(')\.\/([^']+)\.js'/g);
+  for (const [, other] of imports) if (!declared.includes(other)) declared.push(other);
+}
 declare(from, declared, cjs);
 declare(join(root, 'dist/protocol'), PROTOCOL, join(from, 'protocol'));
 
 const target = join(root, 'dist/client-package');
 rmSync(target, { recursive: true, force: true });
-cpSync(from, join(target, 'client'), { recursive: true });
+cpSync(from, join(target, 'client'), {
+  recursive: true,
+  filter: (file) => !file.endsWith('.d.ts') || declared.includes(basename(file, '.d.ts')),
+});
 for (const name of PROTOCOL) {
   for (const kind of ['js', 'd.ts']) {
     cpSync(join(root, `dist/protocol/${name}.${kind}`), join(target, `protocol/${name}.${kind}`));

@@ -1,5 +1,11 @@
-import { DURATION_BOUNDS_MS } from '../../connection/traffic.js';
-import type { EventTraffic, Traffic } from '../../connection/traffic.js';
+/** What is known of the durations of one kind. */
+export interface Durations {
+  /** Value of the label. */
+  readonly of: string;
+  /** How many took as long, by the bounds, and at the end those that took longer. */
+  readonly counts: readonly number[];
+  readonly seconds: number;
+}
 
 /** One line of a metric as a registry of prom-client writes it. */
 interface Value {
@@ -8,25 +14,25 @@ interface Value {
   readonly metricName: string;
 }
 
-/** Bounds in seconds, as Prometheus wants them. */
-const BOUNDS = DURATION_BOUNDS_MS.map((milliseconds) => milliseconds / 1_000);
-
 /**
- * A histogram that a registry of prom-client takes for one of its own. It is made of the plain numbers of {@link Traffic}
- * when metrics are scraped, so that a message costs no look-up of labels.
+ * A histogram that a registry of prom-client takes for one of its own. It is made of plain numbers when metrics are scraped, so
+ * that a message costs no look-up of labels.
  */
-export class DurationHistogram {
+export class DurationHistogram<Label extends string> {
   readonly type = 'histogram';
   readonly aggregator = 'sum';
 
+  /** @param bounds in seconds, ascending */
   constructor(
     readonly name: string,
     readonly help: string,
-    private readonly traffic: Traffic,
+    private readonly label: Label,
+    private readonly bounds: readonly number[],
+    private readonly read: () => Iterable<Durations>,
   ) {}
 
   async get(): Promise<object> {
-    const values = [...this.traffic.events].flatMap((event) => this.#valuesOf(event));
+    const values = [...this.read()].flatMap((durations) => this.#valuesOf(durations));
     return { name: this.name, help: this.help, type: this.type, aggregator: this.aggregator, values };
   }
 
@@ -35,17 +41,17 @@ export class DurationHistogram {
     // counters that only grow are what Prometheus expects
   }
 
-  #valuesOf({ event, buckets, timed, timedMs }: EventTraffic): Value[] {
+  #valuesOf({ of, counts, seconds }: Durations): Value[] {
+    const labels = { [this.label]: of };
     let sum = 0;
-    const cumulative = BOUNDS.map((le, at) => {
-      sum += buckets[at] as number; // because there are as many buckets as bounds, and one more
-      return { value: sum, labels: { le, event }, metricName: `${this.name}_bucket` };
+    const cumulative = [...this.bounds, '+Inf'].map((le, at) => {
+      sum += counts[at] as number; // because there are as many counts as bounds, and one more
+      return { value: sum, labels: { le, ...labels }, metricName: `${this.name}_bucket` };
     });
     return [
       ...cumulative,
-      { value: timed, labels: { le: '+Inf', event }, metricName: `${this.name}_bucket` },
-      { value: timedMs / 1_000, labels: { event }, metricName: `${this.name}_sum` },
-      { value: timed, labels: { event }, metricName: `${this.name}_count` },
+      { value: seconds, labels, metricName: `${this.name}_sum` },
+      { value: sum, labels, metricName: `${this.name}_count` },
     ];
   }
 }

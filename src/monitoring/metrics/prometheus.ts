@@ -2,6 +2,7 @@ import type { Counter, Gauge, Registry } from 'prom-client';
 import { loadOptional } from '../../base/missing-package.js';
 import type { WsMonitor } from '../ws-monitor.js';
 import type { ResolvedMonitoring } from '../options.js';
+import { DURATION_BOUNDS_MS } from '../../connection/traffic.js';
 import type { Traffic } from '../../connection/traffic.js';
 import type { RoomTraffic } from '../../rooms/publications.js';
 import type { RoomStats } from '../../rooms/rooms.js';
@@ -13,7 +14,9 @@ import { UNKNOWN_EVENT } from '../totals.js';
 import type { Totals } from '../totals.js';
 import { KnownCodes } from './known-codes.js';
 import { inOpenMetrics } from './open-metrics.js';
-import { WsMetrics } from './ws-metrics.js';
+import { readUpstreams } from './upstream-metrics.js';
+import type { MeasuredUpstream } from './upstream-metrics.js';
+import { METRICS_PREFIX, WsMetrics } from './ws-metrics.js';
 import type { MetricsAnswer } from './ws-metrics.js';
 
 type PromClient = typeof import('prom-client');
@@ -27,10 +30,9 @@ export interface MetricsSource {
   /** Requests whose answer is not complete. */
   inFlight(): number;
   rooms(): RoomStats;
+  /** Of the applications behind the gateway, in the order of the options. */
+  upstreams(): readonly MeasuredUpstream[];
 }
-
-/** What all metrics of this package begin with. */
-export const METRICS_PREFIX = 'ws_gateway_';
 
 /** The working class behind {@link WsMetrics}. */
 export class PrometheusMetrics extends WsMetrics {
@@ -63,6 +65,7 @@ export class PrometheusMetrics extends WsMetrics {
     const metrics = new PrometheusMetrics(client, registry);
     metrics.#read(client, own, source);
     metrics.#count(client, own, monitor, source);
+    readUpstreams(client, own, source.upstreams);
     if (own !== registry) join(registry, own, metrics.#life);
     return metrics;
   }
@@ -134,7 +137,18 @@ export class PrometheusMetrics extends WsMetrics {
       },
     });
     const help = 'Time from the guard of a message to its reply, in seconds; streams are not among them';
-    const durations = new DurationHistogram(`${METRICS_PREFIX}handler_duration_seconds`, help, traffic);
+    const durations = new DurationHistogram(
+      `${METRICS_PREFIX}handler_duration_seconds`,
+      help,
+      'event',
+      DURATION_BOUNDS_MS.map((milliseconds) => milliseconds / 1_000),
+      () =>
+        [...traffic.events].map(({ event, buckets, timedMs }) => ({
+          of: event,
+          counts: [...buckets],
+          seconds: timedMs / 1_000,
+        })),
+    );
     registry.registerMetric(durations as never); // because a registry asks for no more than it has
     total('received_bytes_total', 'Payload of messages received, in bytes', () => traffic.receivedBytes);
     total('sent_messages_total', 'Messages sent', () => traffic.sentMessages);

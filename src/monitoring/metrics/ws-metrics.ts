@@ -1,5 +1,8 @@
 import type { Registry } from 'prom-client';
 
+/** What all metrics of this package begin with. */
+export const METRICS_PREFIX = 'ws_gateway_';
+
 /** Metrics as they are sent. */
 export interface MetricsAnswer {
   readonly contentType: string;

@@ -1,8 +1,9 @@
 import { Module } from '@nestjs/common';
 import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { IsIn, IsOptional, IsString, IsUUID, MaxLength } from 'class-validator';
-import { CurrentSession, OnWsEvent, Public, Roles, WsGatewayModule, WsRooms, WsSession } from 'nestjs-ws-gateway';
-import type { RoomEvent } from 'nestjs-ws-gateway';
+import { CurrentSession, OnWsEvent, Public, Roles, UseProtocol } from 'nestjs-ws-gateway';
+import { WsGatewayModule, WsProtocol, WsRooms, WsSession } from 'nestjs-ws-gateway';
+import type { Decoded, DisconnectData, ExceptionData, Reply, RoomEvent } from 'nestjs-ws-gateway';
 
 const LANGUAGES = ['de', 'en'];
 
@@ -25,11 +26,31 @@ class PageDto {
   @IsString() @MaxLength(100) page!: string;
 }
 
-interface Visit {
-  page?: string;
+/** What the pages of the blog have always spoken: `{ type, payload }`, both ways. */
+export class BlogProtocol extends WsProtocol {
+  override readonly takesBinary = false;
+
+  decode(message: string | Buffer): Decoded {
+    const { type, payload } = JSON.parse(message.toString()) as { type: string; payload?: unknown };
+    return { event: type, data: payload };
+  }
+  reply({ event, data }: Reply): string {
+    return this.push(event, data);
+  }
+  push(type: string, payload: unknown): string {
+    return JSON.stringify({ type, payload });
+  }
+  exception({ code, message }: ExceptionData): string {
+    return this.push('error', { code, message });
+  }
+  disconnect({ code, reconnect }: DisconnectData): string {
+    return this.push('bye', { code, reconnect });
+  }
 }
 
-/** Everybody on the site: a room for each page, one for each language, and one for all. */
+/** For visitors, who need no token: a room for each page, one for each language, and one for the site. */
+@Public()
+@UseProtocol(BlogProtocol)
 @WebSocketGateway({ path: '/site' })
 export class SiteGateway {
   constructor(private readonly rooms: WsRooms) {}
@@ -39,26 +60,21 @@ export class SiteGateway {
   }
 
   /** Also on another page: the visitor leaves the one before. */
-  @Public()
   @SubscribeMessage('enter')
-  async enter(@MessageBody() { visitor, page, language }: EnterDto, @CurrentSession() session: WsSession<Visit>) {
+  async enter(@MessageBody() { visitor, page, language }: EnterDto, @CurrentSession() session: WsSession<PageDto>) {
     for (const room of session.rooms) session.leave(room);
     const as = { visitor };
     session.join('site', { as });
     session.join(`language:${language}`);
     session.join(`page:${page}`, { as });
     session.state.page = page;
-    const [site, here] = await Promise.all([
-      this.rooms.count('site', 'visitor'),
-      this.rooms.count(`page:${page}`, 'visitor'),
-    ]);
-    return { online: site.distinct, here: here.distinct }; // a visitor with three tabs is one
+    const online = await this.rooms.count('site', 'visitor');
+    return { online: online.distinct, here: await this.here(`page:${page}`) }; // a visitor with three tabs is one
   }
 
   /** To all others on the same page. */
-  @Public()
   @SubscribeMessage('wave')
-  async wave(@MessageBody() { text }: WaveDto, @CurrentSession() session: WsSession<Visit>): Promise<number> {
+  async wave(@MessageBody() { text }: WaveDto, @CurrentSession() session: WsSession<Partial<PageDto>>) {
     const { page } = session.state;
     if (page === undefined) return 0;
     return (await this.rooms.to(`page:${page}`).except(session).emit('waved', { text })).local;
@@ -67,14 +83,17 @@ export class SiteGateway {
   /** Who is still on a page hears how many they are, also when a connection has broken. */
   @OnWsEvent('room')
   async changed({ room }: RoomEvent): Promise<void> {
-    if (!room.startsWith('page:')) return;
-    const { distinct } = await this.rooms.count(room, 'visitor');
-    await this.rooms.publish(room, 'here', distinct, { volatile: true });
+    if (room.startsWith('page:')) await this.rooms.publish(room, 'here', await this.here(room), { volatile: true });
+  }
+
+  private async here(room: string): Promise<number> {
+    return (await this.rooms.count(room, 'visitor')).distinct;
   }
 }
 
 /** For those who run the site. */
 @Roles('admin')
+@UseProtocol(BlogProtocol)
 @WebSocketGateway({ path: '/admin' })
 export class AdminGateway {
   constructor(private readonly rooms: WsRooms) {}
@@ -92,13 +111,9 @@ export class AdminGateway {
   }
 }
 
+const auth = { jwt: { secret: process.env.JWT_SECRET ?? '' }, anonymous: true };
 @Module({
-  imports: [
-    WsGatewayModule.forRoot({
-      auth: { jwt: { secret: process.env.JWT_SECRET ?? '' }, anonymous: true },
-      rooms: { maxPerSession: 3 },
-    }),
-  ],
+  imports: [WsGatewayModule.forRoot({ auth, rooms: { maxPerSession: 3 } })],
   providers: [SiteGateway, AdminGateway],
 })
 export class VisitorsModule {}
