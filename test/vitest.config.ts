@@ -1,7 +1,11 @@
+import { availableParallelism } from 'node:os';
 import { configDefaults, defineConfig } from 'vitest/config';
 import { hasProgram } from './support/service.js';
 
 const hasTls = hasProgram('openssl, for the runs over TLS,', 'openssl', ['version']);
+
+/** What measures memory or time of its process: each has a process of its own, and nothing runs beside it. */
+const ALONE = ['test/e2e/hostile/*.test.ts', 'test/e2e/growth.test.ts', 'test/session/heap-cost.test.ts'];
 
 export default defineConfig({
   root: new URL('..', import.meta.url).pathname,
@@ -16,17 +20,27 @@ export default defineConfig({
     setupFiles: ['test/support/setup.ts'],
     testTimeout: 20_000,
     hookTimeout: 20_000,
+    // Loading Nest and the package takes longer than most files' tests, so the files share their processes, one for each core.
+    isolate: false,
+    maxWorkers: Math.max(2, availableParallelism()),
     projects: [
-      { extends: true, test: { name: 'ws', include: ['test/**/*.test.ts'] } },
+      {
+        extends: true,
+        test: { name: 'ws', include: ['test/**/*.test.ts'], exclude: [...configDefaults.exclude, ...ALONE] },
+      },
       {
         // The dialogues of the protocol once more, with everything in TLS.
         extends: true,
         test: {
           name: 'wss',
           include: hasTls ? ['test/e2e/*.test.ts'] : [],
-          exclude: [...configDefaults.exclude, 'test/e2e/growth.test.ts'],
+          exclude: [...configDefaults.exclude, ...ALONE],
           env: { TEST_TLS: '1' },
         },
+      },
+      {
+        extends: true,
+        test: { name: 'alone', include: ALONE, isolate: true, maxWorkers: 1, sequence: { groupOrder: 1 } },
       },
     ],
   },

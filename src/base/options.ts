@@ -118,10 +118,14 @@ export function group<const M extends Members>(
   return new Group(members, finish);
 }
 
+interface HasMembers {
+  readonly members: Members;
+}
+
 /** Some options of a group, none of which has a default. */
-type Overrides<M extends Members, K extends keyof M> = Option<
-  Given<Pick<M, K>>,
-  Partial<Resolved<Pick<M, K>>>,
+export type Overrides<G extends HasMembers, K extends keyof G['members']> = Option<
+  Given<Pick<G['members'], K>>,
+  Partial<Resolved<Pick<G['members'], K>>>,
   undefined
 >;
 
@@ -130,22 +134,22 @@ type Overrides<M extends Members, K extends keyof M> = Option<
  *
  * @param place where the group itself stands, for the complaint about an option that is not one of these
  */
-export function overrides<const M extends Members, const K extends keyof M & string>(
+export function overrides<G extends HasMembers, K extends keyof G['members'] & string>(
   place: string,
-  { members }: { readonly members: M },
+  { members }: G,
   some: readonly K[],
-): Overrides<M, K> {
+): Overrides<G, K> {
   const properties = Object.fromEntries(some.map((name) => [name, members[name]?.schema]));
   const schema = { type: 'object', additionalProperties: false, properties };
   const shared = Object.keys(members).filter((name) => !some.some((one) => one === name));
-  const parse = (value: unknown, at: Place): Partial<Resolved<Pick<M, K>>> => {
+  const parse = (value: unknown, at: Place): Partial<Resolved<Pick<G['members'], K>>> => {
     const given = membersOf(value, at, Object.keys(members));
     for (const name of shared.filter((one) => given[one] !== undefined))
       at.member(name).complain(`is one for all paths: set ${place}.${name}`);
     const read = some
       .filter((name) => given[name] !== undefined)
       .map((name) => [name, members[name]?.read(given[name], at.member(name))]);
-    return Object.fromEntries(read) as Partial<Resolved<Pick<M, K>>>; // because each option has read its own
+    return Object.fromEntries(read) as Partial<Resolved<Pick<G['members'], K>>>; // because each option has read its own
   };
   return new Option(undefined, schema, parse);
 }

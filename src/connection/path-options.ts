@@ -1,13 +1,13 @@
 import { AUTH } from '../authentication/options.js';
 import type { TokenSource } from '../authentication/credentials.js';
 import { membersOf, Option, overrides, show } from '../base/options.js';
-import type { GivenOf, Place, ResolvedOf } from '../base/options.js';
+import type { GivenOf, Overrides, Place, ResolvedOf } from '../base/options.js';
 import { pathnameOf } from '../base/pathname.js';
 import { checkOrigins, FIREWALL } from '../firewall/options.js';
 import { CONNECTION } from './options.js';
 import type { ConnectionOptions } from './options.js';
 
-const LIMITS = overrides('limits', CONNECTION.limits, [
+const LIMIT_NAMES = [
   'maxMessageBytes',
   'maxFragments',
   'maxJsonDepth',
@@ -20,26 +20,42 @@ const LIMITS = overrides('limits', CONNECTION.limits, [
   'messagesPerSecond',
   'messageBurst',
   'bytesPerSecond',
-]);
-const HEARTBEAT = overrides('heartbeat', CONNECTION.heartbeat, ['intervalMs', 'timeoutMs']);
-const SIGN_IN = overrides('auth', AUTH, ['sources', 'reject', 'anonymous', 'timeoutMs']);
-const ORIGINS = overrides('firewall', FIREWALL, ['origins', 'allowNullOrigin', 'allowMissingOrigin']);
+] as const;
+const HEARTBEAT_NAMES = ['intervalMs', 'timeoutMs'] as const;
+const SIGN_IN_NAMES = ['sources', 'reject', 'anonymous', 'timeoutMs'] as const;
+const ORIGIN_NAMES = ['origins', 'allowNullOrigin', 'allowMissingOrigin'] as const;
+
+// Types are written down, so that the published declarations refer to those of the options, where the doc comments are.
+type Limits = Overrides<typeof CONNECTION.limits, (typeof LIMIT_NAMES)[number]>;
+type Heartbeat = Overrides<typeof CONNECTION.heartbeat, (typeof HEARTBEAT_NAMES)[number]>;
+type SignIn = Overrides<typeof AUTH, (typeof SIGN_IN_NAMES)[number]>;
+type Origins = Overrides<typeof FIREWALL, (typeof ORIGIN_NAMES)[number]>;
 
 /** The groups of which one path may have options of its own, each by its name among the module's options. */
-const GROUPS = { limits: LIMITS, heartbeat: HEARTBEAT, auth: SIGN_IN, firewall: ORIGINS };
+const GROUPS: {
+  readonly limits: Limits;
+  readonly heartbeat: Heartbeat;
+  readonly auth: SignIn;
+  readonly firewall: Origins;
+} = {
+  limits: overrides('limits', CONNECTION.limits, LIMIT_NAMES),
+  heartbeat: overrides('heartbeat', CONNECTION.heartbeat, HEARTBEAT_NAMES),
+  auth: overrides('auth', AUTH, SIGN_IN_NAMES),
+  firewall: overrides('firewall', FIREWALL, ORIGIN_NAMES),
+};
 type GroupName = keyof typeof GROUPS;
 const GROUP_NAMES = Object.keys(GROUPS) as GroupName[]; // because it has these
 
 /** What one path has otherwise than the module. */
 export interface PathOptions {
   /** What a session may send, hold and ask for. What all sessions share, in the process or of one subject, is the module's. */
-  limits?: GivenOf<typeof LIMITS>;
+  limits?: GivenOf<Limits>;
   /** Times between pings, and for their answers. */
-  heartbeat?: GivenOf<typeof HEARTBEAT>;
+  heartbeat?: GivenOf<Heartbeat>;
   /** Who connects, and how it is known. */
-  auth?: GivenOf<typeof SIGN_IN>;
+  auth?: GivenOf<SignIn>;
   /** Whose pages may connect. */
-  firewall?: GivenOf<typeof ORIGINS>;
+  firewall?: GivenOf<Origins>;
 }
 
 /** What one path has otherwise: what is not there is the module's. */

@@ -6,7 +6,8 @@ import { AUTH_OPTIONS } from '../authentication/options.js';
 import type { ResolvedAuth } from '../authentication/options.js';
 import { WsGatewayAdapter } from '../connection/adapter.js';
 import { Place } from '../base/options.js';
-import { readGatewayOptions } from '../connection/gateway-options.js';
+import { disagreements, readGatewayOptions } from '../connection/gateway-options.js';
+import type { LimitsOfGateway } from '../connection/gateway-options.js';
 import type { GatewayServer } from '../connection/server.js';
 import { ENVELOPE } from '../protocol/envelope.js';
 import { ChannelRoutes } from './channel-routes.js';
@@ -45,7 +46,7 @@ export class GatewayBinder {
    * Once, after Nest has bound the gateways and knows its global enhancers.
    *
    * @throws Error for two handlers of one event at one path, an event name that no frame can have, a rule or guard that cannot be made,
-   * a gateway without a port in a microservice, an option of a decorator that would open or close a door, a build without the types of its payloads, a handler that
+   * a gateway without a port in a microservice, an option of a decorator that would open or close a door, or that another gateway of the path has otherwise, a build without the types of its payloads, a handler that
    * another decorator has taken away
    */
   async bind(): Promise<void> {
@@ -72,6 +73,7 @@ export class GatewayBinder {
   /** All gateways' decorators: Nest shows the adapter no more than those of the first gateway of a path. */
   #readOptions(): void {
     const problems: string[] = [];
+    const asked = new Map<GatewayServer, LimitsOfGateway[]>();
     for (const host of gatewaysOf(this.modules).filter(({ own }) => !own)) {
       const { metatype, name } = host.wrapper;
       const given = (Reflect.getMetadata(GATEWAY_OPTIONS, metatype as object) ?? {}) as object;
@@ -81,10 +83,13 @@ export class GatewayBinder {
         new Place(problems, `@WebSocketGateway() of ${String(name)}: options`),
         unused,
       );
-      this.#serverOf(host)?.restrict(limits);
+      const server = this.#serverOf(host);
+      server?.restrict(limits);
+      if (server !== undefined) asked.set(server, [...(asked.get(server) ?? []), { name: String(name), limits }]);
       if (unused.length > 0)
         this.#log.warn(`@WebSocketGateway() of ${String(name)} has options without effect: ${unused.join(', ')}`);
     }
+    for (const [{ pathname }, gateways] of asked) problems.push(...disagreements(pathname, gateways));
     if (problems.length > 0) throw new Error(problems.join('\n'));
   }
 

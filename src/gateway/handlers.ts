@@ -51,6 +51,13 @@ export interface GatewayHost {
 /** What is known of a handler before its instance is. */
 type Around = Pick<Handler, 'guard' | 'access' | 'rules' | 'takesSignal'>;
 
+/** What a method handles. */
+interface Handled {
+  readonly event: unknown;
+  /** True where the type of the payload decides what is let through. */
+  readonly isTyped: boolean;
+}
+
 /** Events of this package that an application may handle itself; the session relies on the others. */
 const REPLACEABLE: ReadonlySet<string> = new Set(['ping', 'session']);
 
@@ -114,7 +121,7 @@ export class Handlers {
     return this.#routesWith(host, server, (prototype, name) => {
       const method = prototype[name] as object; // because the scanner has named it
       return Reflect.hasMetadata(MESSAGE_MAPPING_METADATA, method)
-        ? { event: Reflect.getMetadata(MESSAGE_METADATA, method) as unknown }
+        ? { event: Reflect.getMetadata(MESSAGE_METADATA, method) as unknown, isTyped: true }
         : undefined;
     });
   }
@@ -127,7 +134,7 @@ export class Handlers {
   binaryRoutesOf(host: GatewayHost, server: GatewayServer): Promise<Route[]> {
     return this.#routesWith(host, server, (prototype, name) => {
       const event = binaryEventOf(prototype, name);
-      return event === undefined ? undefined : { event };
+      return event === undefined ? undefined : { event, isTyped: false }; // its payload is bytes
     });
   }
 
@@ -135,12 +142,12 @@ export class Handlers {
   #routesWith(
     host: GatewayHost,
     server: GatewayServer,
-    handles: (prototype: Gateway, name: string) => { event: unknown } | undefined,
+    handles: (prototype: Gateway, name: string) => Handled | undefined,
   ): Promise<Route[]> {
     const prototype = Object.getPrototypeOf(host.wrapper.instance) as Gateway;
     const routes = this.#scanner.getAllMethodNames(prototype).map((name) => {
       const handled = handles(prototype, name);
-      return handled && this.#routeOf(host, server, name, prototype[name] as Method, handled.event);
+      return handled && this.#routeOf(host, server, name, prototype[name] as Method, handled);
     });
     return Promise.all(routes.filter((route) => route !== undefined));
   }
@@ -150,7 +157,7 @@ export class Handlers {
     server: GatewayServer,
     name: string,
     method: Method,
-    event: unknown,
+    { event, isTyped }: Handled,
   ): Promise<Route> {
     if (!isEventName(event)) {
       throw new Error(`${host.wrapper.name}.${name}: an event is a string of 1 to 128 characters`);
@@ -161,7 +168,7 @@ export class Handlers {
       access.rules.map((rule) => bindRule(rule, (type) => instanceOf(type, host.module))),
     );
     demandPathParams(host, name, server);
-    if (!host.own) this.#demandTypes(host, name);
+    if (!host.own && isTyped) this.#demandTypes(host, name);
     const asksForSignal = takesSignal(host.wrapper.instance as object, name);
     const guard = host.own ? this.#own : this.#theirs;
     const call = this.#callOf(host, name, server, { guard, access, rules, takesSignal: asksForSignal });

@@ -7,7 +7,7 @@ import { GatewayError } from '../protocol/errors.js';
 import type { Session } from '../session/session.js';
 import type { SessionLink } from '../session/session-host.js';
 import { isClose } from '../socket/gateway-socket.js';
-import { corkSoon } from '../socket/corks.js';
+import { corkSoon, onceDrained } from '../socket/corks.js';
 import type { UpstreamTraffic } from './traffic.js';
 
 const BINARY = { binary: true } as const;
@@ -16,6 +16,11 @@ const TEXT = { binary: false } as const;
 /** The time that a peer which has fallen behind has to read half of what is queued: a base, and one second for each so many bytes. */
 const READ_MS = 10_000;
 const BYTES_PER_SECOND = 65_536;
+
+interface Farewell {
+  readonly closeCode: number;
+  readonly reason: string;
+}
 
 const NOT_READING = 'reads too slowly';
 
@@ -52,6 +57,8 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
   #isOver = false;
   /** What was received, in the chunk that was being read, when the client fell behind. */
   #held: { readonly data: Buffer; readonly isBinary: boolean }[] | undefined;
+  /** How the application has closed, while the client has yet to read what it said before. */
+  #farewell: Farewell | undefined;
   /** When the client, or the application, has to have read half of what is queued for it, in monotonic milliseconds. */
   #clientReadsBy = Infinity;
   #upstreamReadsBy = Infinity;
@@ -184,7 +191,7 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
     session.intake.block();
     if (this.#awaitsDrain) return;
     this.#awaitsDrain = true;
-    this.#stream?.once('drain', () => {
+    onceDrained(this.#stream, () => {
       this.#awaitsDrain = false;
       this.#releaseClient();
     });
@@ -194,6 +201,7 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
   #releaseClient(): void {
     const session = this.#session;
     if (session === undefined || this.#upstreamReadsBy === Infinity) return;
+    if (this.bufferedAmount > session.maxOutboundBytes / 4) return; // the sweep looks again
     this.#upstreamReadsBy = Infinity;
     session.intake.unblock();
   }
@@ -229,6 +237,7 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
   #releaseUpstream(): void {
     const session = this.#session;
     if (session === undefined || !this.isHeldUp || !session.isLive) return;
+    if (session.socket.bufferedAmount > session.maxOutboundBytes / 4) return; // the sweep looks again
     this.#clientReadsBy = Infinity;
     const held = this.#held ?? [];
     this.#held = undefined;
@@ -239,7 +248,9 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
       }
       this.#deliver(session, data, isBinary);
     }
-    if (!this.isHeldUp) this.resume();
+    if (this.isHeldUp) return;
+    if (this.#farewell === undefined) this.resume();
+    else this.#closeClient(session, this.#farewell);
   }
 
   #deadline(waiting: number): number {
@@ -261,6 +272,7 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
     if (this.#isOver) return;
     this.#isOver = true;
     if (this.#session !== undefined) this.host.traffic.connections--;
+    if (this.readyState === this.CLOSED) this.host.closed(this);
   }
 
   #onError(why: string): void {
@@ -270,22 +282,20 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
   }
 
   #onClose(closeCode: number, reason: string): void {
-    this.host.closed(this);
     const handshake = this.#handshake;
     this.#handshake = undefined;
     handshake?.refused(this, this.#status, this.#failure ?? 'closed during the handshake');
     const session = this.#session;
-    if (session === undefined || this.#isOver) return;
-    if (closeCode === 1006) return this.#break(session, 'closed without a close frame');
-    this.#flushHeld(session);
-    this.#end();
-    session.closeAs(closeCode, reason);
+    if (session === undefined || this.#isOver) return this.host.closed(this);
+    if (closeCode === 1006) this.#break(session, 'closed without a close frame');
+    else if (this.isHeldUp) this.#farewell = { closeCode, reason };
+    else this.#closeClient(session, { closeCode, reason });
   }
 
-  /** What the application has sent before it closed is the client's. */
-  #flushHeld(session: Session): void {
-    for (const { data, isBinary } of this.#held ?? []) if (session.isLive) session.socket.relay(data, isBinary);
-    this.#held = undefined;
+  /** The client has what the application has said before it closed. */
+  #closeClient(session: Session, { closeCode, reason }: Farewell): void {
+    this.#end();
+    session.closeAs(closeCode, reason);
   }
 
   /** The application is gone, or does what it may not: the client is told to come back, and the log which application it is. */
@@ -300,13 +310,14 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
     const session = this.#session;
     if (session === undefined || this.#isOver) return;
     if (this.isHeldUp) {
-      if (session.socket.bufferedAmount <= session.maxOutboundBytes / 4) this.#releaseUpstream();
-      else if (now >= this.#clientReadsBy) return session.end(new GatewayError('SLOW_CONSUMER'));
+      this.#releaseUpstream();
+      if (now >= this.#clientReadsBy) return session.end(new GatewayError('SLOW_CONSUMER'));
     }
     if (this.#upstreamReadsBy !== Infinity) {
-      if (this.bufferedAmount <= session.maxOutboundBytes / 4) this.#releaseClient();
-      else if (now >= this.#upstreamReadsBy) return this.#giveUp(session, NOT_READING);
+      this.#releaseClient();
+      if (now >= this.#upstreamReadsBy) return this.#giveUp(session, NOT_READING);
     }
+    if (this.#farewell !== undefined) return;
     if (now >= this.#pongBy) {
       if (!this.isPaused) return this.#giveUp(session, 'does not answer a ping');
       this.#pongBy = now + this.host.heartbeat.timeoutMs; // the pong may have come: a paused socket is not read

@@ -265,8 +265,10 @@ class Attempt implements HandshakeListener {
     if (target !== undefined) target.restsUntil = this.upstream.now() + this.upstream.options.restMs;
   }
 
-  readonly #onGone = (): void =>
+  readonly #onGone = (): void => {
+    this.applicant.socket.destroy(); // it may have closed its half alone
     this.abort(new GatewayError('CONNECTION_LOST', { cause: 'while the application behind the path was asked' }));
+  };
 
   abort(error: GatewayError): void {
     if (this.#isOver) return;

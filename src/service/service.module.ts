@@ -27,7 +27,8 @@ export class ServiceModule {
     sink: FailureSink,
     auditSink: AuditSink | undefined,
   ): DynamicModule {
-    const hasTickets = gateway.auth.sources?.includes('ticket') ?? false;
+    const own = Object.values(gateway.paths ?? {});
+    const hasTickets = [gateway, ...own].some(({ auth }) => auth?.sources?.includes('ticket'));
     const audit = auditSink === undefined ? [] : [{ provide: AuditSink, useValue: auditSink }];
     const hasMetrics = gateway.monitoring?.metrics ?? false;
     const metrics = metricsPublic ? PublicMetricsController : MetricsController;

@@ -15,3 +15,9 @@ function uncorkAll(): void {
   corked = [];
   for (const stream of streams) stream.uncork();
 }
+
+/** Calls back once when all has been written; soon where so little is queued that the stream does not say so. */
+export function onceDrained(stream: Writable | undefined, callback: () => void): void {
+  if (stream?.writableNeedDrain) stream.once('drain', callback);
+  else setImmediate(callback);
+}

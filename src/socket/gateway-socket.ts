@@ -6,7 +6,7 @@ import { Backlog } from './backlog.js';
 import { Pongs } from './pongs.js';
 import type { SharedFrame } from './shared-frame.js';
 import { bytesFrame, flushFanOuts, flushSoon, frame, frames, MAX_COPIED_BYTES, waitingFanOuts } from './text-frames.js';
-import { corkSoon } from './corks.js';
+import { corkSoon, onceDrained } from './corks.js';
 
 // By symbol, not instanceof: an application may have a second copy of `ws`.
 export const SESSION = Symbol.for('nestjs-ws-gateway.session');
@@ -369,9 +369,9 @@ export class GatewaySocket extends WebSocket {
     this.#checkOutbound(before, bytes.length);
   }
 
-  /** Calls back once when the peer has read all that is queued for it. */
+  /** Calls back once when the peer has read all that is queued for it, or soon where that is little: look at `bufferedAmount` then. */
   onceDrained(callback: () => void): void {
-    (this as unknown as Internals)._socket?.once('drain', callback);
+    onceDrained((this as unknown as Internals)._socket, callback);
   }
 
   /** Text is written at the end of the tick, together with all else that is sent in it. */

@@ -5,9 +5,9 @@ import type { AddressInfo } from 'node:net';
 import { NestFactory } from '@nestjs/core';
 import type { INestApplication } from '@nestjs/common';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { CHROMIUM, withPage } from '../support/browser.js';
+import { hasBrowser, withPage } from '../support/browser.js';
 import { Client } from '../support/client.js';
-import { hasProgram, startService, stopServices } from '../support/service.js';
+import { startService, stopServices } from '../support/service.js';
 import { SECRET, signed, token } from '../support/tokens.js';
 import { AccountModule } from './account/account.module.js';
 
@@ -56,7 +56,7 @@ describe('the account application of the README', () => {
 
 afterEach(stopServices);
 
-describe.runIf(hasProgram('chromium', CHROMIUM, ['--version']))('a page in a browser', () => {
+describe.runIf(hasBrowser())('a page in a browser', () => {
   it('of an allowed origin buys a ticket and connects with it', async () => {
     const reports: string[] = [];
     const pages = createServer((request, response) => {

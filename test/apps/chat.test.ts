@@ -3,8 +3,7 @@ import { Body, Controller, Get, Header, Post } from '@nestjs/common';
 import { afterEach, describe, expect, it } from 'vitest';
 import { WsRooms, WsSessions } from '../../src/index.js';
 import { startApp, stopApps, until } from '../support/app.js';
-import { CHROMIUM, withPage } from '../support/browser.js';
-import { hasProgram } from '../support/service.js';
+import { hasBrowser, withPage } from '../support/browser.js';
 import { token } from '../support/tokens.js';
 import { RULES } from './chat/chat.js';
 
@@ -37,7 +36,7 @@ class PageController {
   }
 }
 
-describe.runIf(hasProgram('chromium', CHROMIUM, ['--version']))('the page of the README', () => {
+describe.runIf(hasBrowser())('the page of the README', () => {
   it('shows what is said, and after a break what was said meanwhile', async () => {
     const test = await startApp({ options: { channels: { rules: RULES } }, controllers: [PageController] });
     const rooms = test.app.get(WsRooms);

@@ -150,7 +150,9 @@ describe('a reload', () => {
       '/tikcer': { limits: { maxMessageBytes: 1 } },
       '/ws': { limits: { maxMessageBytes: 1 } },
     });
-    await expect(refused).rejects.toThrow('paths["/tikcer"] is the path of no gateway: there are gateways at /audio/:room, ');
+    await expect(refused).rejects.toThrow(
+      'paths["/tikcer"] is the path of no gateway: there are gateways at /audio/:room, ',
+    );
     expect(await (await desk()).ask(frameOf(1_000))).toMatchObject({ id: 1 });
   });
 });

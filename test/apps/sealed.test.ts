@@ -8,7 +8,7 @@ import type { INestApplication } from '@nestjs/common';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { KeyRing, WsSeal } from '../../src/index.js';
-import { CHROMIUM, withPage } from '../support/browser.js';
+import { hasBrowser, withPage } from '../support/browser.js';
 import { Client } from '../support/client.js';
 import { hasProgram } from '../support/service.js';
 import { token } from '../support/tokens.js';
@@ -20,7 +20,7 @@ import type { Key } from './sealed/seal.mjs';
 const secret = 'change-me-to-32-bytes-or-more-of-randomness';
 const python = '/usr/bin/python3'; // Debian's, which has the packages; another one on PATH may not
 const hasPython = hasProgram('python3-jwcrypto or python3-websockets', python, ['-c', 'import jwcrypto, websockets']);
-const hasChromium = hasProgram('chromium', CHROMIUM, ['--version']);
+const hasChromium = hasBrowser();
 
 const file = (name: string): string => new URL(`sealed/${name}`, import.meta.url).pathname;
 const key = { kid: '2026-07', k: randomBytes(32).toString('base64url') };

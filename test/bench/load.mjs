@@ -2,14 +2,15 @@
 import { randomBytes } from 'node:crypto';
 import { connect } from 'node:net';
 
-/** A text frame as a client sends it (RFC 6455 §5.2). */
-function maskedFrame(text) {
-  const payload = Buffer.from(text);
+/** A frame as a client sends it (RFC 6455 §5.2): text, or binary of a Buffer. */
+function maskedFrame(message) {
+  const payload = Buffer.from(message);
   const mask = randomBytes(4);
+  const opcode = typeof message === 'string' ? 0x81 : 0x82;
   const header =
     payload.length < 126
-      ? Buffer.from([0x81, 0x80 | payload.length])
-      : Buffer.from([0x81, 0xfe, payload.length >> 8, payload.length & 255]);
+      ? Buffer.from([opcode, 0x80 | payload.length])
+      : Buffer.from([opcode, 0xfe, payload.length >> 8, payload.length & 255]);
   return Buffer.concat([header, mask, payload.map((byte, index) => byte ^ mask[index & 3])]);
 }
 
@@ -20,6 +21,13 @@ const FRAMINGS = {
     request: (data) => JSON.stringify({ event: 'echo', data, id: 1 }),
     answers: '"id":1',
   },
+  jsonrpc: {
+    path: '/ws',
+    greeting: 0,
+    request: (data) => JSON.stringify({ jsonrpc: '2.0', method: 'echo', params: data, id: 1 }),
+    answers: '"id":1',
+  },
+  binary: { path: '/ws', greeting: 0, request: ({ text }) => Buffer.from(text), answers: 'the quick brown fox' },
   // Engine.IO opens, the client joins, Socket.IO confirms: two frames before the first answer.
   socketio: {
     path: '/socket.io/?EIO=4&transport=websocket',

@@ -25,7 +25,7 @@ async function withServer({ script = SERVERS, name, size = 1, scenario }, task) 
     const { port, token } = await next();
     const empty = resident(server.pid);
     const framing = name.startsWith('Socket.IO') ? 'socketio' : 'json';
-    const clients = await load({ ...scenario, port, token, framing });
+    const clients = await load({ framing, ...scenario, port, token });
     const cpu = async () => {
       server.send('cpu');
       const { user, system } = (await next()).cpu;

@@ -1,4 +1,4 @@
-// npm run bench [-- --rounds 5 --seconds 3 --only echo|growth|fanout --svg FILE]
+// npm run bench [-- --rounds 5 --seconds 3 --only echo|wires|growth|fanout --svg FILE]
 // Server CPU per message, as a ratio to bare ws in the same interleaved run: fresh processes, A B C A B C …
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
@@ -62,6 +62,44 @@ async function echo() {
   return table;
 }
 
+/** Each beside what it is to be as fast as, and the least that it may be of it. */
+const WIRES = {
+  'JSON-RPC beside the envelope': {
+    name: 'nestjs-ws-gateway, JSON-RPC',
+    scenario: { connections: 64, depth: 1, data: payload(40), framing: 'jsonrpc' },
+    base: 'nestjs-ws-gateway',
+    baseScenario: { connections: 64, depth: 1, data: payload(40) },
+    least: 0.95,
+  },
+  '4 KiB of binary beside bare ws': {
+    name: 'nestjs-ws-gateway, binary',
+    scenario: { connections: 64, depth: 1, data: { text: payload(4_096).text }, framing: 'binary' },
+    base: 'bare ws, binary',
+    least: 0.95,
+  },
+};
+
+async function wires() {
+  const rows = {};
+  for (const [title, { name, scenario, base, baseScenario = scenario, least }] of Object.entries(WIRES)) {
+    const [bases, cost] = [[], []];
+    for (let i = 0; i < rounds; i++) {
+      bases.push(await measure(base, baseScenario));
+      cost.push(await measure(name, scenario));
+    }
+    const ratios = cost.map((value, index) => bases[index] / value);
+    rows[title] = {
+      'µs, base': round(median(bases), 1),
+      µs: round(median(cost), 1),
+      ratio: round(median(ratios)),
+      'least, most': `${round(Math.min(...ratios))} ${round(Math.max(...ratios))}`,
+      goal: least,
+    };
+  }
+  process.stdout.write('\nother wires: server CPU per message\n');
+  console.table(rows);
+}
+
 async function growth() {
   const small = payload(40);
   const rows = async (title, steps, one) => {
@@ -120,5 +158,6 @@ if (values.only === undefined || values.only === 'echo') {
   const table = await echo();
   if (values.svg) writeFileSync(values.svg, chart(table));
 }
+if (values.only === undefined || values.only === 'wires') await wires();
 if (values.only === undefined || values.only === 'growth') await growth();
 if (values.only === undefined || values.only === 'fanout') await import('./fanout.mjs');

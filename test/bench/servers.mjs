@@ -14,7 +14,7 @@ import {
 } from '@nestjs/websockets';
 import { IsEmail, IsString, MaxLength } from 'class-validator';
 import { WebSocketServer } from 'ws';
-import { WsGatewayModule } from '../../dist/index.js';
+import { jsonRpc, SubscribeBinary, UseProtocol, WsGatewayModule } from '../../dist/index.js';
 
 const secret = 'a-secret-for-benchmarks-of-at-least-32-bytes';
 const jwt = new JwtService({});
@@ -65,8 +65,18 @@ async function nest(gateway, imports, adapter) {
   return app.getHttpServer();
 }
 
-async function secured({ dto = EchoDto, handlers = 1, guard = false, interceptor = false }) {
-  const Gateway = echoGateway(dto, handlers);
+/** Takes binary messages as well. */
+function binaryEchoGateway() {
+  const Gateway = echoGateway(EchoDto, 1);
+  Gateway.prototype.binary = (bytes) => bytes;
+  MessageBody()(Gateway.prototype, 'binary', 0);
+  decorate(Gateway.prototype, 'binary', [Buffer], SubscribeBinary());
+  return Gateway;
+}
+
+async function secured({ guard = false, interceptor = false, protocol, ...gateway }) {
+  const { dto = EchoDto, handlers = 1, Gateway = echoGateway(dto, handlers) } = gateway;
+  if (protocol) UseProtocol(protocol)(Gateway);
   if (guard) UseGuards({ canActivate: () => true })(Gateway);
   if (interceptor) UseInterceptors({ intercept: (_, next) => next.handle() })(Gateway);
   WebSocketGateway()(Gateway);
@@ -96,18 +106,25 @@ const wholeMessage = (app) =>
     },
   });
 
+/** @param answer what goes back for the bytes of a message */
+function bare(answer) {
+  const server = createServer();
+  new WebSocketServer({ server }).on('connection', (socket) => {
+    socket.on('message', (bytes) => socket.send(answer(bytes)));
+  });
+  return new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server)));
+}
+
 const SERVERS = {
-  'bare ws': () => {
-    const server = createServer();
-    new WebSocketServer({ server }).on('connection', (socket) => {
-      socket.on('message', (bytes) => {
-        const { event, data, id } = JSON.parse(bytes.toString());
-        socket.send(JSON.stringify({ event, data, id }));
-      });
-    });
-    return new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server)));
-  },
+  'bare ws': () =>
+    bare((bytes) => {
+      const { event, data, id } = JSON.parse(bytes.toString());
+      return JSON.stringify({ event, data, id });
+    }),
+  'bare ws, binary': () => bare((bytes) => bytes),
   'nestjs-ws-gateway': () => secured({}),
+  'nestjs-ws-gateway, JSON-RPC': () => secured({ protocol: jsonRpc() }),
+  'nestjs-ws-gateway, binary': () => secured({ Gateway: binaryEchoGateway() }),
   'nestjs-ws-gateway + a guard': () => secured({ guard: true }),
   'nestjs-ws-gateway + a guard and an interceptor': () => secured({ guard: true, interceptor: true }),
   'stock Nest, no checks': () => {

@@ -5,7 +5,7 @@ import { IsInt } from 'class-validator';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { MockInstance } from 'vitest';
 import { z } from 'zod';
-import { WsValidationPipe } from '../../src/index.js';
+import { SubscribeBinary, WsValidationPipe } from '../../src/index.js';
 import { startApp, stopApps } from '../support/app.js';
 import type { TestAppOptions } from '../support/app.js';
 
@@ -124,6 +124,16 @@ describe('a payload whose type says nothing', () => {
 
   it('is none where a class, a schema, a pipe or a primitive says more', async () => {
     expect(await warnings(SayingGateway)).toEqual([]);
+  });
+
+  it('is none where the payload is bytes', async () => {
+    @WebSocketGateway()
+    class BinaryGateway {
+      @SubscribeBinary() take(@MessageBody() part: Buffer): number {
+        return part.length;
+      }
+    }
+    expect(await warnings(BinaryGateway)).toEqual([]);
   });
 });
 

@@ -1,36 +1,14 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { WsFirewall, WsSessions } from '../../src/index.js';
-import type { WsGatewayOptions } from '../../src/index.js';
-import { startApp, stopApps, until } from '../support/app.js';
+import { stopApps, until } from '../support/app.js';
 import type { TestApp } from '../support/app.js';
 import { refusal } from '../support/client.js';
 import { RawClient } from '../support/raw-client.js';
 import { token } from '../support/tokens.js';
-import { closeOf, echo, UpstreamApp } from '../support/upstream.js';
+import { proxy, stopProxies, upstream } from '../support/proxy.js';
+import { closeOf, echo } from '../support/upstream.js';
 
-const apps: UpstreamApp[] = [];
-
-async function upstream(...args: Parameters<typeof UpstreamApp.start>): Promise<UpstreamApp> {
-  const app = await UpstreamApp.start(...args);
-  apps.push(app);
-  return app;
-}
-
-type Options = Omit<WsGatewayOptions, 'auth'> & { auth?: object };
-
-const proxy = (url: string | string[], options: object = {}, { auth, ...rest }: Options = {}): Promise<TestApp> =>
-  startApp({
-    options: {
-      upstreams: { '/chat': { urls: [url].flat(), ...options } },
-      ...rest,
-      auth: { sources: ['header'], ...auth },
-    },
-  });
-
-afterEach(async () => {
-  await stopApps();
-  await Promise.all(apps.splice(0).map((app) => app.stop()));
-});
+afterEach(stopProxies);
 
 describe('a relayed session', () => {
   it('passes texts and bytes both ways, unparsed', async () => {

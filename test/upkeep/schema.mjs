@@ -30,8 +30,7 @@ const additions = new Map();
 /** @param isDeclared false where the options are those of a group that is described elsewhere, with their defaults */
 function describe(schema, type, isDeclared = true) {
   if (type === undefined) return;
-  if (typeof schema.additionalProperties === 'object')
-    describe(schema.additionalProperties, checker.getIndexTypeOfType(type, ts.IndexKind.String), false);
+  if (typeof schema.additionalProperties === 'object') describe(schema.additionalProperties, memberTypeOf(type), false);
   for (const alternative of schema.anyOf ?? []) describe(alternative, type, isDeclared);
   if (schema.items !== undefined) describe(schema.items, elementOf(type), isDeclared);
   for (const [name, one] of Object.entries(schema.properties ?? {})) {
@@ -53,6 +52,12 @@ function memberOf(type, name) {
     (part) => !checker.isArrayLikeType(part) && part.getProperty(name) !== undefined,
   );
   return owner?.getProperty(name);
+}
+
+/** Of a type that may be several things, what the members are of the one that takes any name. */
+function memberTypeOf(type) {
+  const indexed = (part) => checker.getIndexTypeOfType(part, ts.IndexKind.String);
+  return (type.isUnion() ? type.types : [type]).map(indexed).find((found) => found !== undefined);
 }
 
 function elementOf(type) {

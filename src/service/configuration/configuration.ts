@@ -168,7 +168,8 @@ function needsSecret(options: Tree, get: (name: string) => string | undefined, p
   const { jwt } = (isJsonObject(options.auth) ? options.auth : {}) as { jwt?: unknown };
   const given = isJsonObject(jwt) ? jwt : {};
   const hasKey = [...KEY_OPTIONS, 'issuers'].some((option) => given[option] !== undefined);
-  if (sourcesOf(options)?.every((source) => source === 'certificate')) return false;
+  const { shared, byPath } = sourcesOf(options);
+  if (shared.length > 0 && [...shared, ...byPath].every((source) => source === 'certificate')) return false;
   if (hasKey || KEY_VARIABLES.some((name) => get(name) !== undefined)) return false;
   if (get('NODE_ENV') === 'production') {
     problems.push('JWT_SECRET or JWT_PUBLIC_KEY is needed when NODE_ENV is production, or JWKS_URI');
@@ -176,14 +177,20 @@ function needsSecret(options: Tree, get: (name: string) => string | undefined, p
   return true; // also then: it spares the reader a second complaint about the same thing
 }
 
-function sourcesOf({ auth }: Tree): readonly unknown[] | undefined {
-  const { sources } = isJsonObject(auth) ? auth : {};
-  return Array.isArray(sources) && sources.length > 0 ? sources : undefined;
+/** The sources as they are written: none where an option has its default. */
+function sourcesOf({ auth, paths }: Tree): { readonly shared: readonly unknown[]; readonly byPath: readonly unknown[] } {
+  const listIn = (given: unknown): readonly unknown[] => {
+    const { sources } = isJsonObject(given) ? given : {};
+    return Array.isArray(sources) ? sources : [];
+  };
+  const own = isJsonObject(paths) ? Object.values(paths) : [];
+  return { shared: listIn(auth), byPath: own.flatMap((path) => (isJsonObject(path) ? listIn(path.auth) : [])) };
 }
 
 /** An authority without the source, or the source without an authority, would leave the operator with a door that he believes shut, or open. */
 function certificateProblems(options: Tree, { clientCa }: TlsFiles): string[] {
-  const isSource = sourcesOf(options)?.includes('certificate') ?? false;
+  const { shared, byPath } = sourcesOf(options);
+  const isSource = [...shared, ...byPath].includes('certificate');
   if (isSource && clientCa === undefined) return ['TLS_CLIENT_CA_FILE is needed for the source "certificate"'];
   if (isSource || clientCa === undefined) return [];
   return ['TLS_CLIENT_CA_FILE has no effect unless AUTH_SOURCES has "certificate"'];

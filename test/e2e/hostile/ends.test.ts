@@ -17,7 +17,7 @@ afterAll(stopTargets);
 
 const fragment = encodeFrame({ opcode: 0, payload: 'x', fin: false });
 
-describe('who goes too far is told why, and closed', () => {
+describe.concurrent('who goes too far is told why, and closed', () => {
   it.each<[string, Buffer, string, number]>([
     [
       'with a message that is too big',

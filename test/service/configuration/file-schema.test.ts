@@ -30,6 +30,7 @@ describe('the JSON Schema of the configuration file', () => {
     ['the defaults', inJson({ ...DEFAULTS, auth: { timeoutMs: 5_000 } })],
     ['what it names itself', { $schema: './ws-gateway.schema.json', logLevel: 'debug' }],
     ['a limit that is off', { firewall: { maxConnections: null } }],
+    ['options by path', { paths: { '/ws': { limits: { messagesPerSecond: null }, firewall: { origins: ['*'] } } } }],
     ['a file with lists', { firewall: { allow: ['10.0.0.0/8'], trustProxy: 1, ban: { forMs: [1_000] } } }],
   ])('takes %s, as the service does', (_, content) => {
     expect([isValid(content), isValid.errors]).toEqual([true, null]);
@@ -41,6 +42,9 @@ describe('the JSON Schema of the configuration file', () => {
     ['a number that is too large', { limits: { maxMessageBytes: 1e12 } }],
     ['a text for a number', { firewall: { maxConnections: '5' } }],
     ['null where no limit can be off', { limits: { maxMessageBytes: null } }],
+    ['a number that is too large, by path', { paths: { '/ws': { limits: { maxMessageBytes: 1e12 } } } }],
+    ['an option that no path has by itself', { paths: { '/ws': { limits: { maxOutboundBytesTotal: 1_048_576 } } } }],
+    ['a path that is none', { paths: { '/a b': {} } }],
     ['a level that is none', { logLevel: 'loud' }],
     ['a list with a double', { auth: { sources: ['header', 'header'] } }],
   ])('refuses %s, as the service does', (_, content) => {
@@ -51,16 +55,19 @@ describe('the JSON Schema of the configuration file', () => {
   it('is in the build, with a sentence for every option', () => {
     interface Schema {
       properties?: Record<string, Schema>;
+      additionalProperties?: Schema | boolean;
       description?: string;
     }
     const built = JSON.parse(
       readFileSync(new URL('../../../dist/ws-gateway.schema.json', import.meta.url), 'utf8'),
     ) as Schema;
-    const silent = (schema: Schema, at: string): string[] =>
-      Object.entries(schema.properties ?? {}).flatMap(([name, one]) => [
+    const silent = (schema: Schema, at: string): string[] => [
+      ...(typeof schema.additionalProperties === 'object' ? silent(schema.additionalProperties, `${at}*.`) : []),
+      ...Object.entries(schema.properties ?? {}).flatMap(([name, one]) => [
         ...(one.description === undefined ? [at + name] : []),
         ...silent(one, `${at}${name}.`),
-      ]);
+      ]),
+    ];
     expect(silent(built, '')).toEqual([]);
     expect(Object.keys(built.properties ?? {})).toEqual(Object.keys(fileSchema().properties as object));
   });

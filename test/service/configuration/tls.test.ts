@@ -18,6 +18,13 @@ afterEach(stopServices);
 
 const environment = { JWT_SECRET: SECRET, LOG_FORMAT: 'json' };
 
+/** The path of a configuration file with this content. */
+function fileWith(content: object): string {
+  const path = join(mkdtempSync(join(tmpdir(), 'ws-gateway-tls-')), 'config.json');
+  writeFileSync(path, JSON.stringify(content));
+  return path;
+}
+
 describe.runIf(hasOpenssl())('TLS', () => {
   let authority: CertificateAuthority;
   let server: Certificate;
@@ -227,6 +234,11 @@ describe.runIf(hasOpenssl())('TLS', () => {
     ['a key of another certificate', { TLS_KEY_FILE: 'other' }, 'are not a certificate and its key'],
     ['an authority without the source', { TLS_CLIENT_CA_FILE: 'ca' }, 'has no effect unless AUTH_SOURCES'],
     ['the source without an authority', { AUTH_SOURCES: 'certificate' }, 'TLS_CLIENT_CA_FILE is needed'],
+    [
+      'the source of one path without an authority',
+      { WS_GATEWAY_CONFIG: fileWith({ paths: { '/ws': { auth: { sources: ['certificate'] } } } }) },
+      'TLS_CLIENT_CA_FILE is needed',
+    ],
     ['an authority that is none', { TLS_CLIENT_CA_FILE: 'key', AUTH_SOURCES: 'certificate' }, 'holds no certificates'],
     [
       'an authority without TLS',
