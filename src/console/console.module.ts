@@ -1,6 +1,7 @@
 import { Inject, Logger, Module } from '@nestjs/common';
 import type { DynamicModule, MiddlewareConsumer, NestModule, OnApplicationBootstrap, Type } from '@nestjs/common';
 import { WebSocketGateway } from '@nestjs/websockets';
+import { contain, loggerFaults } from '../base/contain.js';
 import { AUTH_OPTIONS } from '../authentication/options.js';
 import type { ResolvedAuth } from '../authentication/options.js';
 import { FIREWALL_OPTIONS } from '../firewall/firewall.providers.js';
@@ -46,13 +47,17 @@ export class WsConsoleModule implements NestModule, OnApplicationBootstrap {
     const { sources } = this.auth;
     const { origins } = this.firewall;
     if (!sources.some((source) => ['message', 'subprotocol', 'cookie'].includes(source))) {
-      this.#log.warn(
+      this.#warn(
         'The console cannot sign in: auth.sources has none of message, subprotocol and cookie, which a browser can use',
       );
     }
     if (origins !== undefined && origins.length > 0 && !origins.includes('*')) {
-      this.#log.warn(`The console's page connects only from these origins (firewall.origins): ${origins.join(', ')}`);
+      this.#warn(`The console's page connects only from these origins (firewall.origins): ${origins.join(', ')}`);
     }
+  }
+
+  #warn(message: string): void {
+    contain(() => this.#log.warn(message), loggerFaults.tell);
   }
 }
 

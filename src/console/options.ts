@@ -39,7 +39,7 @@ export function consoleOptions({
   path = 'ws-console',
   title = 'ws-gateway',
   mint,
-  page = new URL('./page/', import.meta.url),
+  page = new URL('../../dist/console/page/', import.meta.url), // from src as from dist
 }: WsConsoleOptions): ConsoleOptions {
   const trimmed = path.replaceAll(/^\/+|\/+$/g, '');
   if (trimmed !== '' && !PATH.test(trimmed)) {

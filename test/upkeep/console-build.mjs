@@ -19,9 +19,10 @@ await build({
     outDir,
     emptyOutDir: true,
     target: 'es2022',
+    cssTarget: ['chrome123', 'firefox120', 'safari17.5'], // what has light-dark()
     modulePreload: false,
     assetsInlineLimit: 0,
-    license: { fileName: 'licences.md' },
+    license: { fileName: 'licences.txt' },
   },
 });
 

@@ -28,6 +28,8 @@ export interface ServiceConfiguration {
   readonly audit: { readonly path: string; readonly key: string | undefined } | undefined;
   /** True when everybody may read the metrics. @default false */
   readonly metricsPublic: boolean;
+  /** Whether the console is at `/`. @default true unless NODE_ENV is production */
+  readonly console: boolean;
   readonly gateway: WsGatewayOptions;
   /** Whether `email` asks the DNS if an address can be delivered to. @default false */
   readonly checkMx: boolean;
@@ -155,6 +157,7 @@ export function readConfiguration(
     tlsFiles,
     audit: auditOf(get('AUDIT_LOG_FILE'), get('AUDIT_KEY'), problems),
     metricsPublic: oneOf('METRICS_PUBLIC', ['true', 'false'], get('METRICS_PUBLIC') ?? 'false') === 'true',
+    console: oneOf('CONSOLE', ['true', 'false'], get('CONSOLE') ?? String(get('NODE_ENV') !== 'production')) === 'true',
     gateway: options as unknown as WsGatewayOptions, // because optionProblems() has found nothing wrong with it
     checkMx: oneOf('EMAIL_CHECK_MX', ['true', 'false'], get('EMAIL_CHECK_MX') ?? 'false') === 'true',
     ephemeralSecret,
@@ -178,7 +181,10 @@ function needsSecret(options: Tree, get: (name: string) => string | undefined, p
 }
 
 /** The sources as they are written: none where an option has its default. */
-function sourcesOf({ auth, paths }: Tree): { readonly shared: readonly unknown[]; readonly byPath: readonly unknown[] } {
+function sourcesOf({ auth, paths }: Tree): {
+  readonly shared: readonly unknown[];
+  readonly byPath: readonly unknown[];
+} {
   const listIn = (given: unknown): readonly unknown[] => {
     const { sources } = isJsonObject(given) ? given : {};
     return Array.isArray(sources) ? sources : [];
