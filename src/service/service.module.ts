@@ -31,7 +31,7 @@ function mintWith(secret: string | undefined, gateway: ServiceConfiguration['gat
 @Module({})
 export class ServiceModule {
   static forRoot(
-    { gateway, checkMx, metricsPublic, console, ephemeralSecret }: ServiceConfiguration,
+    { gateway, checkMx, metricsPublic, console, ephemeralSecret, fronts }: ServiceConfiguration,
     sink: FailureSink,
     auditSink: AuditSink | undefined,
   ): DynamicModule {
@@ -56,8 +56,7 @@ export class ServiceModule {
         ...(hasMetrics ? [metrics] : []),
       ],
       providers: [
-        ServiceGateway,
-        checkMx ? CheckingEmailGateway : EmailGateway,
+        ...(fronts.length > 0 ? [] : [ServiceGateway, checkMx ? CheckingEmailGateway : EmailGateway]),
         { provide: APP_FILTER, useClass: HttpExceptionFilter },
         { provide: FailureSink, useValue: sink },
         ...audit,

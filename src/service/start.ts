@@ -14,10 +14,12 @@ import { Firewall } from '../firewall/firewall.js';
 import { isOriginAllowed } from '../firewall/origins.js';
 import type { AuditSink } from '../monitoring/audit/audit-sink.js';
 import type { FailureSink } from '../monitoring/log/failure-log.js';
+import type { UpstreamOptions } from '../proxy/options.js';
 import { WsGatewayReload } from '../reload/ws-gateway-reload.js';
 import { DEFAULTS } from '../ws-gateway.options.js';
 import { signDemo } from './command/token.js';
 import type { MintedClaims } from '../console/options.js';
+import { CommandError } from './command/errors.js';
 import { openAudit } from './logging/audit.js';
 import { ConfigurationError, readConfiguration } from './configuration/configuration.js';
 import type { ServiceConfiguration } from './configuration/configuration.js';
@@ -49,13 +51,33 @@ export async function startCommand(args: string[]): Promise<undefined> {
 }
 
 /**
+ * `ws-gateway proxy`: the service in front of an application.
+ *
+ * @returns undefined: the service runs
+ * @throws ConfigurationError; CommandError; an error of parseArgs for an option it does not know
+ */
+export async function proxyCommand(args: string[]): Promise<undefined> {
+  const { values } = parseArgs({
+    args,
+    options: {
+      to: { type: 'string', multiple: true, default: [] },
+      path: { type: 'string', default: '/{*path}' },
+      json: { type: 'boolean', default: false },
+    },
+  });
+  const { to: urls, path, json } = values;
+  if (urls.length === 0) throw new CommandError('ws-gateway proxy needs an application: --to ws://127.0.0.1:9000');
+  await start({ [path]: { urls, ...(json && { json }) } });
+}
+
+/**
  * Starts the standalone service, drains it on SIGTERM and SIGINT and reloads its configuration on SIGHUP.
  *
  * @throws ConfigurationError
  */
-export async function start(): Promise<void> {
+export async function start(upstreams: Readonly<Record<string, UpstreamOptions>> = {}): Promise<void> {
   const read = (before?: ServiceConfiguration): ServiceConfiguration =>
-    readConfiguration(process.env, process.stdout.isTTY, before);
+    readConfiguration(process.env, process.stdout.isTTY, before, upstreams);
   const configuration = read();
   const clock = new SystemClock();
   const log = await createLog(configuration, clock);
@@ -169,15 +191,16 @@ function drainOnSignals(
 }
 
 function announce(
-  { gateway, tls, ephemeralSecret, console }: ServiceConfiguration,
+  { gateway, tls, ephemeralSecret, console, fronts }: ServiceConfiguration,
   { address, family, port }: AddressInfo,
   pino: Logger,
 ): void {
   const secure = tls === undefined ? '' : 's';
   const host = hostOf(address, family, port);
-  const url = `ws${secure}://${host}${gateway.path ?? DEFAULTS.path}`;
+  // Of a path with parameters, what comes before them.
+  const url = `ws${secure}://${host}${(gateway.path ?? DEFAULTS.path).split(/[:*{]/, 1)[0]}`;
   pino.info(
-    { http: `http${secure}://${host}`, websocket: url },
+    { http: `http${secure}://${host}`, websocket: url, ...(fronts.length > 0 && { upstreams: fronts }) },
     `Listening on http${secure}://${host}, WebSocket at ${url}`,
   );
   if (tls === undefined && isPublic(address) && !isBehindProxy(gateway.firewall?.trustProxy)) {

@@ -456,7 +456,10 @@ export function testChannels(name: string, engine: AppEngine): void {
           },
           'ROOM_CLOSED',
         ],
-        ['answers what is no boolean', () => 'yes', 'FORBIDDEN'],
+        ['answers a text', () => 'yes', 'FORBIDDEN'],
+        ['answers 1', () => 1, 'FORBIDDEN'],
+        ['answers nothing', () => undefined, 'FORBIDDEN'],
+        ['answers an object later', () => Promise.resolve({}), 'FORBIDDEN'],
         ['answers later', () => new Promise((resolve) => setImmediate(resolve, true)), undefined],
       ])('that %s decides nothing else', async (_, answer, code) => {
         const { enter, log } = await startWith(answer);
