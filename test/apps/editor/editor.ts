@@ -2,7 +2,7 @@ import { Module } from '@nestjs/common';
 import { WebSocketGateway } from '@nestjs/websockets';
 import { createDecoder, readVarUint, readVarUint8Array } from 'lib0/decoding';
 import { createEncoder, toUint8Array, writeVarUint, writeVarUint8Array } from 'lib0/encoding';
-import { RawGateway, Roles, WsGatewayModule, WsSession } from 'nestjs-ws-gateway';
+import { GatewayError, RawGateway, Roles, WsGatewayModule, WsSession } from 'nestjs-ws-gateway';
 import type { WebSocket } from 'ws';
 import { modifyAwarenessUpdate } from 'y-protocols/awareness';
 import { applyUpdate, Doc, encodeStateAsUpdate, encodeStateVector } from 'yjs';
@@ -37,26 +37,22 @@ class OpenDocument {
     this.#tell(message([QUERY_AWARENESS]), editor); // which the others answer by where their cursors are
   }
 
-  /** @throws Error for what is no message */
+  /** @throws GatewayError where the document gets too big; Error for what is no message */
   read(bytes: Buffer, from: WebSocket): void {
-    if ((this.#bytes += bytes.length) > MAX_BYTES) throw new RangeError('The document is too big');
     const decoder = createDecoder(bytes);
     const kind = readVarUint(decoder);
     if (kind === QUERY_AWARENESS) return this.#tell(message([QUERY_AWARENESS]), from);
     const step = kind === SYNC ? readVarUint(decoder) : undefined;
     const content = readVarUint8Array(decoder);
-    // Read, and written anew: what is no JSON would break the others.
-    if (kind === AWARENESS)
-      this.#tell(
-        message(
-          [AWARENESS],
-          modifyAwarenessUpdate(content, (state) => state),
-        ),
-        from,
-      );
-    else if (step === STATE_VECTOR) from.send(message([SYNC, MISSING], encodeStateAsUpdate(this.#doc, content)));
-    else if (step === MISSING || step === UPDATE) applyUpdate(this.#doc, content, from);
-    else throw new TypeError('No such message');
+    if (kind === AWARENESS) {
+      const states = modifyAwarenessUpdate(content, (state) => state); // what is no JSON would break the others
+      return this.#tell(message([AWARENESS], states), from);
+    }
+    if (step === STATE_VECTOR) return from.send(message([SYNC, MISSING], encodeStateAsUpdate(this.#doc, content)));
+    if (step !== MISSING && step !== UPDATE) throw new TypeError('No such message');
+    this.#bytes += content.length;
+    if (this.#bytes > MAX_BYTES) throw new GatewayError('MESSAGE_TOO_BIG');
+    applyUpdate(this.#doc, content, from);
   }
 
   #tell(bytes: Uint8Array, from: unknown): void {
@@ -80,8 +76,8 @@ export class EditorGateway {
       if (!isBinary) return session.close('UNSUPPORTED_DATA');
       try {
         document.read(bytes, socket);
-      } catch {
-        session.close('BAD_FRAME'); // no editor writes what cannot be read
+      } catch (error) {
+        session.close(error instanceof GatewayError ? error.code : 'BAD_FRAME'); // the page does not come back then
       }
     });
   }

@@ -71,7 +71,7 @@ class StationAuthenticator extends Authenticator {
   }
 }
 
-/** A station speaks for itself alone, and the version that this system has. */
+/** A station speaks for itself alone, and in the version that this system has. */
 const isItself = {
   canConnect: ({ principal, params: { version, station } }: ConnectionAttempt) =>
     version === '1.6' && principal?.subject === station,
