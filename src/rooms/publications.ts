@@ -37,6 +37,11 @@ export interface How {
   readonly key?: { readonly owner: string; readonly value: string } | undefined;
 }
 
+/** Whose idempotency keys they are: those of a subject by socket and by HTTP, those of an anonymous session its own. */
+export function keysOf(subject: string | undefined, sessionId: string): string {
+  return subject === undefined ? `session ${sessionId}` : `subject ${subject}`;
+}
+
 /** The path of a published message: written once, given to the engine, and delivered to the members at this node. */
 @Injectable()
 export class Publications {
