@@ -116,6 +116,10 @@ export class MemoryEngine implements Engine, Bus {
     return sent;
   }
 
+  sendTo(): 'single' {
+    return 'single';
+  }
+
   read(channel: string, since: Position | undefined, limit: ReplayLimit, window: Window): Replay {
     const now = this.clock.monotonic();
     const history = this.#historyOf(channel, window, now);
