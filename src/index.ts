@@ -74,6 +74,9 @@ export { secretsEqual } from './data-protection/secrets-equal.js';
 export { WsSeal } from './data-protection/ws-seal.js';
 export type { SealBinding } from './data-protection/ws-seal.js';
 
+export { WsCluster } from './engine/ws-cluster.js';
+export type { ClusterState, NodeInfo } from './engine/ws-cluster.js';
+export type { ClusterOptions, RedisSource } from './cluster/options.js';
 export { WsSession } from './session/ws-session.js';
 export type { SessionPhase } from './session/ws-session.js';
 export { WsSessions } from './session/ws-sessions.js';

@@ -5,12 +5,16 @@ import { UsageError } from './service/command/errors.js';
 const HELP = `ws-gateway: a WebSocket gateway with JWT sessions, validation and coded errors
 
   ws-gateway                 starts the service, configured by the environment (see README.md)
+  ws-gateway proxy --to URL  the same in front of a WebSocket application: ws://127.0.0.1:9000; several --to are tried in their order
+      --path PATH            what clients ask for; default "/{*path}", which is any
+      --json                 lets no text pass that is not JSON
   ws-gateway try [options]   sends one request to a gateway, prints its frames and explains a failure
       --url URL              default ws://127.0.0.1:8765/ws
       --token TOKEN          a JWT, sent as the Authorization header
       --event EVENT          any event that the gateway handles
       --data JSON            the data of the event: --event order.place --data '{"article":"tea","amount":1}'
       --text TEXT            short for --event message --data '{"text":"TEXT"}'; default "hello"
+      --raw TEXT             sends the text as it is, to an application behind the gateway; its first message is the answer
       --insecure             accepts a certificate that no known authority signed
                              exit code: 0 answered, 1 refused, 2 no connection or no answer
   ws-gateway token --sub SUBJECT [options]
@@ -33,6 +37,7 @@ type Command = (args: string[], environment: NodeJS.ProcessEnv) => number | unde
 /** What a command needs is loaded when it runs: the packages of the service are optional, and not every command needs them. */
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   start: async () => (await import('./service/start.js')).startCommand,
+  proxy: async () => (await import('./service/start.js')).proxyCommand,
   try: async () => (await import('./service/command/try.js')).tryCommand,
   token: async () => (await import('./service/command/token.js')).tokenCommand,
   audit: async () => (await import('./service/command/audit-command.js')).auditCommand,

@@ -19,6 +19,7 @@ import { MemoryTicketStore } from './authentication/ticket-store.js';
 import { WsTickets } from './authentication/tickets.js';
 import { Verification } from './authentication/verification.js';
 import { SystemClock, WsClock } from './base/clock.js';
+import { packageVersion } from './base/package-version.js';
 import type { Swept } from './base/sweeper.js';
 import { WsGatewayAdapter } from './connection/adapter.js';
 import { allSources } from './connection/path-options.js';
@@ -35,8 +36,13 @@ import {
 } from './data-protection/data-protection.providers.js';
 import { Fingerprints } from './data-protection/fingerprint.js';
 import { WsSeal } from './data-protection/ws-seal.js';
+import { nodeNameOf } from './cluster/options.js';
+import { CLUSTER, CLUSTER_TIMES, CLUSTER_TIMING, OneNode, SHARED_TICKETS } from './engine/cluster.js';
+import type { Cluster, ClusterTimes, LocalNode } from './engine/cluster.js';
 import { ENGINE } from './engine/engine.js';
 import type { Engine } from './engine/engine.js';
+import { FACTS } from './engine/facts.js';
+import { WsCluster } from './engine/ws-cluster.js';
 import { EMAIL_OPTIONS, emailProviders } from './email/email.providers.js';
 import { WsEmail } from './email/ws-email.js';
 import { FIREWALL_LIMITS, FIREWALL_OPTIONS, firewallProviders } from './firewall/firewall.providers.js';
@@ -50,8 +56,9 @@ import { WsGuard } from './gateway/ws.guard.js';
 import { WsValidationPipe } from './gateway/ws-validation.pipe.js';
 import { WsHealth, WsHealthIndicator } from './monitoring/health.js';
 import { WsMetrics } from './monitoring/metrics/ws-metrics.js';
-import { monitoringProviders } from './monitoring/monitoring.providers.js';
+import { monitoringProviders, PRIVACY } from './monitoring/monitoring.providers.js';
 import { MONITORING_OPTIONS, PRIVACY_OPTIONS } from './monitoring/options.js';
+import { Totals } from './monitoring/totals.js';
 import { WsMonitor } from './monitoring/ws-monitor.js';
 import { UPSTREAM_OPTIONS } from './proxy/options.js';
 import { proxyProviders } from './proxy/proxy.providers.js';
@@ -73,6 +80,7 @@ import { Rooms } from './rooms/rooms.js';
 import { Subscriptions } from './rooms/subscriptions.js';
 import { WsRooms } from './rooms/ws-rooms.js';
 import { BYTE_LIMITS } from './session/byte-budget.js';
+import { SessionRegistry } from './session/registry.js';
 import { sessionProviders } from './session/session.providers.js';
 import { WsSessions } from './session/ws-sessions.js';
 import { resolveOptions, WsGatewayOptionsError } from './ws-gateway.options.js';
@@ -130,6 +138,11 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
     { provide: OPTIONS, inject: [LiveOptions], useFactory: ({ current }: LiveOptions) => current },
     ...slices,
     { provide: WsClock, useClass: SystemClock },
+    { provide: CLUSTER_TIMES, useValue: CLUSTER_TIMING },
+    { provide: CLUSTER, inject: [OPTIONS, CLUSTER_TIMES, WsClock], useFactory: joinCluster },
+    { provide: WsCluster, useExisting: CLUSTER },
+    { provide: FACTS, inject: [CLUSTER], useFactory: ({ facts }: Cluster) => facts },
+    { provide: SHARED_TICKETS, inject: [CLUSTER], useFactory: ({ tickets }: Cluster) => tickets },
     ...dataProtectionProviders,
     ...authenticationProviders,
     ...firewallProviders,
@@ -176,6 +189,14 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
     },
   ],
   exports: [
+    WsCluster,
+    // For the console.
+    AUTH_OPTIONS,
+    CONTEXT,
+    FIREWALL_OPTIONS,
+    PRIVACY,
+    Totals,
+    WsGatewayAdapter,
     WsSessions,
     WsRooms,
     Rooms,
@@ -217,6 +238,9 @@ export class WsGatewayModule
     private readonly gateways: GatewayBinder,
     @Inject(ENGINE) private readonly engine: Engine,
     private readonly rooms: Rooms,
+    private readonly sessions: SessionRegistry,
+    private readonly revocations: Revocations,
+    @Inject(CLUSTER) private readonly cluster: Cluster,
     private readonly rights: ChannelRights,
     lostRights: LostRights,
     private readonly upstreams: Upstreams,
@@ -232,6 +256,8 @@ export class WsGatewayModule
     });
     health.add(() => adapter.problem);
     health.add(() => authentication.problem);
+    health.add(() => cluster.problem);
+    health.addWarning(() => cluster.warning);
     health.add(() => upstreams.problem);
     health.addWarning(() => upstreams.warning);
   }
@@ -261,6 +287,7 @@ export class WsGatewayModule
     const problems = this.adapter.problemsOf(this.live.current.paths);
     if (problems.length > 0) throw new WsGatewayOptionsError(problems);
     await this.engine.start(this.rooms);
+    await this.cluster.start(localNode(this.sessions, this.rooms, this.revocations));
     await this.adapter.start();
   }
 
@@ -271,7 +298,26 @@ export class WsGatewayModule
   async beforeApplicationShutdown(): Promise<void> {
     await this.adapter.drain();
     this.upstreams.close();
+    await this.cluster.stop();
   }
+}
+
+/** Redis is loaded only where it is configured. */
+async function joinCluster({ cluster }: ResolvedOptions, times: ClusterTimes, clock: WsClock): Promise<Cluster> {
+  const { redis } = cluster;
+  if (redis === undefined) return new OneNode(nodeNameOf(cluster), packageVersion(), clock);
+  const { RedisCluster } = await import('./cluster/redis-cluster.js');
+  return RedisCluster.create({ ...cluster, redis }, packageVersion(), times, clock);
+}
+
+function localNode(sessions: SessionRegistry, rooms: Rooms, revocations: Revocations): LocalNode {
+  return {
+    sessions: () => sessions.count(),
+    rooms: () => rooms.stats.rooms,
+    latestExpiry: () => revocations.latestExpiry,
+    noteLatestExpiry: (until) => (revocations.latestExpiry = Math.max(revocations.latestExpiry, until)),
+    endAll: () => sessions.endUninformed(),
+  };
 }
 
 /** True when the application has a provider of that class; its modules are known before any of them is made. */

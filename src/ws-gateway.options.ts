@@ -2,6 +2,7 @@ import { AUTH, checkKeys } from './authentication/options.js';
 import type { AuthOptions } from './authentication/options.js';
 import { group, Place } from './base/options.js';
 import type { GivenOf, Resolved, ResolvedOf } from './base/options.js';
+import { CLUSTER_GROUP } from './cluster/options.js';
 import { CONNECTION } from './connection/options.js';
 import { allSources, checkPaths, PATHS } from './connection/path-options.js';
 import { FINGERPRINTS, SEALING } from './data-protection/options.js';
@@ -33,6 +34,8 @@ type Groups = typeof CONNECTION & {
   readonly rooms: typeof ROOMS;
   /** Rooms that clients subscribe to by themselves, and their history. */
   readonly channels: typeof CHANNELS;
+  /** Many nodes. */
+  readonly cluster: typeof CLUSTER_GROUP;
   /** Applications that the gateway stands in front of, by path: `{ '/chat': { urls: ['ws://127.0.0.1:9000'] } }`. */
   readonly upstreams: typeof UPSTREAMS;
 };
@@ -51,13 +54,20 @@ export const WS_GATEWAY = group<Groups, Resolved<Groups>>(
     privacy: PRIVACY,
     rooms: ROOMS,
     channels: CHANNELS,
+    cluster: CLUSTER_GROUP,
     upstreams: UPSTREAMS,
   },
   (options, place) => {
-    const { auth, fingerprints, firewall, privacy } = options;
+    const { auth, cluster, fingerprints, firewall, privacy } = options;
     checkOrigins(place.member('firewall'), firewall, { option: 'auth.sources', names: auth.sources });
     checkPaths(options, place);
     checkPrivacy(place.member('privacy'), privacy, fingerprints.keys !== undefined);
+    if (cluster.redis !== undefined && fingerprints.keys === undefined) {
+      place
+        .member('fingerprints')
+        .member('keys')
+        .complain('is needed with cluster.redis: nodes would make different pseudonyms');
+    }
     return options;
   },
 );

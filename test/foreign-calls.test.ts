@@ -102,6 +102,7 @@ const HELD_ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   'a generator of the client’s own': ['typescript: AsyncGenerator.return @ client/values.ts'],
   'Node calls the same listeners from the same place': ['@types/node: Server.emit @ connection/endpoint.ts'],
   'before the application listens, where what is wrong stops the start': [
+    'RedisSource @ cluster/links.ts',
     '@nestjs/core: ModuleRef.create @ gateway/resolve-instance.ts',
     '@nestjs/common: Logger.warn @ connection/adapter.ts',
     '@nestjs/common: Logger.warn @ gateway/bind-gateways.ts',

@@ -8,6 +8,9 @@ import { JwtVerifier } from './jwt/jwt-verifier.js';
 import type { ClaimOptions } from './jwt/jwt-verifier.js';
 import { AUTH_OPTIONS } from './options.js';
 import { Revocations } from './revocations.js';
+import { SHARED_TICKETS } from '../engine/cluster.js';
+import type { SharedTickets } from '../engine/cluster.js';
+import { SharedTicketStore } from './shared-ticket-store.js';
 import { MemoryTicketStore, TicketStore } from './ticket-store.js';
 import { TicketOffice } from './ticket-office.js';
 import { WsTickets } from './tickets.js';
@@ -21,7 +24,12 @@ interface JwtSlice {
 export const authenticationProviders: Provider[] = [
   Revocations,
   MemoryTicketStore,
-  { provide: TicketStore, useExisting: MemoryTicketStore },
+  {
+    provide: TicketStore,
+    inject: [MemoryTicketStore, SHARED_TICKETS, WsClock],
+    useFactory: (memory: MemoryTicketStore, shared: SharedTickets | undefined, clock: WsClock) =>
+      shared === undefined ? memory : new SharedTicketStore(shared, clock),
+  },
   TicketOffice,
   { provide: WsTickets, useExisting: TicketOffice },
   Deadlines,

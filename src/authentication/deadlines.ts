@@ -2,6 +2,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { WsClock } from '../base/clock.js';
 import { isThenable } from '../base/thenable.js';
 import { GatewayError } from '../protocol/errors.js';
+import { unavailable } from '../protocol/unavailable.js';
 import { AUTH_OPTIONS } from './options.js';
 
 /** Most answers that are awaited at once, as each handshake that waits holds a socket. */
@@ -105,14 +106,6 @@ function giveUpOverdue(all: Set<Waiting>, now: number): void {
     all.delete(waiting);
     waiting.giveUp();
   }
-}
-
-/** Clients come back spread over this time, in milliseconds: a store that is back must not meet all of them at once. */
-const [RETRY_MIN_MS, RETRY_MAX_MS] = [500, 5_000];
-
-function unavailable(cause: unknown): GatewayError {
-  const retryAfterMs = Math.round(RETRY_MIN_MS + Math.random() * (RETRY_MAX_MS - RETRY_MIN_MS));
-  return new GatewayError('UNAVAILABLE', { retryAfterMs, cause });
 }
 
 function overloaded(cause: string): GatewayError {

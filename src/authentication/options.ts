@@ -95,11 +95,7 @@ export const AUTH = group(
     connectionGuards: instances<ConnectionGuard>('canConnect'),
   },
   ({ jwt: issuers, connectionGuards = [], ...auth }, place, given) => {
-    if (auth.sources.length === 0 && !auth.anonymous) {
-      place
-        .member('sources')
-        .complain('must name one or more where auth.anonymous is false: no client could ever authenticate');
-    }
+    checkAnySource(place, auth);
     if (auth.sources.includes('cookie') && given.cookie === undefined) {
       place.member('cookie').complain('must name the cookie that holds the token');
     }
@@ -111,6 +107,16 @@ export interface AuthOptions extends GivenOf<typeof AUTH> {}
 export interface CertificateOptions extends GivenOf<typeof CERTIFICATE> {}
 /** The options of authentication with every default filled in; `issuers` may be empty where the application has an `Authenticator`. */
 export interface ResolvedAuth extends ResolvedOf<typeof AUTH> {}
+
+/** Where none may be anonymous, there has to be a way in. @param place where the sources stand */
+export function checkAnySource(
+  place: Place,
+  { sources, anonymous }: Pick<ResolvedAuth, 'sources' | 'anonymous'>,
+): void {
+  if (sources.length > 0 || anonymous) return;
+  const problem = 'must name one or more where auth.anonymous is false: no client could ever authenticate';
+  place.member('sources').complain(problem);
+}
 
 /**
  * Without an `Authenticator` of the application's, bearer tokens need keys, and no other credentials can be judged.

@@ -10,6 +10,15 @@ const MIN_KEPT_MS = 86_400_000;
 
 const SWEEP_MS = 10_000;
 
+/** A revocation that has to be kept longer: of a token id, or of tokens issued before a time, of a subject or of everyone. */
+export interface ProlongedRevocation {
+  readonly tokenId?: string;
+  readonly issuer?: string;
+  readonly subject?: string;
+  readonly issuedBefore?: number;
+  readonly until: number;
+}
+
 /**
  * Refuses tokens whose signature is good, until they expire by themselves. The expiry of a token that no client has shown here is
  * unknown: an entry is kept until the latest expiry of all tokens shown so far, and a day at least, and gets its own when the
@@ -20,12 +29,21 @@ export class Revocations {
   readonly #tokenIds = new Map<string, number>();
   readonly #subjects = new Map<string, { issuedBefore: number; until: number }>();
   #everyone = { issuedBefore: -Infinity, until: -Infinity };
-  #latestExpiry = 0;
   #sweepAt = 0;
   /** Monotonic time and time of day of the last sweep. */
   #swept: { readonly now: number; readonly timeOfDay: number } | undefined;
   /** How far the time of day was set forward, at most a day. It may be set back, so a sweep forgets nothing because of it. */
   #ahead = 0;
+
+  /** The latest expiry of all tokens shown so far, on any node; epoch milliseconds. */
+  latestExpiry = 0;
+
+  #prolonged: (revocation: ProlongedRevocation) => void = () => undefined;
+
+  /** @param listener called when a revoked token is shown that lasts longer than its revocation; it must not throw */
+  onProlonged(listener: (revocation: ProlongedRevocation) => void): void {
+    this.#prolonged = listener;
+  }
 
   /** How many revocations are held. */
   get size(): number {
@@ -39,23 +57,22 @@ export class Revocations {
   }
 
   /** @param issuer the `iss` that gave the id; undefined for the id of every issuer */
-  addTokenId(tokenId: string, now: number, issuer?: string): void {
+  addTokenId(tokenId: string, now: number, issuer?: string, atLeastUntil = 0): void {
     const key = keyOf(tokenId, issuer);
     if (!this.#tokenIds.has(key)) this.#checkRoom();
-    this.#tokenIds.set(key, this.#keptUntil(now));
+    this.#tokenIds.set(key, Math.max(this.keptUntil(now), atLeastUntil, this.#tokenIds.get(key) ?? 0));
   }
 
   /** @param issuedBefore in epoch seconds, as `iat` */
-  addSubject(subject: string, issuedBefore: number, now: number): void {
-    if (!this.#subjects.has(subject)) this.#checkRoom();
-    const earlier = this.#subjects.get(subject)?.issuedBefore ?? -Infinity;
-    this.#subjects.set(subject, { issuedBefore: Math.max(earlier, issuedBefore), until: this.#keptUntil(now) });
+  addSubject(subject: string, issuedBefore: number, now: number, atLeastUntil = 0): void {
+    const earlier = this.#subjects.get(subject);
+    if (earlier === undefined) this.#checkRoom();
+    this.#subjects.set(subject, latest(earlier, issuedBefore, Math.max(this.keptUntil(now), atLeastUntil)));
   }
 
   /** @param issuedBefore in epoch seconds, as `iat` */
-  addEveryone(issuedBefore: number, now: number): void {
-    const earlier = this.#everyone.issuedBefore;
-    this.#everyone = { issuedBefore: Math.max(earlier, issuedBefore), until: this.#keptUntil(now) };
+  addEveryone(issuedBefore: number, now: number, atLeastUntil = 0): void {
+    this.#everyone = latest(this.#everyone, issuedBefore, Math.max(this.keptUntil(now), atLeastUntil));
   }
 
   /** True for a principal whose token was revoked. Remembers the latest expiry seen, which bounds how long entries are kept. */
@@ -63,14 +80,18 @@ export class Revocations {
     const { subject, expiresAt } = principal;
     const { digest = '', toleranceMs } = originOf(principal);
     const until = expiresAt + toleranceMs;
-    if (until > this.#latestExpiry) this.#latestExpiry = until;
+    if (until > this.latestExpiry) this.latestExpiry = until;
     if (this.size === 0) return false;
     if (this.#tokens.has(digest)) return true;
     if (this.#isRevokedById(principal, until)) return true;
     const everyone = this.#everyone;
     const bySubject = this.#subjects.get(subject);
     const found = [everyone, bySubject].find((entry) => entry && isIssuedBefore(principal, entry.issuedBefore));
-    if (found !== undefined && until > found.until) found.until = until; // it lasts longer than was thought
+    if (found !== undefined && until > found.until) {
+      found.until = until; // it lasts longer than was thought
+      const { issuedBefore } = found;
+      this.#prolonged({ ...(found === bySubject && { subject }), issuedBefore, until });
+    }
     return found !== undefined;
   }
 
@@ -81,7 +102,11 @@ export class Revocations {
     const keys = [keyOf(tokenId), ...(typeof iss === 'string' ? [keyOf(tokenId, iss)] : [])];
     const key = keys.find((candidate) => this.#tokenIds.has(candidate));
     if (key === undefined) return false;
-    if (until > (this.#tokenIds.get(key) ?? 0)) this.#tokenIds.set(key, until); // it lasts longer than was thought
+    if (until > (this.#tokenIds.get(key) ?? 0)) {
+      this.#tokenIds.set(key, until); // it lasts longer than was thought
+      const issuer = keys.indexOf(key) === 1 && { issuer: iss as string }; // because the second key has the issuer
+      this.#prolonged({ tokenId, ...issuer, until });
+    }
     return true;
   }
 
@@ -100,8 +125,9 @@ export class Revocations {
     if (expired >= this.#everyone.until) this.#everyone = { issuedBefore: -Infinity, until: -Infinity };
   }
 
-  #keptUntil(now: number): number {
-    return Math.max(now + MIN_KEPT_MS, this.#latestExpiry);
+  /** Until when a revocation is kept that names no token which was shown here, in epoch milliseconds. */
+  keptUntil(now: number): number {
+    return Math.max(now + MIN_KEPT_MS, this.latestExpiry);
   }
 
   /** An eviction would let a revoked token in again, so a full table takes no more. */
@@ -113,6 +139,17 @@ export class Revocations {
 /** Two issuers may give the same id. JSON keeps the two parts apart, whatever characters they have. */
 function keyOf(tokenId: string, issuer?: string): string {
   return JSON.stringify([tokenId, issuer]);
+}
+
+function latest(
+  earlier: { issuedBefore: number; until: number } | undefined,
+  issuedBefore: number,
+  until: number,
+): { issuedBefore: number; until: number } {
+  return {
+    issuedBefore: Math.max(earlier?.issuedBefore ?? -Infinity, issuedBefore),
+    until: Math.max(earlier?.until ?? -Infinity, until),
+  };
 }
 
 /** A token without `iat` counts as issued before any time. */

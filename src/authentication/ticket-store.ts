@@ -29,8 +29,8 @@ export abstract class TicketStore {
 }
 
 /** Tickets open at once: in all, and of one subject, whose oldest makes room, so that no subject takes the others' places. */
-const MAX_TICKETS = 100_000;
-const MAX_PER_SUBJECT = 16;
+export const MAX_TICKETS = 100_000;
+export const MAX_PER_SUBJECT = 16;
 
 interface Entry {
   readonly ticket: StoredTicket;

@@ -5,6 +5,7 @@ import { Logger } from '@nestjs/common';
 import type { HttpAdapterHost } from '@nestjs/core';
 import { WsAdapter } from '@nestjs/platform-ws';
 import { contain, loggerFaults } from '../base/contain.js';
+import { show } from '../base/options.js';
 import { normalised } from '../firewall/client-address.js';
 import { SocketDeadlines } from '../socket/socket-deadlines.js';
 import { reportCut } from './refusal.js';
@@ -63,6 +64,11 @@ export class WsGatewayAdapter extends WsAdapter {
     this.beforeBinding();
     const { path, namespace } = options; // the binder reads the others: Nest calls this for the first gateway of a path alone
     if (namespace !== undefined) throw new Error('A native WebSocket has no namespaces: give the gateway a path');
+    if (path !== undefined && typeof path !== 'string') {
+      throw new Error(
+        `A gateway's path cannot be read: it is no text, but ${show(path)}. Write a gateway for each path`,
+      );
+    }
     const endpoint = this.#endpointOf(port);
     const pathname = this.#pathnameOf(path);
     const existing = endpoint.get(pathname);

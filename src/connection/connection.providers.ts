@@ -8,6 +8,8 @@ import { ByteBudget } from '../session/byte-budget.js';
 import { Revalidation } from '../session/revalidation.js';
 import { SessionRegistry } from '../session/registry.js';
 import type { Session } from '../session/session.js';
+import { FACTS } from '../engine/facts.js';
+import type { Facts } from '../engine/facts.js';
 import { SESSION_ROOMS } from '../session/session-host.js';
 import type { SessionRooms } from '../session/session-host.js';
 import { Disconnects } from './disconnects.js';
@@ -62,6 +64,7 @@ export const connectionProviders: Provider[] = [
       Traffic,
       TRACING,
       SESSION_ROOMS,
+      FACTS,
     ],
     useFactory: (
       options: Options,
@@ -79,12 +82,13 @@ export const connectionProviders: Provider[] = [
       traffic: Traffic,
       tracing: Tracing | undefined,
       rooms: SessionRooms<Session>,
+      facts: Facts,
     ): ConnectionContext => {
       firewall.onBan((notice) => sessions.endBanned(notice));
       sessions.onLeave(({ subjectUsage }) => subjectUsage !== undefined && firewall.metering.part(subjectUsage));
       sessions.onLeave((session) => serverOf(session).clients.delete(session.socket));
       const shared = { options, clock, monitor, sessions, authentication, deadlines, firewall };
-      return { ...shared, load, byteBudget, revalidation, pending, disconnects, traffic, tracing, rooms };
+      return { ...shared, load, byteBudget, revalidation, pending, disconnects, traffic, tracing, rooms, facts };
     },
   },
 ];

@@ -11,6 +11,7 @@ import type { ConnectionOptions } from './options.js';
 import type { Emitter } from '../base/emitter.js';
 import type { SessionEvent } from '../session/events.js';
 import type { ConnectionEvent } from './events.js';
+import type { Facts } from '../engine/facts.js';
 import type { Tracing, UpgradeTrace } from './tracing.js';
 import type { EventTraffic, Traffic } from './traffic.js';
 import type { ConnectionGuard } from '../authentication/connection-guard.js';
@@ -35,6 +36,8 @@ export interface ConnectionContext extends SessionContext<Session> {
   readonly pending: PendingRequests;
   readonly disconnects: Disconnects;
   readonly traffic: Traffic;
+  /** What all nodes know. */
+  readonly facts: Facts;
   /** Undefined where no tracer records spans. */
   readonly tracing: Tracing | undefined;
 }

@@ -11,6 +11,10 @@ import type { Client } from '../firewall/client.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { SessionEvent } from '../session/events.js';
 import { isGatewayError } from '../session/failure.js';
+import { Deadlines } from '../authentication/deadlines.js';
+import { FACTS } from '../engine/facts.js';
+import type { Facts } from '../engine/facts.js';
+import { barrier } from './barrier.js';
 import { refuseRequest } from './refusal.js';
 
 /** A request as a framework hands it over: Node's own, as Express has it, or one around it, as Fastify has it. */
@@ -43,6 +47,8 @@ export class Doorkeeper {
     private readonly firewall: Firewall,
     private readonly authentication: Authentication,
     @Inject(EMITTER) private readonly monitor: Emitter<SessionEvent>,
+    @Inject(FACTS) private readonly facts: Facts,
+    private readonly deadlines: Deadlines,
   ) {}
 
   /**
@@ -91,13 +97,15 @@ export class Doorkeeper {
    * their owner.
    *
    * @throws GatewayError what {@link admit} throws; UNAUTHENTICATED, TOKEN_INVALID, TOKEN_EXPIRED, SESSION_REVOKED, BANNED;
-   * OVERLOADED when the token cannot be verified now
+   * OVERLOADED when the token cannot be verified now, UNAVAILABLE when it cannot be known whether it is revoked
    */
   async authenticate(request: HttpRequest): Promise<Principal> {
     const client = this.admit(request);
     const raw = rawOf(request);
     const token = bearerOf(raw.headers.authorization);
     if (token === undefined) throw new GatewayError('UNAUTHENTICATED');
+    await barrier({ facts: this.facts, deadlines: this.deadlines });
+    this.firewall.admission.checkLists(client); // another node may have banned it
     let principal: Principal;
     try {
       principal = await this.authentication.authenticate(token, { source: 'header', request: raw }, client.address);

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { Place } from '../base/options.js';
 import { CONNECTION } from './options.js';
 import type { ResolvedConnection } from './options.js';
@@ -13,7 +14,7 @@ export interface GatewayLimits {
  * Options of other adapters' gateways that let clients in, keep them out or say where the server listens, with what does so here.
  * Map, not object: the application names the key.
  */
-const DOORS: ReadonlyMap<string, string> = new Map([
+export const DOORS: ReadonlyMap<string, string> = new Map([
   ['verifyClient', 'use @UseConnectionGuards() or auth.connectionGuards'],
   ['allowRequest', 'use @UseConnectionGuards() or auth.connectionGuards'],
   ['handleProtocols', 'use @UseProtocol() with the subprotocols that the gateway speaks'],
@@ -52,6 +53,26 @@ export function readGatewayOptions(given: object, place: Place, unused: string[]
     else unused.push(name);
   }
   return { maxPayload, compression };
+}
+
+/** What the decorator of a gateway asks for, by the name of its class. */
+export interface LimitsOfGateway {
+  readonly name: string;
+  readonly limits: GatewayLimits;
+}
+
+const NAMES = { maxPayload: 'maxPayload', compression: 'perMessageDeflate' } as const;
+
+/** @returns a sentence for each option that two gateways of one path have otherwise; a gateway may leave it to the other */
+export function disagreements(pathname: string, gateways: readonly LimitsOfGateway[]): string[] {
+  return (['maxPayload', 'compression'] as const).flatMap((option) => {
+    const given = gateways.filter(({ limits }) => limits[option] !== undefined);
+    const [first, ...others] = given;
+    const other = others.find(({ limits }) => !isDeepStrictEqual(limits[option], first?.limits[option]));
+    if (first === undefined || other === undefined) return [];
+    const name = NAMES[option];
+    return `${first.name} and ${other.name} share ${pathname} and have different ${name}: give both the same, or one of them none`;
+  });
 }
 
 function bytes(given: unknown, place: Place): number | undefined {

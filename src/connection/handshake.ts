@@ -10,6 +10,7 @@ import { isThenable } from '../base/thenable.js';
 import type { SocketDeadlines, SocketHolder } from '../socket/socket-deadlines.js';
 import type { Client } from '../firewall/client.js';
 import type { Firewall } from '../firewall/firewall.js';
+import { barrier } from './barrier.js';
 import { admit, checkHandshake, refuseWhileDraining } from './upgrade-checks.js';
 import { isGatewayError } from '../session/failure.js';
 import { reportSetAside, refuseAfterUpgrade } from './refusal.js';
@@ -47,6 +48,18 @@ export function upgrade(handshake: Handshake): void | Promise<void> {
   const client = admit(request, socket, context);
   refuseOtherProtocols(request, server.protocol);
   handshake.sockets.handOver(socket, new Connection(client, context.firewall));
+  const informed = barrier(context);
+  if (!isThenable(informed)) return welcome(handshake, client);
+  return Promise.resolve(informed).then(() => {
+    refuseWhileDraining(context); // which may have begun meanwhile
+    context.firewall.admission.checkLists(client); // another node may have banned it
+    return welcome(handshake, client);
+  });
+}
+
+/** The peer may connect: who is it? */
+function welcome(handshake: Handshake, client: Client): void | Promise<void> {
+  const { context } = handshake.server;
   let principal: Principal | undefined | Promise<Principal | undefined>;
   try {
     const { sources } = context.options.auth;

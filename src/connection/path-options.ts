@@ -1,4 +1,4 @@
-import { AUTH } from '../authentication/options.js';
+import { AUTH, checkAnySource } from '../authentication/options.js';
 import type { TokenSource } from '../authentication/credentials.js';
 import { membersOf, Option, overrides, show } from '../base/options.js';
 import type { GivenOf, Overrides, Place, ResolvedOf } from '../base/options.js';
@@ -140,6 +140,7 @@ export function checkPaths<O extends Overridable & { readonly paths: ResolvedPat
   for (const [pathname, path] of Object.entries(options.paths)) {
     const at = place.member('paths').item(pathname);
     const { auth, firewall } = overriddenBy<Overridable>(options, path);
+    if (Object.keys(path.auth).length > 0) checkAnySource(at.member('auth'), auth);
     const hasSources = path.auth.sources !== undefined;
     if (hasSources && auth.sources.includes('cookie') && auth.cookie === undefined) {
       at.member('auth')

@@ -30,17 +30,22 @@ export class PathPattern {
   readonly #captures: Keys;
   readonly #alternatives: readonly (readonly Segment[])[];
 
-  /** @throws Error for a pattern that cannot be read, and for a name that stands in it twice */
+  /** @throws Error for a path that cannot be read, and for a name that stands in it twice */
   constructor(readonly source: string) {
     if (!/[:*{\\]/.test(source)) {
       this.names = [];
       this.#captures = [];
-      this.#alternatives = [segmentsOf([{ type: 'text', value: source }])];
+      const text = { type: 'text', value: source } as const;
+      refuseUnreachable(source, [text]);
+      this.#alternatives = [segmentsOf([text])];
       return;
     }
     const { regexp, keys, tokens } = read(source);
     const alternatives = alternativesOf(tokens);
-    for (const alternative of alternatives) refuseTwins(source, alternative);
+    for (const alternative of alternatives) {
+      refuseTwins(source, alternative);
+      refuseUnreachable(source, alternative);
+    }
     this.#regexp = regexp;
     this.#captures = keys;
     this.names = [...new Set(keys.map(({ name }) => name))];
@@ -141,8 +146,18 @@ function read(source: string): Pick<ReturnType<typeof pathToRegexp>, 'regexp' | 
     return { ...pathToRegexp(data, { sensitive: true, trailing: false }), tokens: data.tokens };
   } catch (error) {
     const [problem] = (error as Error).message.split('; visit');
-    throw new Error(`A gateway's path cannot be read: ${problem}`, { cause: error });
+    throw unreadable(String(problem), error);
   }
+}
+
+function unreadable(problem: string, cause?: unknown): Error {
+  return new Error(`A gateway's path cannot be read: ${problem}`, { cause });
+}
+
+/** Paths are compared as they come, and none comes with one of these. */
+function refuseUnreachable(source: string, tokens: readonly Token[]): void {
+  if (tokens.every((token) => token.type !== 'text' || /^[!"$->@-~]*$/.test(token.value))) return;
+  throw unreadable(`it has a space, "?", "#" or a letter that clients send percent-encoded: ${source}`);
 }
 
 function refuseTwins(source: string, tokens: readonly Token[]): void {

@@ -7,8 +7,10 @@ import type { Metered } from './client.js';
 import { ConnectionQuota } from './connection-quota.js';
 import { decideBan, decideLift, decideLists } from './decisions.js';
 import type { AddressLists, BanOptions, FirewallEntry } from './decisions.js';
+import type { Fact, Facts } from '../engine/facts.js';
 import { Enforcement } from './enforcement.js';
 import type { FirewallEvent } from './events.js';
+import { entryOf, factsOf } from './firewall-facts.js';
 import type { SubjectLimits } from './message-budget.js';
 import { Metering } from './metering.js';
 import type { ResolvedFirewall } from './options.js';
@@ -41,15 +43,19 @@ export class Firewall extends WsFirewall {
    * @param clock monotonic for what is enforced, and the time of day for what a list of bans shows
    */
   constructor(
-    options: ResolvedFirewall,
+    private readonly options: ResolvedFirewall,
     limits: SubjectLimits,
     private readonly clock: Pick<WsClock, 'now' | 'monotonic'>,
     private readonly emitter: Emitter<FirewallEvent>,
+    private readonly facts: Facts,
   ) {
     super();
+    facts.listen('firewall', (fact) => this.#hear(fact));
     const enforcement = new Enforcement(options, emitter);
     this.#enforcement = enforcement;
-    const ban = (entry: FirewallEntry, spared: Metered | undefined): void => void this.#enact(entry, spared);
+    const ban = (entry: FirewallEntry, spared: Metered | undefined): void => {
+      if (this.#enact(entry, spared)) void this.#share(entry)?.catch(() => undefined); // it is kept, and told when it can be
+    };
     this.violations = new Violations(options, clock, this.#bans, enforcement, ban);
     this.connections = new ConnectionQuota(options, clock, enforcement, this.violations);
     const { violations, connections } = this;
@@ -65,15 +71,21 @@ export class Firewall extends WsFirewall {
   async ban(target: BanTarget, options: BanOptions): Promise<Ban> {
     const entry = decideBan(target, options, this.clock.now(), this.#enforcement.isDry('bans'));
     this.#enact(entry);
+    await this.#share(entry);
     return entry.ban;
   }
 
   async unban(target: BanTarget, { actor }: { actor?: string } = {}): Promise<boolean> {
-    return this.#enact(decideLift(target, actor));
+    const entry = decideLift(target, actor);
+    const wasBanned = this.#enact(entry);
+    await this.#share(entry);
+    return wasBanned;
   }
 
   async setLists(lists: Partial<AddressLists>): Promise<void> {
-    this.#enact(decideLists(lists));
+    const entry = decideLists(lists);
+    this.#enact(entry);
+    await this.#share(entry);
   }
 
   bans(): Ban[] {
@@ -146,6 +158,17 @@ export class Firewall extends WsFirewall {
     const hasChanged = this.apply(entry, spared);
     if (hasChanged) this.#tell(entry);
     return hasChanged;
+  }
+
+  /** Tells the other nodes. */
+  #share(entry: FirewallEntry): Promise<unknown> | undefined {
+    return this.facts.record(factsOf(entry, this.options, this.clock.now()));
+  }
+
+  /** Another node has decided it. */
+  #hear(fact: Fact): number {
+    const entry = entryOf(fact, this.options, this.clock.now());
+    return entry !== undefined && this.apply(entry) ? 1 : 0;
   }
 
   /** The one place where an entry that this node decided is told. */

@@ -1,7 +1,10 @@
 import type { Ban, BanTarget } from './bans.js';
 import type { AddressLists, BanOptions } from './decisions.js';
 
-/** Bans and lists of addresses. Injectable anywhere in the application. */
+/**
+ * Bans and lists of addresses, of all nodes. Injectable anywhere in the application. What is decided is in force on this node when a
+ * method returns, and on all when its promise resolves; it rejects with UNAVAILABLE when they cannot be told now, and they are later.
+ */
 export abstract class WsFirewall {
   /** The lists in force. */
   abstract readonly lists: AddressLists;
@@ -27,7 +30,7 @@ export abstract class WsFirewall {
   abstract bans(): Ban[];
 
   /**
-   * Changes lists from now on; one that is left out stays. Connected sessions stay: `ban()` ends them.
+   * Changes lists from now on; one that is left out stays. On nodes that are configured with another list than this one, theirs holds. Connected sessions stay: `ban()` ends them.
    *
    * @throws TypeError, as a rejection, naming what is no address and no CIDR range; nothing has been changed then
    */

@@ -5,6 +5,7 @@ import { UnknownKey } from '../authentication/token.js';
 import { sessionOf } from '../session/session.js';
 import type { Session } from '../session/session.js';
 import { WsSession } from '../session/ws-session.js';
+import { barrier } from '../connection/barrier.js';
 import { serverOf } from '../connection/context.js';
 import { NO_ANSWER } from '../connection/request.js';
 import { countBadToken, signIn } from '../connection/sign-in.js';
@@ -37,7 +38,8 @@ export class WsGateway {
    * Authenticates an anonymous session, or refreshes an authenticated one in place.
    *
    * @throws GatewayError TOKEN_INVALID, TOKEN_EXPIRED, SESSION_REVOKED, BANNED, SESSION_LIMIT; FORBIDDEN for another subject or by a
-   * connection guard; each ends the session. UNAUTHENTICATED when `message` is not among `auth.sources`
+   * connection guard; each ends the session. UNAUTHENTICATED when `message` is not among `auth.sources`; UNAVAILABLE when it cannot be
+   * known whether the token is revoked
    */
   @Public()
   @SubscribeMessage('auth')
@@ -45,6 +47,13 @@ export class WsGateway {
     const session = sessionOf(socket);
     const { sources } = serverOf(session).context.options.auth;
     if (session.principal === undefined && !sources.includes('message')) throw new GatewayError('UNAUTHENTICATED');
+    const informed = barrier(serverOf(session).context);
+    return isThenable(informed)
+      ? Promise.resolve(informed).then(() => this.#signIn(token, session))
+      : this.#signIn(token, session);
+  }
+
+  #signIn(token: string, session: Session): AuthReply | Promise<AuthReply> {
     const answer = this.#principalOf(token, session);
     return isThenable(answer)
       ? Promise.resolve(answer).then((principal) => signedIn(session, principal))

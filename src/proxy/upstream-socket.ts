@@ -295,7 +295,7 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
   /** The client has what the application has said before it closed. */
   #closeClient(session: Session, { closeCode, reason }: Farewell): void {
     this.#end();
-    session.closeAs(closeCode, reason);
+    session.closeAs(closeCode, reason, this.label);
   }
 
   /** The application is gone, or does what it may not: the client is told to come back, and the log which application it is. */

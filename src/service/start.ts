@@ -14,9 +14,12 @@ import { Firewall } from '../firewall/firewall.js';
 import { isOriginAllowed } from '../firewall/origins.js';
 import type { AuditSink } from '../monitoring/audit/audit-sink.js';
 import type { FailureSink } from '../monitoring/log/failure-log.js';
+import type { UpstreamOptions } from '../proxy/options.js';
 import { WsGatewayReload } from '../reload/ws-gateway-reload.js';
 import { DEFAULTS } from '../ws-gateway.options.js';
-import { signToken } from './command/token.js';
+import { signDemo } from './command/token.js';
+import type { MintedClaims } from '../console/options.js';
+import { CommandError } from './command/errors.js';
 import { openAudit } from './logging/audit.js';
 import { ConfigurationError, readConfiguration } from './configuration/configuration.js';
 import type { ServiceConfiguration } from './configuration/configuration.js';
@@ -48,13 +51,33 @@ export async function startCommand(args: string[]): Promise<undefined> {
 }
 
 /**
+ * `ws-gateway proxy`: the service in front of an application.
+ *
+ * @returns undefined: the service runs
+ * @throws ConfigurationError; CommandError; an error of parseArgs for an option it does not know
+ */
+export async function proxyCommand(args: string[]): Promise<undefined> {
+  const { values } = parseArgs({
+    args,
+    options: {
+      to: { type: 'string', multiple: true, default: [] },
+      path: { type: 'string', default: '/{*path}' },
+      json: { type: 'boolean', default: false },
+    },
+  });
+  const { to: urls, path, json } = values;
+  if (urls.length === 0) throw new CommandError('ws-gateway proxy needs an application: --to ws://127.0.0.1:9000');
+  await start({ [path]: { urls, ...(json && { json }) } });
+}
+
+/**
  * Starts the standalone service, drains it on SIGTERM and SIGINT and reloads its configuration on SIGHUP.
  *
  * @throws ConfigurationError
  */
-export async function start(): Promise<void> {
+export async function start(upstreams: Readonly<Record<string, UpstreamOptions>> = {}): Promise<void> {
   const read = (before?: ServiceConfiguration): ServiceConfiguration =>
-    readConfiguration(process.env, process.stdout.isTTY, before);
+    readConfiguration(process.env, process.stdout.isTTY, before, upstreams);
   const configuration = read();
   const clock = new SystemClock();
   const log = await createLog(configuration, clock);
@@ -168,15 +191,16 @@ function drainOnSignals(
 }
 
 function announce(
-  { gateway, tls, ephemeralSecret }: ServiceConfiguration,
+  { gateway, tls, ephemeralSecret, console, fronts }: ServiceConfiguration,
   { address, family, port }: AddressInfo,
   pino: Logger,
 ): void {
   const secure = tls === undefined ? '' : 's';
   const host = hostOf(address, family, port);
-  const url = `ws${secure}://${host}${gateway.path ?? DEFAULTS.path}`;
+  // Of a path with parameters, what comes before them.
+  const url = `ws${secure}://${host}${(gateway.path ?? DEFAULTS.path).split(/[:*{]/, 1)[0]}`;
   pino.info(
-    { http: `http${secure}://${host}`, websocket: url },
+    { http: `http${secure}://${host}`, websocket: url, ...(fronts.length > 0 && { upstreams: fronts }) },
     `Listening on http${secure}://${host}, WebSocket at ${url}`,
   );
   if (tls === undefined && isPublic(address) && !isBehindProxy(gateway.firewall?.trustProxy)) {
@@ -184,18 +208,25 @@ function announce(
     pino.warn({ host }, warning.replaceAll('\n', ' '));
     process.stderr.write(`\nWARNING: ${warning}\n\n`); // whatever the log level is
   }
-  if (ephemeralSecret === undefined) return;
+  const page = `http${secure}://${hostOf(reachable(address), family, port)}/`;
+  if (ephemeralSecret === undefined) {
+    if (console) pino.info({ console: page }, `Console at ${page}, for a token with the scope ws-gateway:admin`);
+    return;
+  }
+  const sign = (claims: Omit<MintedClaims, 'seconds'>): string =>
+    signDemo({ ...claims, seconds: DEMO_TOKEN_SECONDS }, ephemeralSecret, gateway);
+  const token = sign({ sub: 'demo', roles: ['demo'], scope: '' });
   const main = relative(process.cwd(), process.argv[1] ?? 'dist/main.js');
   process.stdout.write(`
 No JWT_SECRET, JWT_PUBLIC_KEY or JWKS_URI is set, so the service made a secret up, which it forgets when it ends.
 A demo token, valid for an hour:
 
-  ${demoToken(ephemeralSecret, gateway)}
+  ${token}
 
 Try it from another terminal:
 
-  node ${main} try --url ${url.replace(host, hostOf(reachable(address), family, port))}${tls === undefined ? '' : ' --insecure'} --token ${demoToken(ephemeralSecret, gateway)}
-
+  node ${main} try --url ${url.replace(host, hostOf(reachable(address), family, port))}${tls === undefined ? '' : ' --insecure'} --token ${token}
+${console ? `\nOr look at the console: ${page}#token=${sign({ sub: 'admin', roles: [], scope: 'ws-gateway:admin' })}\n` : ''}
 `);
 }
 
@@ -207,13 +238,4 @@ function hostOf(address: string, family: string, port: number): string {
 function reachable(address: string): string {
   if (address === '0.0.0.0') return '127.0.0.1';
   return address === '::' ? '::1' : address;
-}
-
-/** A token that this run accepts, whatever issuer and audience it is configured with. */
-function demoToken(secret: string, { auth }: ServiceConfiguration['gateway']): string {
-  const first = (names: string | readonly string[] | false | undefined): string | undefined =>
-    typeof names === 'string' ? names : names === false ? undefined : names?.[0];
-  const { issuer, audience, algorithms } = auth.jwt ?? {};
-  const claims = { sub: 'demo', roles: ['demo'], iss: first(issuer), aud: first(audience) };
-  return signToken(claims, { secret, seconds: DEMO_TOKEN_SECONDS, algorithm: algorithms?.[0] ?? 'HS256' });
 }

@@ -8,13 +8,16 @@ import { WsClock } from '../base/clock.js';
 import { EMITTER } from '../base/emitter.js';
 import type { Emitter } from '../base/emitter.js';
 import { GatewayError } from '../protocol/errors.js';
+import { unavailable } from '../protocol/unavailable.js';
+import { FACTS } from '../engine/facts.js';
+import type { Fact, Facts } from '../engine/facts.js';
 import type { SessionEvent } from './events.js';
 import { ByteBudget } from './byte-budget.js';
 import { SharedFrame } from '../socket/shared-frame.js';
 import { flushFanOuts, frame } from '../socket/text-frames.js';
 import type { Session } from './session.js';
-import { concerns, decide } from './revoke.js';
-import type { RevocationEntry, RevocationFilter, Revoked } from './revoke.js';
+import { concerns, decide, factOf, heard } from './revoke.js';
+import type { RevocationEntry, RevocationFilter, RevocationTold, Revoked } from './revoke.js';
 import { SubjectIndex } from './session-index.js';
 import { SubjectSlots } from './subject-slots.js';
 import { isThenable } from '../base/thenable.js';
@@ -48,8 +51,17 @@ export class SessionRegistry extends WsSessions {
     private readonly clock: WsClock,
     @Inject(EMITTER) private readonly monitor: Emitter<SessionEvent>,
     private readonly byteBudget: ByteBudget,
+    @Inject(FACTS) private readonly facts: Facts,
   ) {
     super();
+    facts.listen('revocation', (fact) => this.#hear(fact));
+    revocations.onProlonged(({ tokenId, issuer, subject, issuedBefore = 0, until }) => {
+      const told: RevocationTold =
+        tokenId === undefined
+          ? { kind: 'issuedBefore', seconds: issuedBefore, ...(subject !== undefined && { subject }) }
+          : { kind: 'tokenId', tokenId, ...(issuer !== undefined && { issuer }) };
+      facts.record([factOf(told, until)])?.catch(() => undefined); // it is kept, and told when it can be
+    });
   }
 
   override find(filter: SessionFilter = {}): Session[] {
@@ -81,42 +93,78 @@ export class SessionRegistry extends WsSessions {
 
   override async revoke(filter: RevocationFilter): Promise<Revoked> {
     const entry = decide(filter, this.clock.now());
-    const ended = this.#apply(entry);
-    return { ended, nodes: 1, missing: [] };
-  }
-
-  /** Applies a revocation to this process. @returns how many sessions it ended */
-  #apply(entry: RevocationEntry): number {
-    const { filter, at, tokensBefore } = entry;
-    const { sessionId, subject, tokenId, issuer } = filter;
-    // Member by member, since in a SessionFilter an undefined member selects nothing.
-    const whose = { ...(sessionId !== undefined && { sessionId }), ...(subject !== undefined && { subject }) };
-    const ended = this.find(whose).filter(({ principal }) => concerns(filter, principal));
+    const ended = this.#concerned(entry);
     if (this.monitor.has('revocation')) {
       this.monitor.emit({ kind: 'revocation', ...filter, ended: ended.length });
     }
     for (const session of ended) session.end(new GatewayError('SESSION_REVOKED'));
-    // The entries that refuse most tokens come first: the list may fill up on the way.
-    if (tokenId !== undefined) this.revocations.addTokenId(tokenId, at, issuer);
-    if (tokensBefore !== undefined) {
-      if (subject === undefined) this.revocations.addEveryone(tokensBefore, at);
-      else this.revocations.addSubject(subject, tokensBefore, at);
-    }
-    for (const session of ended) this.#revokeTokensOf(session, at);
-    return ended.length;
+    const told: RevocationTold[] = [
+      { kind: 'entry', entry },
+      ...ended.flatMap((session) => tokensOf(session, entry.at)),
+    ];
+    const reached = this.facts.record(this.#factsOf(told, entry.at), true);
+    reached?.catch(() => undefined); // what is thrown below is more
+    for (const one of told) this.#refuse(one, entry.at); // the list may fill up on the way
+    const { answers, missing } = (await reached) ?? { answers: [], missing: [] };
+    return {
+      ended: answers.reduce((sum, count) => sum + count, ended.length),
+      nodes: 1 + answers.length,
+      missing,
+    };
   }
 
-  #revokeTokensOf(session: Session, now: number): void {
-    const { principal, tokens } = session;
-    if (principal === undefined) return;
-    const forgottenBefore = session.forgottenTokensBefore(now);
-    if (forgottenBefore !== undefined) this.revocations.addSubject(principal.subject, forgottenBefore, now);
-    for (const { digest, expiresAt } of tokens) this.revocations.addToken(digest, expiresAt);
-    // A principal that an application copied for a ticket has lost its digest: only its token id says which token it came from.
-    const tokenId = originOf(principal).digest === undefined ? tokenIdOf(principal) : undefined;
-    if (tokenId === undefined) return;
-    const { iss } = principal.claims;
-    this.revocations.addTokenId(tokenId, now, typeof iss === 'string' ? iss : undefined);
+  /** Another node has decided it. @returns how many sessions it has ended, when the tokens of these are known to all */
+  #hear({ data, until }: Fact): number | Promise<number> {
+    const told = data as RevocationTold; // because a node of this cluster has recorded it
+    const now = this.clock.now();
+    if (told.kind !== 'entry') {
+      this.#refuse(told, now, until);
+      return 0;
+    }
+    const entry = heard(told.entry);
+    const ended = this.#concerned(entry);
+    for (const session of ended) session.end(new GatewayError('SESSION_REVOKED'));
+    this.#refuse(told, now, until);
+    const follows = ended.flatMap((session) => tokensOf(session, now));
+    for (const one of follows) this.#refuse(one, now);
+    const recorded = follows.length === 0 ? undefined : this.facts.record(this.#factsOf(follows, now));
+    return recorded === undefined ? ended.length : recorded.then(() => ended.length);
+  }
+
+  /** The sessions of this node that a revocation is about. */
+  #concerned({ filter }: RevocationEntry): readonly Session[] {
+    const { sessionId, subject } = filter;
+    // Member by member, since in a SessionFilter an undefined member selects nothing.
+    const whose = { ...(sessionId !== undefined && { sessionId }), ...(subject !== undefined && { subject }) };
+    return this.find(whose).filter(({ principal }) => concerns(filter, principal));
+  }
+
+  #factsOf(told: readonly RevocationTold[], now: number): Fact[] {
+    return told.map((one) => factOf(one, one.kind === 'token' ? one.until : this.revocations.keptUntil(now)));
+  }
+
+  /** Refuses tokens from now on. @throws GatewayError OVERLOADED */
+  #refuse(told: RevocationTold, now: number, until = 0): void {
+    const { revocations } = this;
+    switch (told.kind) {
+      case 'token':
+        return revocations.addToken(told.digest, told.until);
+      case 'tokenId':
+        return revocations.addTokenId(told.tokenId, now, told.issuer, until);
+      case 'issuedBefore':
+        if (told.subject === undefined) return revocations.addEveryone(told.seconds, now, until);
+        return revocations.addSubject(told.subject, told.seconds, now, until);
+      case 'entry': {
+        const { filter, tokensBefore } = told.entry;
+        const { subject, tokenId, issuer } = filter;
+        if (tokenId !== undefined) revocations.addTokenId(tokenId, now, issuer, until);
+        if (tokensBefore === undefined) return undefined;
+        if (subject === undefined) return revocations.addEveryone(tokensBefore, now, until);
+        return revocations.addSubject(subject, tokensBefore, now, until);
+      }
+      default:
+        return told satisfies never;
+    }
   }
 
   override broadcast(event: string, data: unknown, filter: SessionFilter = {}): number {
@@ -303,6 +351,11 @@ export class SessionRegistry extends WsSessions {
     session.end(new GatewayError('SHUTTING_DOWN', { retryAfterMs: retryAfterMs() }));
   }
 
+  /** Ends all: for too long this node could not know what was revoked elsewhere. */
+  endUninformed(): void {
+    for (const session of this.#sessions.values()) session.end(unavailable('the cluster has been blind for too long'));
+  }
+
   /** Cuts the TCP connections that are left: their peers had their `disconnect` and do not close. */
   terminateAll(): void {
     for (const session of this.#sessions.values()) session.socket.terminate();
@@ -321,6 +374,21 @@ function matches(session: Session, filter: SessionFilter): boolean {
     (filter.subject === undefined || session.principal?.subject === filter.subject) &&
     (filter.clientAddress === undefined || session.clientAddress === filter.clientAddress)
   );
+}
+
+/** What refuses the tokens that a session was opened or refreshed with, those first that refuse most. */
+function tokensOf(session: Session, now: number): RevocationTold[] {
+  const { principal, tokens } = session;
+  if (principal === undefined) return [];
+  const told: RevocationTold[] = [];
+  const seconds = session.forgottenTokensBefore(now);
+  if (seconds !== undefined) told.push({ kind: 'issuedBefore', subject: principal.subject, seconds });
+  for (const { digest, expiresAt } of tokens) told.push({ kind: 'token', digest, until: expiresAt });
+  // A principal that an application copied for a ticket has lost its digest: only its token id says which token it came from.
+  const tokenId = originOf(principal).digest === undefined ? tokenIdOf(principal) : undefined;
+  if (tokenId === undefined) return told;
+  const { iss } = principal.claims;
+  return [...told, { kind: 'tokenId', tokenId, ...(typeof iss === 'string' && { issuer: iss }) }];
 }
 
 function bySequence(one: Session, other: Session): number {

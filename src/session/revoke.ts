@@ -1,3 +1,4 @@
+import type { Fact } from '../engine/facts.js';
 import { isIssuedBefore } from '../authentication/revocations.js';
 import { tokenIdOf } from '../authentication/principal.js';
 import type { Principal } from '../authentication/principal.js';
@@ -65,6 +66,47 @@ export function concerns(
   }
   if (issuedBefore === undefined) return true;
   return principal !== undefined && isIssuedBefore(principal, issuedBefore);
+}
+
+/** What other nodes are told: what was revoked, or what has followed from it where the sessions were. */
+export type RevocationTold =
+  | { readonly kind: 'entry'; readonly entry: RevocationEntry }
+  | { readonly kind: 'token'; readonly digest: string; readonly until: number }
+  | { readonly kind: 'tokenId'; readonly tokenId: string; readonly issuer?: string }
+  | { readonly kind: 'issuedBefore'; readonly subject?: string; readonly seconds: number };
+
+/** @param until when it may be forgotten, in epoch milliseconds */
+export function factOf(told: RevocationTold, until: number): Fact {
+  return { topic: 'revocation', ...mergedBy(told, until), until, data: told };
+}
+
+function mergedBy(told: RevocationTold, until: number): { key: string; rank: number } {
+  switch (told.kind) {
+    case 'entry': {
+      const { sessionId, subject, tokenId, issuer } = told.entry.filter;
+      return {
+        key: JSON.stringify(['entry', sessionId, subject, tokenId, issuer]),
+        rank: told.entry.tokensBefore ?? until,
+      };
+    }
+    case 'token':
+      return { key: `token ${told.digest}`, rank: until };
+    case 'tokenId':
+      return { key: JSON.stringify(['tokenId', told.tokenId, told.issuer]), rank: until };
+    case 'issuedBefore':
+      return { key: JSON.stringify(['issuedBefore', told.subject]), rank: told.seconds };
+    default:
+      return told satisfies never;
+  }
+}
+
+/**
+ * The entry as a node applies it that has not decided it: perhaps long after, when the subject has come back with a token that is good.
+ */
+export function heard(entry: RevocationEntry): RevocationEntry {
+  const { filter, tokensBefore } = entry;
+  if (filter.subject === undefined || tokensBefore === undefined) return entry;
+  return { ...entry, filter: { ...filter, issuedBefore: tokensBefore } };
 }
 
 /** A typing mistake must not revoke everything, so an empty filter is refused. */

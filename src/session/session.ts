@@ -48,6 +48,9 @@ const CLOSING: SessionPhase = { phase: 'closing' };
 const CLOSED: SessionPhase = { phase: 'closed', byPeer: false };
 const CLOSED_BY_PEER: SessionPhase = { phase: 'closed', byPeer: true };
 
+/** What an application closes with that has thrown (RFC 6455 §7.4.1). */
+const INTERNAL_ERROR = 1011;
+
 /** What a close frame without a code counts as (RFC 6455 §7.4.1). */
 const NO_CLOSE_CODE = 1005;
 
@@ -430,10 +433,20 @@ export class Session<State extends object = object>
     this.#end(closeByApplication(reason), { closeCode, reconnect: comesBack(closeCode), level: 'debug', ...text });
   }
 
-  /** The application behind a proxy has closed. @param closeCode its own, as `reason` is; 1005 for none */
-  closeAs(closeCode: number, reason: string): void {
+  /**
+   * The application behind a proxy has closed.
+   *
+   * @param closeCode its own, as `reason` is; 1005 for none
+   * @param application as the log names it, where it says that it has failed
+   */
+  closeAs(closeCode: number, reason: string, application: string): void {
     if (!this.isLive) return;
-    this.#end(closeByApplication(reason), { closeCode, reason, reconnect: comesBack(closeCode), level: 'debug' });
+    const isFault = closeCode === INTERNAL_ERROR;
+    const failure = isFault
+      ? { ...closeByApplication(reason), reason: `${application} has failed` }
+      : closeByApplication(reason);
+    const level = isFault ? 'error' : 'debug';
+    this.#end(failure, { closeCode, reason, reconnect: comesBack(closeCode), level });
   }
 
   onClosed(closeCode: number, reason: string): void {

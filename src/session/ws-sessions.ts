@@ -50,11 +50,13 @@ export abstract class WsSessions {
   abstract list(query?: SessionQuery): SessionPage;
 
   /**
-   * Ends sessions at once, with SESSION_REVOKED, and refuses their tokens until these expire. The list is this process's own:
-   * it does not outlive it. The sessions have ended when this returns, before the promise resolves.
+   * Ends sessions at once, with SESSION_REVOKED, and refuses their tokens until these expire. The sessions of this node have ended
+   * when this returns, before the promise resolves; when it resolves, every node refuses the tokens. Without `cluster.redis` the list
+   * is this process's own and does not outlive it.
    *
    * @throws as a rejection: TypeError for a filter that names nothing or too much; GatewayError OVERLOADED when the list of
-   * revocations is full: the sessions have ended then, and their tokens stay good
+   * revocations is full: the sessions have ended then, and their tokens stay good; UNAVAILABLE when the other nodes cannot be told now:
+   * they are told when they can be
    */
   abstract revoke(filter: RevocationFilter): Promise<Revoked>;
 

@@ -6,6 +6,7 @@ import { fork } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
 import { connect } from 'node:net';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 const SECRET = 'a-secret-for-benchmarks-of-at-least-32-bytes';
@@ -114,9 +115,9 @@ function open({ port, token }, isSocketIo, onEnd) {
   });
 }
 
-/** Microseconds of the server's CPU for one delivery. */
+/** Microseconds of the server's CPU for one delivery, and those of them in the kernel. */
 async function cpuPerDelivery(name, members, perTick, milliseconds) {
-  const server = fork(new URL(import.meta.url).pathname, ['--serve', name], {
+  const server = fork(fileURLToPath(import.meta.url), ['--serve', name], {
     env: { ...process.env, NODE_ENV: 'production' },
   });
   const next = () => new Promise((resolve) => server.once('message', resolve));
@@ -140,8 +141,7 @@ async function cpuPerDelivery(name, members, perTick, milliseconds) {
     });
   const cpu = async () => {
     server.send(0);
-    const { user, system } = (await next()).cpu;
-    return user + system;
+    return (await next()).cpu;
   };
   const run = async (ms) => {
     let ticks = 0;
@@ -151,14 +151,16 @@ async function cpuPerDelivery(name, members, perTick, milliseconds) {
   await run(milliseconds / 2); // until it is compiled
   const from = await cpu();
   const ticks = await run(milliseconds);
-  const used = (await cpu()) - from;
+  const to = await cpu();
+  const per = ticks * members * perTick;
   for (const socket of sockets)
     socket
       .removeAllListeners('error')
       .on('error', () => undefined)
       .destroy();
   server.kill();
-  return used / (ticks * members * perTick);
+  const system = (to.system - from.system) / per;
+  return { total: (to.user - from.user) / per + system, system };
 }
 
 /** Bytes of the heap for one membership: 10,000 sessions in 10 of 1,000 rooms each. */
@@ -179,42 +181,56 @@ async function bytesPerMembership() {
   return (process.memoryUsage().heapUsed - before) / rooms.size.memberships;
 }
 
-const { values } = parseArgs({
-  strict: false, // `npm run bench` has options of its own
-  options: {
-    rounds: { type: 'string', default: '5' },
-    seconds: { type: 'string', default: '2' },
-    members: { type: 'string', default: '1000,5000' },
-    serve: { type: 'string' },
-  },
-});
+const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
+const round = (value) => Number(value.toFixed(2));
 
-if (values.serve !== undefined) await serve(values.serve);
-else {
-  const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
+/** @returns by scenario and server what a delivery costs, in µs of the server's CPU, and as a ratio to the loop */
+export async function fanOut({ rounds, seconds, members }) {
+  const table = {};
   const names = Object.keys(SERVERS);
-  for (const members of values.members.split(',').map(Number)) {
+  for (const count of members) {
     for (const perTick of [1, 8]) {
       const cost = Object.fromEntries(names.map((name) => [name, []]));
-      for (let i = 0; i < Number(values.rounds); i++) {
-        for (const name of names)
-          cost[name].push(await cpuPerDelivery(name, members, perTick, Number(values.seconds) * 1_000));
+      for (let i = 0; i < rounds; i++) {
+        for (const name of names) cost[name].push(await cpuPerDelivery(name, count, perTick, seconds * 1_000));
       }
-      process.stdout.write(`\n${members} members, ${perTick} messages a tick: server CPU per delivery\n`);
+      const title = `${count.toLocaleString('en')} members of a room, ${perTick} message${perTick > 1 ? 's' : ''} a tick`;
+      table[title] = Object.fromEntries(
+        names.map((name) => {
+          const of = (part) => round(median(cost[name].map((one) => one[part])));
+          const ratio = median(cost[name].map(({ total }, index) => cost[names[0]][index].total / total));
+          return [name, { us: of('total'), kernel: of('system'), ratio: round(ratio) }];
+        }),
+      );
+      process.stdout.write(`\n${title}: server CPU per delivery\n`);
       console.table(
         Object.fromEntries(
           names.map((name) => {
-            const ratio = median(cost[name].map((value, index) => cost[names[0]][index] / value));
-            return [
-              name,
-              { 'µs (median)': Number(median(cost[name]).toFixed(2)), 'ratio to the loop': Number(ratio.toFixed(2)) },
-            ];
+            const { us, kernel, ratio } = table[title][name];
+            return [name, { 'µs (median)': us, 'of them in the kernel': kernel, 'ratio to the loop': ratio }];
           }),
         ),
       );
     }
   }
-  if (globalThis.gc !== undefined) {
-    process.stdout.write(`\n${(await bytesPerMembership()).toFixed(0)} bytes a membership\n`);
+  return table;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { values } = parseArgs({
+    options: {
+      rounds: { type: 'string', default: '5' },
+      seconds: { type: 'string', default: '2' },
+      members: { type: 'string', default: '1000,5000' },
+      serve: { type: 'string' },
+    },
+  });
+  if (values.serve !== undefined) await serve(values.serve);
+  else {
+    const members = values.members.split(',').map(Number);
+    await fanOut({ rounds: Number(values.rounds), seconds: Number(values.seconds), members });
+    if (globalThis.gc !== undefined) {
+      process.stdout.write(`\n${(await bytesPerMembership()).toFixed(0)} bytes a membership\n`);
+    }
   }
 }

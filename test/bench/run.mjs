@@ -2,7 +2,9 @@
 // Server CPU per message, as a ratio to bare ws in the same interleaved run: fresh processes, A B C A B C …
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { fanOut } from './fanout.mjs';
 import { cpuPerMessage, median, payload } from './measure.mjs';
 
 const { values } = parseArgs({
@@ -44,7 +46,7 @@ async function echo() {
     const cost = Object.fromEntries(PEERS.map((name) => [name, []]));
     for (let i = 0; i < rounds; i++) for (const name of PEERS) cost[name].push(await measure(name, scenario));
     for (const name of PEERS) {
-      (table[name] ??= {})[title] = {
+      (table[title] ??= {})[name] = {
         ratio: round(median(cost[name].map((value, index) => cost['bare ws'][index] / value))),
         us: round(median(cost[name]), 1),
       };
@@ -54,7 +56,7 @@ async function echo() {
       Object.fromEntries(
         PEERS.map((name) => [
           name,
-          { 'µs (median)': table[name][title].us, 'ratio to bare ws': table[name][title].ratio },
+          { 'µs (median)': table[title][name].us, 'ratio to bare ws': table[title][name].ratio },
         ]),
       ),
     );
@@ -64,6 +66,12 @@ async function echo() {
 
 /** Each beside what it is to be as fast as, and the least that it may be of it. */
 const WIRES = {
+  'with rooms and channels beside without': {
+    name: 'nestjs-ws-gateway, rooms and channels',
+    scenario: { connections: 64, depth: 1, data: payload(40) },
+    base: 'nestjs-ws-gateway',
+    least: 0.99,
+  },
   'JSON-RPC beside the envelope': {
     name: 'nestjs-ws-gateway, JSON-RPC',
     scenario: { connections: 64, depth: 1, data: payload(40), framing: 'jsonrpc' },
@@ -128,24 +136,23 @@ async function growth() {
   });
 }
 
-/** A bar for each server and scenario: how many messages it answers in the CPU time of one by bare ws. */
-function chart(table) {
-  const scenarios = Object.keys(SCENARIOS);
+/** A bar for each server and scenario: how many messages it handles in the CPU time of one by bare ws. */
+export function chart(sections) {
   const [left, rowHeight, width] = [210, 18, 420];
-  const most = Math.max(...PEERS.flatMap((name) => scenarios.map((title) => table[name][title].ratio)));
   const lines = [];
   let y = 44;
-  for (const title of scenarios) {
+  for (const [title, rows] of Object.entries(sections)) {
+    const most = Math.max(...Object.values(rows).map(({ ratio }) => ratio));
     lines.push(`<text x="10" y="${y}" font-weight="bold">${title}</text>`);
-    for (const name of PEERS) {
+    for (const [name, { ratio }] of Object.entries(rows)) {
       y += rowHeight;
-      const { ratio } = table[name][title];
       const fill = name.startsWith('nestjs-ws-gateway') ? '#2563eb' : '#9ca3af';
+      const length = (ratio / most) * width;
       lines.push(`<text x="${left - 8}" y="${y}" text-anchor="end">${name}</text>`);
       lines.push(
-        `<rect x="${left}" y="${y - 11}" width="${Math.max(1, (ratio / most) * width).toFixed(1)}" height="13" fill="${fill}"/>`,
+        `<rect x="${left}" y="${y - 11}" width="${Math.max(1, length).toFixed(1)}" height="13" fill="${fill}"/>`,
       );
-      lines.push(`<text x="${left + (ratio / most) * width + 6}" y="${y}">${ratio.toFixed(2)}</text>`);
+      lines.push(`<text x="${(left + length + 6).toFixed(1)}" y="${y}">${ratio.toFixed(2)}</text>`);
     }
     y += 30;
   }
@@ -154,10 +161,13 @@ function chart(table) {
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 700 ${y}" width="700" height="${y}" ${style}><rect width="700" height="${y}" fill="#ffffff"/><text x="10" y="20" fill="#6b7280">${note}</text>${lines.join('')}</svg>\n`;
 }
 
-if (values.only === undefined || values.only === 'echo') {
-  const table = await echo();
-  if (values.svg) writeFileSync(values.svg, chart(table));
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const sections = {};
+  if (values.only === undefined || values.only === 'echo') Object.assign(sections, await echo());
+  if (values.only === undefined || values.only === 'wires') await wires();
+  if (values.only === undefined || values.only === 'growth') await growth();
+  if (values.only === undefined || values.only === 'fanout') {
+    Object.assign(sections, await fanOut({ rounds, seconds: milliseconds / 1_000, members: [1_000, 5_000] }));
+  }
+  if (values.svg) writeFileSync(values.svg, chart(sections));
 }
-if (values.only === undefined || values.only === 'wires') await wires();
-if (values.only === undefined || values.only === 'growth') await growth();
-if (values.only === undefined || values.only === 'fanout') await import('./fanout.mjs');

@@ -96,11 +96,36 @@ describe('the client of the build', () => {
     });
     const { packages } = JSON.parse(readFileSync(join(folder, 'package-lock.json'), 'utf8')) as { packages: object };
     expect(Object.keys(packages).filter((path) => path !== '')).toEqual(['node_modules/nestjs-ws-gateway-client']);
-    expect(unpackedSize).toBeLessThan(200_000);
+    expect(unpackedSize).toBeLessThan(160_000);
     const script =
       "import('nestjs-ws-gateway-client').then((m) => console.log(Object.keys(m).length, typeof require('nestjs-ws-gateway-client').createClient))";
     expect((await execute(process.execPath, ['-e', script], { cwd: folder })).stdout).toMatch(/^\d function\n$/);
   }, 60_000);
+
+  it.each([
+    ['dist/client-package', ['.', 'react', 'node', 'testing'], 'strict'],
+    ['.', ['client', 'client/react', 'client/node', 'client/testing'], 'node16'], // it has no folders for what ignores `exports`
+  ])(
+    'has the types that its files have: %s %j',
+    async (folder, entries, profile) => {
+      const to = mkdtempSync(join(tmpdir(), 'ws-gateway-types-'));
+      const pack = ['pack', '--ignore-scripts', '--json', '--pack-destination', to];
+      const { stdout } = await execute('npm', pack, { cwd: join(root, folder) });
+      const [{ filename }] = JSON.parse(stdout) as [{ filename: string }];
+      const attw = join(root, 'node_modules/@arethetypeswrong/cli/dist/index.js');
+      const args = [
+        attw,
+        join(to, filename),
+        '--profile',
+        profile,
+        '--no-definitely-typed',
+        '--entrypoints',
+        ...entries,
+      ];
+      await execute(process.execPath, args); // it fails, with what is wrong
+    },
+    60_000,
+  );
 
   it.each(['.', 'dist/client-package'])(
     'publint has nothing to say of %s',

@@ -2,7 +2,11 @@ import { Logger } from '@nestjs/common';
 import type { Type } from '@nestjs/common';
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { Group } from '../../src/base/options.js';
+import { DOORS } from '../../src/connection/gateway-options.js';
+import * as PUBLIC from '../../src/index.js';
 import { WsGatewayReload } from '../../src/index.js';
+import { WS_GATEWAY } from '../../src/ws-gateway.options.js';
 import { startApp, stopApps, unlimited } from '../support/app.js';
 import { Client } from '../support/client.js';
 import { SECRET, token } from '../support/tokens.js';
@@ -17,6 +21,13 @@ function gateway(options: object, port = 0): Type {
   }
   return GivenGateway;
 }
+
+/** `group.name` of every option of the module. */
+const OPTIONS = new Set(
+  Object.entries(WS_GATEWAY.members).flatMap(([name, option]) =>
+    option instanceof Group ? Object.keys(option.members as object).map((one) => `${name}.${one}`) : [],
+  ),
+);
 
 const frameOf = (bytes: number): string => JSON.stringify({ event: 'ping', id: 1 }).padEnd(bytes);
 
@@ -62,6 +73,40 @@ describe('maxPayload of a decorator', () => {
   });
 });
 
+describe('two gateways of one path', () => {
+  const two = (one: object, other: object): Promise<unknown> => {
+    @WebSocketGateway({ path: '/media', ...other })
+    class OtherGateway {}
+    return startApp({ gateways: [gateway({ path: 'media/', ...one }), OtherGateway] });
+  };
+
+  it.each([
+    [{ maxPayload: 1_000 }, { maxPayload: 2_000 }, 'maxPayload'],
+    [{ perMessageDeflate: true }, { perMessageDeflate: false }, 'perMessageDeflate'],
+    [{ perMessageDeflate: { threshold: 10 } }, { perMessageDeflate: true }, 'perMessageDeflate'],
+    [{ perMessageDeflate: false }, { perMessageDeflate: { threshold: 10 } }, 'perMessageDeflate'],
+  ])('that ask for different things stop the start: %j, %j', async (one, other, name) => {
+    for (const [first, second] of [
+      [one, other],
+      [other, one],
+    ] as const) {
+      await expect(two(first, second)).rejects.toThrow(
+        `GivenGateway and OtherGateway share /media and have different ${name}: give both the same, or one of them none`,
+      );
+    }
+  });
+
+  it.each([
+    [{ maxPayload: 1_000, perMessageDeflate: true }, {}],
+    [{}, { maxPayload: 1_000, perMessageDeflate: false }],
+    [{ perMessageDeflate: true }, { perMessageDeflate: { threshold: 1_024 } }],
+    [{ maxPayload: 1_000 }, { maxPayload: 1_000, perMessageDeflate: true }],
+  ])('that agree, or of which one says nothing, start: %j, %j', async (one, other) => {
+    await expect(two(one, other)).resolves.toBeDefined();
+    await expect(two(other, one)).resolves.toBeDefined();
+  });
+});
+
 it.each([
   [true, 'permessage-deflate; server_no_context_takeover; client_no_context_takeover', false],
   [{ threshold: 10 }, 'permessage-deflate; server_no_context_takeover; client_no_context_takeover', false],
@@ -91,6 +136,29 @@ describe('an option that would open or close a door', () => {
     const started = startApp({ gateways: [gateway({ [name]: () => false })] });
     await expect(started).rejects.toThrow(`@WebSocketGateway() of GivenGateway: options.${name} has no effect here`);
     await expect(started).rejects.toThrow(instead);
+  });
+
+  // Of every kind that an application may have written, and falsy ones: what it asks for is in force nowhere.
+  const values = [() => true, false, true, 0, 1, '', 'x', null, {}];
+  const doors = [...DOORS].map(([name, instead], index) => ({ name, instead, value: values[index % values.length] }));
+
+  it('is one of sixteen, or of more', () => expect(doors.length).toBeGreaterThanOrEqual(16));
+
+  it.each(doors)('stops the start with $value, and names what to use: $name', async ({ name, instead, value }) => {
+    const started = startApp({ gateways: [gateway({ [name]: value, path: '/door' })] });
+    await expect(started).rejects.toThrow(
+      `@WebSocketGateway() of GivenGateway: options.${name} has no effect here: ${instead}`,
+    );
+  });
+
+  it('names an option, a decorator or a method that there is', () => {
+    for (const { name, instead } of doors) {
+      const options = instead.match(/\b[a-z]+\.[a-zA-Z]+\b(?!\()/g) ?? [];
+      const decorators = [...instead.matchAll(/@(\w+)\(/g)].map(([, decorator = '']) => decorator);
+      expect([name, options.filter((option) => !OPTIONS.has(option))]).toEqual([name, []]);
+      const strange = decorators.filter((decorator) => !(decorator in PUBLIC) && decorator !== 'WebSocketGateway');
+      expect([name, strange]).toEqual([name, []]);
+    }
   });
 
   it('is named in one error with every other one, also of the second gateway of a path', async () => {

@@ -1,8 +1,22 @@
 import { Injectable } from '@nestjs/common';
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { afterEach, describe, expect, it } from 'vitest';
-import { Authenticator, GatewayError, Public, RawGateway, UseConnectionGuards, WsSessions } from '../../src/index.js';
-import type { AuthenticationContext, PathOptions, PrincipalInit, WsGatewayOptions } from '../../src/index.js';
+import {
+  Authenticator,
+  GatewayError,
+  Public,
+  RawGateway,
+  UseConnectionGuards,
+  WsSessions,
+  WsTickets,
+} from '../../src/index.js';
+import type {
+  AuthenticationContext,
+  ConnectionAttempt,
+  PathOptions,
+  PrincipalInit,
+  WsGatewayOptions,
+} from '../../src/index.js';
 import { Disconnects } from '../../src/connection/disconnects.js';
 import { resolveOptions, WsGatewayOptionsError } from '../../src/ws-gateway.options.js';
 import { startApp, stopApps, until } from '../support/app.js';
@@ -32,7 +46,7 @@ describe('options of a path', () => {
       '/media': {
         limits: { maxMessageBytes: 0, maxOutboundBytesTotal: 1, typo: 1 },
         heartbeat: { intervalMs: '5' },
-        auth: { sources: [], anonymous: 1, jwt: {} },
+        auth: { sources: ['cookies'], anonymous: 1, jwt: {} },
         firewall: { origins: ['app.example.com'], deny: [] },
         shutdown: {},
       },
@@ -46,7 +60,7 @@ describe('options of a path', () => {
       'paths["/media"].limits.maxMessageBytes must be an integer from 1 to 16777216, got 0',
       'paths["/media"].heartbeat.intervalMs must be an integer from 1 to 3600000, got "5"',
       'paths["/media"].auth.jwt is one for all paths: set auth.jwt',
-      expect.stringMatching(/^paths\["\/media"\]\.auth\.sources must be a list of one or more of /),
+      expect.stringMatching(/^paths\["\/media"\]\.auth\.sources must be a list of header, /),
       'paths["/media"].auth.anonymous must be true or false, got 1',
       'paths["/media"].firewall.deny is one for all paths: set firewall.deny',
       expect.stringMatching(/^paths\["\/media"\]\.firewall\.origins must hold origins as /),
@@ -64,6 +78,15 @@ describe('options of a path', () => {
     [
       { '/media': { auth: { sources: [{ cookie: 'sid' }] } } },
       'paths["/media"].firewall.origins must list the origins that may connect, since paths["/media"].auth.sources has "cookie:sid"',
+    ],
+    [
+      { '/media': { auth: { sources: [] } } },
+      'paths["/media"].auth.sources must name one or more where auth.anonymous',
+    ],
+    [
+      { '/media': { auth: { anonymous: false } } },
+      'paths["/media"].auth.sources must name one or more where auth.anonymous is false',
+      { auth: { sources: [], anonymous: true } },
     ],
     [
       { '/media': { auth: { sources: ['basic'] } } },
@@ -97,6 +120,10 @@ describe('options of a path', () => {
   ])('have to fit each other and the rest: %j', (paths, problem, rest: object = {}) => {
     const problems = problemsOf(paths, rest);
     expect(problems.join()).toContain(problem);
+  });
+
+  it('may leave a path that is for strangers alone without sources', () => {
+    expect(problemsOf({ '/media': { auth: { sources: [], anonymous: true } } })).toEqual([]);
   });
 
   it('may be weaker than what the module could have', () => {
@@ -332,6 +359,25 @@ describe('auth of a path', () => {
       expect(await refusal(`${url}/media`, { headers })).toMatchObject({ status: 403 });
     const other = await Client.connect(`${url}/ws`, { headers: cookie });
     expect(codeOf(await other.ask({ event: 'session', id: 1 }))).toBe('UNAUTHENTICATED');
+  });
+
+  it('lets a connection guard name the principal, or a ticket, on its own path alone', async () => {
+    const guard = { canConnect: ({ principal: known }: ConnectionAttempt) => known ?? principal('signed') };
+    @UseConnectionGuards(guard)
+    @WebSocketGateway({ path: '/signed' })
+    class SignedGateway {}
+    const paths = { '/signed': { auth: { sources: ['guard'] } }, '/media': { auth: { sources: ['ticket'] } } } as const;
+    const { app, url } = await startApp({ gateways: [...gateways, SignedGateway], options: { paths } });
+    const signed = await Client.connect(`${url}/signed`);
+    expect(await signed.ask({ event: 'session', id: 1 })).toMatchObject({ data: { subject: 'signed' } });
+    const { ticket } = await app.get(WsTickets).issue({ ...principal('ticketed'), roles: [], scopes: [], claims: {} });
+    const elsewhere = await Client.connect(`${url}/ws?ticket=${ticket}`);
+    expect(codeOf(await elsewhere.ask({ event: 'session', id: 1 }))).toBe('UNAUTHENTICATED');
+    const media = await Client.connect(`${url}/media?ticket=${ticket}`);
+    expect(await media.ask({ event: 'session', id: 1 })).toMatchObject({ data: { subject: 'ticketed' } });
+    expect(await refusal(`${url}/media`, { headers: { authorization: `Bearer ${token()}` } })).toMatchObject({
+      status: 401,
+    });
   });
 
   it('asks for TLS where certificates are its source, whatever other ports speak', async () => {

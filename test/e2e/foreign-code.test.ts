@@ -26,6 +26,7 @@ import { Deadlines } from '../../src/authentication/deadlines.js';
 import {
   AuditSink,
   Authenticator,
+  ChannelAuthorizer,
   Authorize,
   FailureSink,
   OnWsEvent,
@@ -40,7 +41,7 @@ import { startApp, stopApps, until } from '../support/app.js';
 import type { ManualClock, TestApp } from '../support/app.js';
 import { Client, refusal } from '../support/client.js';
 import type { Frame } from '../support/client.js';
-import { FAULT_NAMES, FAULTS } from '../support/foreign.js';
+import { FAULT, FAULT_NAMES, FAULTS } from '../support/foreign.js';
 import type { Fault } from '../support/foreign.js';
 import { token } from '../support/tokens.js';
 import { SessionRegistry } from '../../src/session/registry.js';
@@ -78,6 +79,13 @@ class OwnAuthenticator extends Authenticator {
 class Door implements ConnectionGuard {
   canConnect(): boolean {
     return at('ConnectionGuard.canConnect', true);
+  }
+}
+
+@Injectable()
+class OwnAuthorizer extends ChannelAuthorizer {
+  authorize(): boolean {
+    return at('ChannelAuthorizer.authorize', true);
   }
 }
 
@@ -233,10 +241,17 @@ let shared: TestApp;
 const setup = {
   gateways: [Gateway],
   imports: [AuditModule],
-  providers: [Listener, Door, Rule, { provide: Authenticator, useClass: OwnAuthenticator }],
+  providers: [
+    Listener,
+    Door,
+    Rule,
+    { provide: Authenticator, useClass: OwnAuthenticator },
+    { provide: ChannelAuthorizer, useClass: OwnAuthorizer },
+  ],
   options: {
     auth: { revalidate: () => at('auth.revalidate', true), revalidateEveryMs: 60_000 },
     heartbeat: { intervalMs: 300_000 },
+    channels: { rules: [{ pattern: 'room.*', subscribe: true, publish: true, presence: 'query' as const }] },
   },
 };
 
@@ -315,6 +330,35 @@ describe('foreign code at a message', () => {
   beforeAll(async () => void (shared = await startApp(setup)));
   afterAll(stopApps);
   beforeEach(() => void (shared.log.lines.length = 0));
+
+  it.each(
+    [
+      { event: 'subscribe', data: { channel: 'room.1' } },
+      { event: 'subscribe', data: { channels: [{ channel: 'room.1' }] } },
+      { event: 'publish', data: { channel: 'room.1' } },
+      { event: 'presence', data: { channel: 'room.1' } },
+    ].flatMap(({ event, data }) => FAULT_NAMES.map((fault) => ({ event, data, fault }))),
+  )(
+    'ChannelAuthorizer.authorize that $fault at $event has one answer, a line of its own and one of the request',
+    async ({ event, data, fault }) => {
+      const client = await connect();
+      faulty = { call: 'ChannelAuthorizer.authorize', fault };
+      client.send({ event, data, id: 1 });
+      const answer = client.next();
+      if (fault === 'hangs') {
+        await settleAt(client);
+        shared.clock.advance(5_000);
+      }
+      const text = JSON.stringify(await answer);
+      const isAnswered = fault === 'answers twice';
+      expect(text.includes('UNAVAILABLE')).toBe(!isAnswered);
+      expect(text.includes(FAULT.message)).toBe(false);
+      expect(told()).toEqual(isAnswered ? [] : ['INTERNAL ChannelAuthorizer.authorize', `UNAVAILABLE ${event}`]);
+      faulty = undefined;
+      expect(await client.ask({ event: 'handler', id: 2 })).toEqual({ event: 'handler', data: 1, id: 2 });
+      await client.close();
+    },
+  );
 
   it('has one answer where two parameters fail, one of them at once', async () => {
     const client = await connect();

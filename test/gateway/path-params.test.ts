@@ -129,6 +129,16 @@ describe('the start', () => {
   it.each([
     ['two paths that can match the same', ['/a/:id', '/:id/b'], 'can match the same path: make one the narrower'],
     ['a path that cannot be read', ['/a/:id/*'], "A gateway's path cannot be read: Missing parameter name"],
+    [
+      'a path with a query',
+      ['/a?id=1'],
+      `A gateway's path cannot be read: it has a space, "?", "#" or a letter that clients send percent-encoded: /a?id=1`,
+    ],
+    ['a path with a fragment', ['/a/:id#x'], `A gateway's path cannot be read: it has a space, "?", "#" or a letter`],
+    ['a path with a space', ['/a b'], `A gateway's path cannot be read: it has a space, "?", "#" or a letter`],
+    ['a letter that comes encoded', ['/räume/:id'], 'clients send percent-encoded: /räume/:id'],
+    ['several paths', [['/a', '/b'] as unknown as string], "A gateway's path cannot be read: it is no text"],
+    ['a regular expression', [/^x/ as unknown as string], "A gateway's path cannot be read: it is no text"],
     ['a parameter that the path does not have', ['/a/:other'], 'Gateway.x: the path /a/:other has no parameter "id"'],
   ])('is stopped by %s', async (_, paths, problem) => {
     await expect(startApp({ gateways: paths.map(gatewayAt) })).rejects.toThrow(problem);

@@ -1,9 +1,10 @@
 import { Global, Module } from '@nestjs/common';
 import type { DynamicModule, INestApplication, Type } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
+import { Test } from '@nestjs/testing';
 import type { AddressInfo } from 'node:net';
 import { expect, it } from 'vitest';
-import { ERRORS, FailureSink, WsMonitor, WsSessions } from '../../src/index.js';
+import { SystemClock } from '../../src/base/clock.js';
+import { ERRORS, FailureSink, WsClock, WsMonitor, WsSessions } from '../../src/index.js';
 import type { ErrorSpec } from '../../src/index.js';
 import { FAILURE_KINDS } from '../../src/monitoring/ws-monitor.js';
 import { until } from './app.js';
@@ -17,8 +18,11 @@ import { handshake } from './tcp.js';
 /** How long a server under attack may take for an answer, in milliseconds. */
 const PATIENCE_MS = 5_000;
 
+/** Time for the budget of a witness between two attacks, in milliseconds. */
+const RESPITE_MS = 200;
+
 /** More messages than any session has a budget for. */
-const FLOOD = 400;
+const FLOOD = 600;
 
 @Global()
 @Module({ providers: [{ provide: FailureSink, useValue: { write: () => undefined } }], exports: [FailureSink] })
@@ -28,28 +32,52 @@ class QuietModule {
   }
 }
 
-/** An application of `test/apps` as it is: with its own options, by the clock of the wall. */
+/** That of the system, which a test can put forward. */
+class HastyClock extends SystemClock {
+  #ahead = 0;
+
+  override now(): number {
+    return super.now() + this.#ahead;
+  }
+
+  override monotonic(): number {
+    return super.monotonic() + this.#ahead;
+  }
+
+  jump(ms: number): void {
+    this.#ahead += ms;
+  }
+}
+
+/** An application of `test/apps` as it is, with its own options. */
 export class Miniature {
   readonly url: string;
   readonly port: number;
-  /** Codes of the failures that were reported, by the address that they are about. */
+  /** Codes of the failures that were reported, by the address that they are about; that a client has left is none. */
   readonly reported = new Map<string | undefined, string[]>();
   readonly #deaths: unknown[] = [];
   readonly #noteDeath = (error: unknown): void => void this.#deaths.push(error);
 
-  private constructor(readonly app: INestApplication) {
+  private constructor(
+    readonly app: INestApplication,
+    readonly clock: HastyClock,
+  ) {
     this.port = (app.getHttpServer().address() as AddressInfo).port;
     this.url = `ws://127.0.0.1:${this.port}`;
     app.get(WsMonitor).on([...FAILURE_KINDS], ({ clientAddress, code }) => {
+      if ((ERRORS as Record<string, ErrorSpec>)[code]?.isEnd === true) return;
       this.reported.set(clientAddress, [...(this.reported.get(clientAddress) ?? []), code]);
     });
     process.on('uncaughtException', this.#noteDeath).on('unhandledRejection', this.#noteDeath);
   }
 
   static async start(application: Type): Promise<Miniature> {
-    const app = await NestFactory.create(QuietModule.of(application), { logger: false, abortOnError: false });
+    const clock = new HastyClock();
+    const testing = Test.createTestingModule({ imports: [QuietModule.of(application)] });
+    const module = await testing.overrideProvider(WsClock).useValue(clock).compile();
+    const app = module.createNestApplication({ logger: false });
     await app.listen(0, '127.0.0.1');
-    return new Miniature(app);
+    return new Miniature(app, clock);
   }
 
   get sessions(): WsSessions {
@@ -140,6 +168,7 @@ export function withstands(siege: Siege): void {
 
 /** A hostile client: its frames, the probe, and a close, while the witness is served. */
 async function attack(siege: Siege, bytes: Buffer): Promise<Aftermath> {
+  siege.miniature().clock.jump(RESPITE_MS);
   const served = siege.witness();
   const messages: (string | Buffer)[] = [];
   let close: Aftermath['close'];

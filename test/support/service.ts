@@ -37,8 +37,8 @@ export function run(
 }
 
 /** Starts the service on a free port and waits until it listens. @throws Error with its output when it ends instead */
-export async function startService(environment: NodeJS.ProcessEnv = {}): Promise<Service> {
-  const { process: child, output, exited } = run([], { PORT: '0', ...environment });
+export async function startService(environment: NodeJS.ProcessEnv = {}, args: string[] = []): Promise<Service> {
+  const { process: child, output, exited } = run(args, { PORT: '0', ...environment });
   let over = false;
   void exited.then(() => (over = true));
   for (;;) {

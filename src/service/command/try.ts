@@ -23,6 +23,8 @@ export interface TryOptions {
   readonly token: string | undefined;
   readonly event: string;
   readonly data: unknown;
+  /** A text that is sent as it is, in place of the request; the first message is its answer then. */
+  readonly raw?: string | undefined;
   /** Accepts a certificate that no authority has signed, as one made for a test. */
   readonly insecure: boolean;
   /** How long an answer may take, in milliseconds. */
@@ -44,11 +46,15 @@ export async function tryCommand(args: string[]): Promise<number> {
       event: { type: 'string' },
       data: { type: 'string' },
       text: { type: 'string' },
+      raw: { type: 'string' },
       insecure: { type: 'boolean', default: false },
     },
   });
-  const { url, token, insecure } = values;
-  return tryOut({ url, token: token?.trim(), insecure, patienceMs: PATIENCE_MS, ...requestOf(values) });
+  const { url, token, insecure, raw } = values;
+  if (raw !== undefined && [values.event, values.data, values.text].some((other) => other !== undefined)) {
+    throw new CommandError('--raw is all that is sent: give no --event, --data and --text');
+  }
+  return tryOut({ url, token: token?.trim(), insecure, raw, patienceMs: PATIENCE_MS, ...requestOf(values) });
 }
 
 function requestOf({ event, data, text }: { event?: string; data?: string; text?: string }): {
@@ -75,8 +81,8 @@ function requestOf({ event, data, text }: { event?: string; data?: string; text?
  * @returns the exit code
  * @throws CommandError when the URL or the token cannot be sent
  */
-export function tryOut({ url, token, event, data, insecure, patienceMs }: TryOptions): Promise<ExitCode> {
-  const socket = connect(url, token, insecure);
+export function tryOut({ url, token, event, data, raw, insecure, patienceMs }: TryOptions): Promise<ExitCode> {
+  const socket = connect(url, token, insecure, raw !== undefined);
   return new Promise((resolve) => {
     let exitCode: ExitCode | undefined;
     let goodbye: FailureData | undefined;
@@ -92,7 +98,7 @@ export function tryOut({ url, token, event, data, insecure, patienceMs }: TryOpt
       resolve(code);
     };
     socket.on('open', () => {
-      const request = JSON.stringify({ event, data, id: 1 });
+      const request = raw ?? JSON.stringify({ event, data, id: 1 });
       print(`connected to ${url}\n→ ${visibleJson(request)}`);
       socket.send(request);
     });
@@ -101,8 +107,9 @@ export function tryOut({ url, token, event, data, insecure, patienceMs }: TryOpt
       print(`← ${visibleJson(frame)}`);
       const message = parse(frame);
       if (message?.event === 'disconnect') goodbye = asFailure(message.data);
-      if (message?.id !== 1) return; // a push
-      const failure = isException(message) ? asFailure(message.data) : undefined;
+      if (raw !== undefined) exitCode ??= EXIT.answered;
+      else if (message?.id !== 1) return; // a push
+      const failure = message !== undefined && isException(message) ? asFailure(message.data) : undefined;
       if (failure !== undefined) print(adviseOnException(failure));
       exitCode ??= failure === undefined ? EXIT.answered : EXIT.refused;
       socket.close(1000);
@@ -124,12 +131,12 @@ export function tryOut({ url, token, event, data, insecure, patienceMs }: TryOpt
   });
 }
 
-function connect(url: string, token: string | undefined, insecure: boolean): WebSocket {
+function connect(url: string, token: string | undefined, insecure: boolean, isRaw: boolean): WebSocket {
   if (token !== undefined && !/^[\x21-\x7e]+$/.test(token)) {
     throw new CommandError('--token is not a token: it is empty, or has characters that no header holds');
   }
   try {
-    return new WebSocket(url, [SUBPROTOCOL], {
+    return new WebSocket(url, isRaw ? [] : [SUBPROTOCOL], {
       headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
       handshakeTimeout: 10_000,
       rejectUnauthorized: !insecure,

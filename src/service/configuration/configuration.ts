@@ -6,6 +6,7 @@ import { DISCLOSURES, PRIVACY } from '../../monitoring/options.js';
 import { isJsonObject } from '../../protocol/message.js';
 import { resolveOptions, WS_GATEWAY, WsGatewayOptionsError } from '../../ws-gateway.options.js';
 import type { WsGatewayOptions } from '../../ws-gateway.options.js';
+import type { UpstreamOptions } from '../../proxy/options.js';
 import { readFile } from './files.js';
 import { isHostPattern } from '../http/hosts.js';
 import { readTls } from './tls.js';
@@ -28,7 +29,11 @@ export interface ServiceConfiguration {
   readonly audit: { readonly path: string; readonly key: string | undefined } | undefined;
   /** True when everybody may read the metrics. @default false */
   readonly metricsPublic: boolean;
+  /** Whether the console is at `/`. @default true unless NODE_ENV is production */
+  readonly console: boolean;
   readonly gateway: WsGatewayOptions;
+  /** Paths with an application behind them. Where there are some, the service's own events are not served. */
+  readonly fronts: readonly string[];
   /** Whether `email` asks the DNS if an address can be delivered to. @default false */
   readonly checkMx: boolean;
   /** The secret that was made up because no key is configured; never in production. */
@@ -67,6 +72,9 @@ const OPTION_OF = {
   FINGERPRINT_KEYS: 'fingerprints.keys',
   EMAIL_DNS_SERVERS: 'email.servers',
   LOG_PSEUDONYM_KEY: 'privacy.key',
+  REDIS_URL: 'cluster.redis',
+  CLUSTER_NAME: 'cluster.name',
+  NODE_NAME: 'cluster.node',
 } as const;
 
 const KEY_VARIABLES = ['JWT_SECRET', 'JWT_PUBLIC_KEY', 'JWKS_URI'] as const;
@@ -79,12 +87,14 @@ type Tree = Record<string, unknown>;
  * variable counts as unset.
  *
  * @param before what the service has started with, when it is read anew: the secret that was made up then stays
+ * @param upstreams of the command line; they win over those of the file
  * @throws ConfigurationError naming everything that is wrong
  */
 export function readConfiguration(
   environment: NodeJS.ProcessEnv,
   isTerminal: boolean,
   before?: ServiceConfiguration,
+  upstreams: Readonly<Record<string, UpstreamOptions>> = {},
 ): ServiceConfiguration {
   const problems: string[] = [];
   const get = (name: string): string | undefined => environment[name]?.trim() || undefined;
@@ -121,6 +131,9 @@ export function readConfiguration(
     FINGERPRINT_KEYS: get('FINGERPRINT_KEYS'),
     EMAIL_DNS_SERVERS: list('EMAIL_DNS_SERVERS'),
     LOG_PSEUDONYM_KEY: get('LOG_PSEUDONYM_KEY'),
+    REDIS_URL: get('REDIS_URL'),
+    CLUSTER_NAME: get('CLUSTER_NAME'),
+    NODE_NAME: get('NODE_NAME'),
   };
   for (const [field, disclosure] of disclosuresOf(get('LOG_PERSONAL_DATA'), problems)) {
     assign(options, `privacy.${field}`, disclosure);
@@ -128,6 +141,7 @@ export function readConfiguration(
   if (!isJsonObject(options.monitoring) || options.monitoring.metrics === undefined) {
     assign(options, 'monitoring.metrics', true);
   }
+  const fronts = frontsOf(options, upstreams);
   for (const [name, value] of Object.entries(given)) {
     if (value !== undefined) assign(options, OPTION_OF[name as keyof typeof OPTION_OF], value);
   }
@@ -155,12 +169,33 @@ export function readConfiguration(
     tlsFiles,
     audit: auditOf(get('AUDIT_LOG_FILE'), get('AUDIT_KEY'), problems),
     metricsPublic: oneOf('METRICS_PUBLIC', ['true', 'false'], get('METRICS_PUBLIC') ?? 'false') === 'true',
+    console: oneOf('CONSOLE', ['true', 'false'], get('CONSOLE') ?? String(get('NODE_ENV') !== 'production')) === 'true',
+    fronts,
     gateway: options as unknown as WsGatewayOptions, // because optionProblems() has found nothing wrong with it
     checkMx: oneOf('EMAIL_CHECK_MX', ['true', 'false'], get('EMAIL_CHECK_MX') ?? 'false') === 'true',
     ephemeralSecret,
   };
   if (problems.length > 0) throw new ConfigurationError(problems);
   return configuration;
+}
+
+/**
+ * Adds the upstreams of the command line. The path of the service's own events is the first of them then, since they are not served.
+ *
+ * @returns the paths of all
+ */
+function frontsOf(options: Tree, given: Readonly<Record<string, UpstreamOptions>>): string[] {
+  if (options.upstreams === undefined && Object.keys(given).length === 0) return [];
+  const ofFile = options.upstreams ?? {};
+  if (!isJsonObject(ofFile)) return []; // optionProblems() names it
+  const merged = Object.entries(given).map(([path, one]) => [
+    path,
+    { ...(ofFile[path] as object | undefined), ...one },
+  ]); // because it is read later
+  options.upstreams = { ...ofFile, ...(Object.fromEntries(merged) as object) };
+  const paths = Object.keys(options.upstreams as object); // because it was made here
+  if (paths.length > 0) options.path ??= paths[0];
+  return paths;
 }
 
 /** No key at all: a mistake in production, a first try elsewhere. */
@@ -173,12 +208,19 @@ function needsSecret(options: Tree, get: (name: string) => string | undefined, p
   if (hasKey || KEY_VARIABLES.some((name) => get(name) !== undefined)) return false;
   if (get('NODE_ENV') === 'production') {
     problems.push('JWT_SECRET or JWT_PUBLIC_KEY is needed when NODE_ENV is production, or JWKS_URI');
+  } else if (isJsonObject(options.cluster) && options.cluster.redis !== undefined) {
+    problems.push(
+      'JWT_SECRET or JWT_PUBLIC_KEY is needed with REDIS_URL, or JWKS_URI: each node would make up a secret of its own',
+    );
   }
   return true; // also then: it spares the reader a second complaint about the same thing
 }
 
 /** The sources as they are written: none where an option has its default. */
-function sourcesOf({ auth, paths }: Tree): { readonly shared: readonly unknown[]; readonly byPath: readonly unknown[] } {
+function sourcesOf({ auth, paths }: Tree): {
+  readonly shared: readonly unknown[];
+  readonly byPath: readonly unknown[];
+} {
   const listIn = (given: unknown): readonly unknown[] => {
     const { sources } = isJsonObject(given) ? given : {};
     return Array.isArray(sources) ? sources : [];

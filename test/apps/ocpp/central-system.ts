@@ -1,8 +1,8 @@
 import { createHmac, randomBytes, randomUUID } from 'node:crypto';
 import { applyDecorators, Injectable, Module, NotFoundException } from '@nestjs/common';
 import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
-import { Allow, IsIn, IsInt, IsOptional, IsString, MaxLength, Min } from 'class-validator';
-import { filter, firstValueFrom, map, Subject, timeout } from 'rxjs';
+import { IsIn, IsInt, IsObject, IsOptional, IsString, MaxLength, Min } from 'class-validator';
+import { filter, firstValueFrom, Subject, timeout } from 'rxjs';
 import { arrays, Authenticator, CurrentSession, GatewayError, PathParam, secretsEqual } from 'nestjs-ws-gateway';
 import { UseConnectionGuards, UseProtocol, userAndPassword, WsGatewayModule, WsSessions } from 'nestjs-ws-gateway';
 import type { ConnectionAttempt, PrincipalInit, WsSession } from 'nestjs-ws-gateway';
@@ -26,37 +26,35 @@ class StatusDto {
 /** With what is known of a station beside it. */
 type Station = WsSession<Partial<BootDto & StatusDto>>;
 
-/** What a station says to a call: a result, or an error. */
-class AnswerDto {
+class ResultDto {
   @Text(36) id!: string;
-  @Allow() payload?: unknown;
-  @Maybe(50) code?: string;
+  @IsObject() payload!: object;
+}
+
+class ErrorDto {
+  @Text(36) id!: string;
+  @Text(50) code!: string;
   @Maybe(255) description?: string;
-  @Allow() details?: unknown;
+  @IsOptional() @IsObject() details?: object;
 }
 
 /** The stations that are connected, for the rest of the application. */
 @Injectable()
 export class Stations {
-  readonly answers = new Subject<AnswerDto & { station: string }>();
+  readonly answers = new Subject<{ station: string; answer: ResultDto | ErrorDto }>();
 
   constructor(private readonly sessions: WsSessions) {}
 
   /** @throws GatewayError where the station refuses, NotFoundException where it is not there, TimeoutError after 30 seconds */
-  async call(station: string, action: string, payload: object): Promise<unknown> {
+  async call(station: string, action: string, payload: object): Promise<object> {
     const [session] = this.sessions.find({ subject: station });
     if (session === undefined) throw new NotFoundException(`${station} is not connected`);
     const id = randomUUID();
-    const answer = this.answers.pipe(
-      filter((one) => one.station === station && one.id === id),
-      map(({ code, description, payload: result }) => {
-        if (code !== undefined) throw new GatewayError('STATION_REFUSED', { message: `${code}: ${description}` });
-        return result;
-      }),
-      timeout({ first: 30_000 }),
-    );
+    const itsAnswer = this.answers.pipe(filter((one) => one.station === station && one.answer.id === id));
     session.socket.send(JSON.stringify([2, id, action, payload]));
-    return firstValueFrom(answer);
+    const { answer } = await firstValueFrom(itsAnswer.pipe(timeout(30_000)));
+    if ('payload' in answer) return answer.payload;
+    throw new GatewayError('STATION_REFUSED', { message: `${answer.code}: ${answer.description}` });
   }
 }
 
@@ -73,7 +71,7 @@ class StationAuthenticator extends Authenticator {
   }
 }
 
-/** A station speaks for itself alone, and the version that this system has. */
+/** A station speaks for itself alone, and in the version that this system has. */
 const isItself = {
   canConnect: ({ principal, params: { version, station } }: ConnectionAttempt) =>
     version === '1.6' && principal?.subject === station,
@@ -102,13 +100,13 @@ export class CentralSystem {
   }
 
   @SubscribeMessage('CallResult')
-  result(@PathParam('station') station: string, @MessageBody() answer: AnswerDto): void {
-    this.stations.answers.next({ ...answer, station });
+  result(@MessageBody() answer: ResultDto, @PathParam('station') station: string): void {
+    this.stations.answers.next({ station, answer });
   }
 
   @SubscribeMessage('CallError')
-  error(@PathParam('station') station: string, @MessageBody() answer: AnswerDto): void {
-    this.stations.answers.next({ ...answer, station });
+  error(@MessageBody() answer: ErrorDto, @PathParam('station') station: string): void {
+    this.stations.answers.next({ station, answer });
   }
 }
 
