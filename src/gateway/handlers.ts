@@ -14,8 +14,9 @@ import {
 import type { InstanceWrapper, Module } from '@nestjs/core/internal';
 import { GATEWAY_SERVER_METADATA, MESSAGE_MAPPING_METADATA, MESSAGE_METADATA } from '@nestjs/websockets/internal';
 import { PathPattern } from '../connection/paths.js';
-import type { ConnectionHooks, Route } from '../connection/router.js';
+import type { ConnectionHooks, Route, RouteAccess } from '../connection/router.js';
 import type { GatewayServer } from '../connection/server.js';
+import { EventTraffic } from '../connection/traffic.js';
 import type { Session } from '../session/session.js';
 import { isThenable } from '../base/thenable.js';
 import { isEventName } from '../protocol/message.js';
@@ -43,6 +44,8 @@ export interface GatewayHost {
   readonly moduleKey: string;
   /** True for gateways of this package: the application's global guards, pipes and interceptors are not for them. */
   readonly own: boolean;
+  /** True for the gateway of the protocol's own events, which is on every path. */
+  readonly everywhere: boolean;
 }
 
 /** What is known of a handler before its instance is. */
@@ -175,7 +178,8 @@ export class Handlers {
       isReplaceable: host.own && REPLACEABLE.has(event),
       takesSignal: asksForSignal,
       isPublic: access.isPublic,
-      traffic: server.context.traffic.of(event),
+      traffic: host.own && !host.everywhere ? new EventTraffic(event) : server.context.traffic.of(event),
+      access: host.own ? undefined : shownAccess(access),
       call,
     };
   }
@@ -319,6 +323,11 @@ export class Handlers {
     }
     return { instance, contextId };
   }
+}
+
+/** What an administrator is shown of what a handler asks for. */
+function shownAccess({ isPublic, roles, scopes, rules, rateLimit }: Access): RouteAccess {
+  return { isPublic, roles, scopes, hasRules: rules.length > 0, rateLimit };
 }
 
 /** @throws Error for a parameter that the gateway's path does not have */

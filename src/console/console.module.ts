@@ -1,0 +1,74 @@
+import { Inject, Logger, Module } from '@nestjs/common';
+import type { DynamicModule, MiddlewareConsumer, NestModule, OnApplicationBootstrap, Type } from '@nestjs/common';
+import { WebSocketGateway } from '@nestjs/websockets';
+import { contain, loggerFaults } from '../base/contain.js';
+import { AUTH_OPTIONS } from '../authentication/options.js';
+import type { ResolvedAuth } from '../authentication/options.js';
+import { FIREWALL_OPTIONS } from '../firewall/firewall.providers.js';
+import type { ResolvedFirewall } from '../firewall/options.js';
+import { ConsoleData } from './console-data.js';
+import { ConsoleGateway } from './console.gateway.js';
+import { CONSOLE_OPTIONS, consoleOptions } from './options.js';
+import type { ConsoleOptions, WsConsoleOptions } from './options.js';
+import { ConsolePage } from './page.js';
+import type { PageConfig } from './wire.js';
+
+/**
+ * A page that shows what the gateway does, live. Import it beside `WsGatewayModule`; its data needs a token with the scope
+ * `ws-gateway:admin`, its files need none.
+ */
+@Module({})
+export class WsConsoleModule implements NestModule, OnApplicationBootstrap {
+  readonly #log = new Logger(WsConsoleModule.name);
+
+  constructor(
+    @Inject(CONSOLE_OPTIONS) private readonly options: ConsoleOptions,
+    @Inject(AUTH_OPTIONS) private readonly auth: Pick<ResolvedAuth, 'sources'>,
+    @Inject(FIREWALL_OPTIONS) private readonly firewall: Pick<ResolvedFirewall, 'origins'>,
+  ) {}
+
+  /** @throws TypeError for a path that cannot be */
+  static forRoot(options: WsConsoleOptions = {}): DynamicModule {
+    const resolved = consoleOptions(options);
+    return {
+      module: WsConsoleModule,
+      providers: [{ provide: CONSOLE_OPTIONS, useValue: resolved }, ConsoleData, gatewayAt(resolved.socket)],
+    };
+  }
+
+  configure(consumer: MiddlewareConsumer): void {
+    const { page, path, title, socket } = this.options;
+    const { sources } = this.auth;
+    const served = new ConsolePage(page, path, { title, socket, via: viaOf(sources) });
+    consumer.apply(served.middleware).forRoutes(...served.routes);
+  }
+
+  onApplicationBootstrap(): void {
+    const { sources } = this.auth;
+    const { origins } = this.firewall;
+    if (!sources.some((source) => ['message', 'subprotocol', 'cookie'].includes(source))) {
+      this.#warn(
+        'The console cannot sign in: auth.sources has none of message, subprotocol and cookie, which a browser can use',
+      );
+    }
+    if (origins !== undefined && origins.length > 0 && !origins.includes('*')) {
+      this.#warn(`The console's page connects only from these origins (firewall.origins): ${origins.join(', ')}`);
+    }
+  }
+
+  #warn(message: string): void {
+    contain(() => this.#log.warn(message), loggerFaults.tell);
+  }
+}
+
+function viaOf(sources: readonly string[]): PageConfig['via'] {
+  if (sources.includes('message')) return 'message';
+  return sources.includes('subprotocol') ? 'subprotocol' : 'cookie';
+}
+
+/** A class of its own for each path, since a decorator writes the path on the class. */
+function gatewayAt(path: string): Type<ConsoleGateway> {
+  class Console extends ConsoleGateway {}
+  WebSocketGateway({ path })(Console);
+  return Console;
+}
