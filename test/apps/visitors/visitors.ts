@@ -29,7 +29,6 @@ class PageDto {
 /** What the pages of the blog have always spoken: `{ type, payload }`, both ways. */
 export class BlogProtocol extends WsProtocol {
   override readonly takesBinary = false;
-
   decode(message: string | Buffer, _isBinary: boolean, _session: WsSession, options: ProtocolOptions): Decoded {
     const { type, payload } = readJson(message, options) as { type: string; payload?: unknown };
     return { event: type, data: payload };
@@ -112,8 +111,9 @@ export class AdminGateway {
 }
 
 const auth = { jwt: { secret: process.env.JWT_SECRET ?? '' }, anonymous: true };
+const paths = { '/admin': { auth: { anonymous: false } } };
 @Module({
-  imports: [WsGatewayModule.forRoot({ auth, rooms: { maxPerSession: 3 } })],
+  imports: [WsGatewayModule.forRoot({ auth, paths, rooms: { maxPerSession: 3 } })],
   providers: [SiteGateway, AdminGateway],
 })
 export class VisitorsModule {}
