@@ -25,6 +25,7 @@ import { WsGatewayAdapter } from './connection/adapter.js';
 import { allSources } from './connection/path-options.js';
 import { connectionProviders } from './connection/connection.providers.js';
 import { Doorkeeper } from './connection/doorkeeper.js';
+import { Stops } from './connection/stops.js';
 import { OptionsByPath } from './connection/options-by-path.js';
 import { CONNECTION_OPTIONS, CONTEXT, OVERLOAD_OPTIONS } from './connection/options.js';
 import type { ConnectionContext } from './connection/context.js';
@@ -42,6 +43,7 @@ import type { Cluster, ClusterTimes, LocalNode } from './engine/cluster.js';
 import { ENGINE } from './engine/engine.js';
 import type { Engine } from './engine/engine.js';
 import { FACTS } from './engine/facts.js';
+import type { Facts } from './engine/facts.js';
 import { WsCluster } from './engine/ws-cluster.js';
 import { EMAIL_OPTIONS, emailProviders } from './email/email.providers.js';
 import { WsEmail } from './email/ws-email.js';
@@ -170,6 +172,15 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
       },
     },
     {
+      provide: Stops,
+      inject: [FACTS, SessionRegistry, WsClock, Firewall],
+      useFactory: (facts: Facts, sessions: SessionRegistry, clock: WsClock, { metering }: Firewall) => {
+        const stops = new Stops(facts, sessions, clock);
+        metering.onLate((ms) => stops.late(ms));
+        return stops;
+      },
+    },
+    {
       provide: WsGatewayAdapter,
       inject: [
         ApplicationConfig,
@@ -184,6 +195,7 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
         ENGINE,
         Presence,
         Upstreams,
+        Stops,
       ],
       useFactory: installAdapter,
     },
