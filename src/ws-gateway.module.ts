@@ -38,7 +38,7 @@ import {
 import { Fingerprints } from './data-protection/fingerprint.js';
 import { WsSeal } from './data-protection/ws-seal.js';
 import { nodeNameOf } from './cluster/options.js';
-import { CLUSTER, CLUSTER_TIMES, CLUSTER_TIMING, OneNode, SHARED_TICKETS } from './engine/cluster.js';
+import { CLUSTER, CLUSTER_TIMES, CLUSTER_TIMING, OneNode, SESSION_CLAIMS, SHARED_TICKETS } from './engine/cluster.js';
 import type { Cluster, ClusterTimes, LocalNode } from './engine/cluster.js';
 import { ENGINE } from './engine/engine.js';
 import type { Engine } from './engine/engine.js';
@@ -144,6 +144,7 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
     { provide: CLUSTER, inject: [OPTIONS, CLUSTER_TIMES, WsClock], useFactory: joinCluster },
     { provide: WsCluster, useExisting: CLUSTER },
     { provide: FACTS, inject: [CLUSTER], useFactory: ({ facts }: Cluster) => facts },
+    { provide: SESSION_CLAIMS, inject: [CLUSTER], useFactory: ({ claims }: Cluster) => claims },
     { provide: SHARED_TICKETS, inject: [CLUSTER], useFactory: ({ tickets }: Cluster) => tickets },
     ...dataProtectionProviders,
     ...authenticationProviders,
@@ -328,6 +329,7 @@ function localNode(sessions: SessionRegistry, rooms: Rooms, revocations: Revocat
     rooms: () => rooms.stats.rooms,
     latestExpiry: () => revocations.latestExpiry,
     noteLatestExpiry: (until) => (revocations.latestExpiry = Math.max(revocations.latestExpiry, until)),
+    announce: () => sessions.announce(),
     endAll: () => sessions.endUninformed(),
   };
 }
