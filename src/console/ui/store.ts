@@ -83,6 +83,7 @@ export class Store {
   readonly #listeners = new Set<() => void>();
   readonly #config: PageConfig;
   #token: string | undefined;
+  #toldAt = 0;
   #abort: AbortController | undefined;
 
   constructor(config: PageConfig, token: string | undefined) {
@@ -106,6 +107,12 @@ export class Store {
 
   get needsToken(): boolean {
     return this.#config.via !== 'cookie' && this.#token === undefined;
+  }
+
+  /** Now, as the server's clock has it. */
+  get now(): number {
+    const { about } = this.state;
+    return about === undefined ? Date.now() : about.now + performance.now() - this.#toldAt;
   }
 
   subscribe(listener: () => void): () => void {
@@ -138,6 +145,7 @@ export class Store {
   }
 
   #set(change: Partial<State>): void {
+    if (change.about !== undefined) this.#toldAt = performance.now();
     this.state = { ...this.state, ...change };
     for (const listener of this.#listeners) listener();
   }
