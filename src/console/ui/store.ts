@@ -1,9 +1,9 @@
 import { createClient, isConnectionError, isException } from '../../client/index.js';
 import type { ClientState, GatewayClient } from '../../client/index.js';
 import { CODE_KINDS, SERIES } from '../wire.js';
+import type { Point } from './point.js';
 import type {
   About,
-  CodeKind,
   EventRow,
   FailureRow,
   Failures,
@@ -11,7 +11,6 @@ import type {
   Live,
   PageConfig,
   RoomsReply,
-  SeriesName,
   SessionsReply,
 } from '../wire.js';
 
@@ -42,13 +41,6 @@ export interface Console {
 /** Points on the page: 15 minutes, one a second. */
 export const POINTS = 900;
 const MAX_ROWS = 500;
-
-/** One second; null is a gap. */
-export interface Point {
-  readonly at: number;
-  readonly values: Readonly<Record<SeriesName, number | null>>;
-  readonly codes: Readonly<Record<CodeKind, Readonly<Record<string, number>>>>;
-}
 
 export interface State {
   readonly status: ClientState;

@@ -52,7 +52,7 @@ export function Events(): JSX.Element {
         <span class="muted">Since the start of the process</span>
       </div>
       {problem !== undefined && <p class="bad">{problem}</p>}
-      <div class="scroll" tabIndex={0} role="region" aria-label="Events">
+      <div class="scroll" tabIndex={0} role="region" aria-label="Events with their numbers">
         <table>
           <thead>
             <tr>
