@@ -56,6 +56,8 @@ const NOT_POSTPONED: Record<string, string> = {
   'authentication/ticket-store.ts': 'a ticket is over by itself',
   'session/byte-budget.ts': 'it counts bytes',
   'connection/shedding.ts': 'it counts bytes',
+  'cluster/redis-engine.ts': 'what waits for Redis is over by itself',
+  'cluster/subscriptions.ts': 'what is not wanted is over by itself',
   'engine/memory-engine.ts': 'history and keys are over by themselves',
   'firewall/bad-tokens.ts': 'what was guessed is forgotten by itself',
   'firewall/bans.ts': 'a ban is over by itself',
