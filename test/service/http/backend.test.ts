@@ -203,6 +203,16 @@ describe('a backend', () => {
     });
   });
 
+  it('puts each session of a subject in that has room, and says when one has not', async () => {
+    const full = await subscriber('ann', 'room.1', 'room.2', 'room.3');
+    const other = await subscriber('ann');
+    const answer = await call('/channels/room.4/subscribe', { subject: 'ann' });
+    expect(answer).toMatchObject({ status: 409, body: { code: 'SUBSCRIPTION_LIMIT' } });
+    const { items } = (await call('/channels/room.4/presence')).body as { items: { sessionId: string }[] };
+    expect(items.map(({ sessionId }) => sessionId)).toEqual([other.sessionId]);
+    expect((await full.client.ask({ event: 'ping', id: 1 })).event).toBe('pong');
+  });
+
   it('disconnects', async () => {
     const as = { authorization: `Bearer ${admin()}` };
     const [ann, bob, eve] = [await subscriber('ann'), await subscriber('bob'), await subscriber('eve')];
