@@ -100,6 +100,8 @@ async function compare() {
       'bare relay': median(bare).toFixed(1),
       gateway: median(ours).toFixed(1),
       [idle ? 'gateway / bare' : 'bare / gateway']: median(ratios).toFixed(3),
+      // The least of each is what other load of the machine has disturbed least.
+      'of the least': (idle ? Math.min(...ours) / Math.min(...bare) : Math.min(...bare) / Math.min(...ours)).toFixed(3),
       'least, most': `${Math.min(...ratios).toFixed(3)} ${Math.max(...ratios).toFixed(3)}`,
     };
   }
