@@ -56,8 +56,9 @@ import { WsGuard } from './gateway/ws.guard.js';
 import { WsValidationPipe } from './gateway/ws-validation.pipe.js';
 import { WsHealth, WsHealthIndicator } from './monitoring/health.js';
 import { WsMetrics } from './monitoring/metrics/ws-metrics.js';
-import { monitoringProviders } from './monitoring/monitoring.providers.js';
+import { monitoringProviders, PRIVACY } from './monitoring/monitoring.providers.js';
 import { MONITORING_OPTIONS, PRIVACY_OPTIONS } from './monitoring/options.js';
+import { Totals } from './monitoring/totals.js';
 import { WsMonitor } from './monitoring/ws-monitor.js';
 import { UPSTREAM_OPTIONS } from './proxy/options.js';
 import { proxyProviders } from './proxy/proxy.providers.js';
@@ -189,6 +190,12 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
   ],
   exports: [
     WsCluster,
+    // For the console.
+    CONTEXT,
+    OptionsByPath,
+    PRIVACY,
+    Totals,
+    WsGatewayAdapter,
     WsSessions,
     WsRooms,
     Rooms,

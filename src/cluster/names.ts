@@ -27,6 +27,32 @@ export class Names {
     return [`${this.prefix}:{ctl}:facts:${topic}`, `${this.prefix}:{ctl}:ends:${topic}`];
   }
 
+  /** Where the messages of a channel, its history and its place are, all in one slot. */
+  channel(channel: string): { readonly topic: string; readonly history: string; readonly place: string } {
+    return { topic: this.#of('c', channel), history: this.#of('h', channel), place: this.#of('p', channel) };
+  }
+
+  /** The channel of a topic that {@link channel} has named. */
+  channelOf(topic: string): string {
+    return topic.slice(topic.indexOf('}:c:') + 4);
+  }
+
+  /** What is for sessions of all nodes, wherever they are. */
+  get direct(): string {
+    return `${this.prefix}:direct`;
+  }
+
+  /** What an idempotency key was used for. */
+  used(channel: string, owner: string, value: string): string {
+    const digest = digestOf(JSON.stringify([owner, value]));
+    return `${this.#of('i', channel)}:${digest}`;
+  }
+
+  /** Where a node hears itself, so that it notices when it has gone deaf. */
+  mailbox(node: string): string {
+    return this.#of('n', node);
+  }
+
   ticket(digest: string): string {
     return this.#of('t', digest);
   }

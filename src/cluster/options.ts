@@ -28,6 +28,10 @@ export const CLUSTER_GROUP = group({
   endBlindAfterMs: count(5_000, 86_400_000, Infinity),
   /** A node that has not been heard of for so long is dead, in milliseconds. */
   leaseMs: whole(3_000, 60_000, 8_000),
+  /** What this node has published and Redis has not taken yet, in bytes; over it messages without history are dropped, the oldest first. */
+  maxQueuedBytes: whole(65_536, 268_435_456, 8_388_608),
+  /** How long such a message may wait, in milliseconds. */
+  maxQueuedMs: whole(0, 60_000, 5_000),
   /** How long a command may take, in milliseconds. */
   commandTimeoutMs: whole(100, 10_000, 1_000),
 });

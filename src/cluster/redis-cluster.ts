@@ -12,6 +12,7 @@ import { Names } from './names.js';
 import { nodeNameOf } from './options.js';
 import type { RedisPlace, ResolvedCluster } from './options.js';
 import { pause } from './pause.js';
+import { RedisEngine } from './redis-engine.js';
 import { readSeen } from './replies.js';
 import { BEAT, PUT_TICKET, TAKE_TICKET } from './scripts.js';
 import { findingsOf, versionProblem } from './server-checks.js';
@@ -40,10 +41,12 @@ export class RedisCluster extends WsCluster implements Cluster {
   readonly nodeId = randomUUID();
   readonly facts: SharedFacts;
   readonly tickets: SharedTickets;
+  readonly engine: RedisEngine;
   readonly #log = new Logger('WsCluster');
-  readonly #names: Names;
+  readonly names: Names;
   readonly #commands: Link;
   readonly #control: Link;
+  readonly #subscriber: Link;
   readonly #startedAt: number;
   readonly #stops: (() => void)[] = [];
   #local: LocalNode | undefined;
@@ -65,13 +68,14 @@ export class RedisCluster extends WsCluster implements Cluster {
     super();
     this.#startedAt = clock.now();
     this.#since = clock.monotonic();
-    this.#names = new Names(options.name);
+    this.names = new Names(options.name);
     this.#commands = connector.connect('commands');
     this.#control = connector.connect('control');
+    this.#subscriber = connector.connect('subscriber');
     this.facts = new SharedFacts(
       this.#commands,
       this.#control,
-      this.#names,
+      this.names,
       {
         id: this.nodeId,
         others: () => this.#nodes.map(({ id }) => id).filter((id) => id !== this.nodeId),
@@ -82,12 +86,21 @@ export class RedisCluster extends WsCluster implements Cluster {
       () => options.admission === 'closed',
       () => this.facts.lagMs < times.blindMs,
     );
+    this.engine = new RedisEngine(
+      this.nodeId,
+      this.#commands,
+      this.#subscriber,
+      this.names,
+      options,
+      () => this.#state,
+      clock,
+    );
     this.tickets = {
       put: async (digest, ticket, ttlMs) => {
-        await this.#commands.run(PUT_TICKET, [this.#names.ticket(digest)], [ticket, Math.max(1, Math.floor(ttlMs))]);
+        await this.#commands.run(PUT_TICKET, [this.names.ticket(digest)], [ticket, Math.max(1, Math.floor(ttlMs))]);
       },
       take: async (digest) => {
-        const ticket = await this.#commands.run(TAKE_TICKET, [this.#names.ticket(digest)], []);
+        const ticket = await this.#commands.run(TAKE_TICKET, [this.names.ticket(digest)], []);
         return typeof ticket === 'string' ? ticket : undefined;
       },
     };
@@ -154,7 +167,7 @@ export class RedisCluster extends WsCluster implements Cluster {
     this.#isStopped = true;
     for (const stop of this.#stops.splice(0)) stop();
     this.facts.stop();
-    const { nodes, cards } = this.#names;
+    const { nodes, cards } = this.names;
     // The lease ends by itself where Redis does not hear of it.
     await Promise.all([
       this.#commands.call('ZREM', nodes, this.nodeId),
@@ -163,6 +176,7 @@ export class RedisCluster extends WsCluster implements Cluster {
     ]).catch(() => undefined);
     this.#commands.close();
     this.#control.close();
+    this.#subscriber.close();
   }
 
   /** @throws Error for what does not pass by itself */
@@ -183,8 +197,8 @@ export class RedisCluster extends WsCluster implements Cluster {
   }
 
   async #beat(): Promise<void> {
-    const { state, top, nodes, cards, log } = this.#names;
-    const kept = [...this.#names.facts('revocation'), ...this.#names.facts('firewall')];
+    const { state, top, nodes, cards, log } = this.names;
+    const kept = [...this.names.facts('revocation'), ...this.names.facts('firewall')];
     const { position } = this.facts;
     const sentAt = this.clock.monotonic();
     const card = cardOf(this.#self(), this.#local?.latestExpiry() ?? 0);

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { VERSION } from './frame.js';
 
 /** A script of Redis: its keys are all of one slot, and its loops are bounded. */
 export interface Script {
@@ -203,4 +204,119 @@ if not ticket then return false end
 local of, text = string.match(ticket, '^(%w+)\\n(.*)$')
 if of ~= id then return false end
 return text`,
+);
+
+/** How long a channel keeps its epoch, and a key what it was used for, after their last use. */
+const PLACE_MS = 86_400_000;
+const KEY_MS = 300_000;
+
+/**
+ * The place of a channel: its epoch, and the offset of its newest message. It belongs to a life of Redis by its replid: a Redis that was
+ * restarted, or promoted, may have lost messages whose offsets were seen, so it begins another epoch.
+ */
+const PLACE = `
+local function place(key, history, fresh)
+  local id = replid()
+  if not id then return nil end
+  local known = redis.call('HMGET', key, 'r', 'e', 's')
+  if known[1] ~= id then
+    redis.call('DEL', history)
+    redis.call('HSET', key, 'r', id, 'e', fresh, 's', 0)
+    known = {id, fresh, '0'}
+  end
+  redis.call('PEXPIRE', key, ${PLACE_MS})
+  return known[2], tonumber(known[3])
+end`;
+
+/**
+ * Publishes the messages of one channel of one turn. KEYS place, history, topic, and the key of each message, or place where it has none;
+ * ARGV 1 for history, count, ageMs, an epoch for a fresh channel, origin, then for each message how, text, and the digest of its body, ''
+ * without a key. Returns how many have heard it, then for each message [0 sent, 1 published before, 2 the key had another body; epoch; offset].
+ */
+export const PUBLISH = script(
+  TIME,
+  REPLID,
+  PLACE,
+  `
+local keeps = ARGV[1] == '1'
+local epoch, offset = place(KEYS[1], KEYS[2], ARGV[4])
+if not epoch then return redis.error_reply('READONLY this is not a master') end
+local at = now()
+local answer, frame, first = {0}, {}, offset
+for i = 4, #KEYS do
+  local from = 6 + (i - 4) * 3
+  local how, text, digest = ARGV[from], ARGV[from + 1], ARGV[from + 2]
+  local used = digest ~= '' and redis.call('GET', KEYS[i])
+  if used then
+    local known, e, s = string.match(used, '^([^\\n]*)\\n([^\\n]*)\\n([^\\n]*)$')
+    answer[#answer + 1] = {known == digest and 1 or 2, e, tonumber(s)}
+  else
+    if keeps then
+      offset = offset + 1
+      redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[2], offset .. '-0', 'a', at, 't', text)
+    end
+    local own = keeps and offset or 0
+    local e = keeps and epoch or ''
+    if digest ~= '' then redis.call('SET', KEYS[i], digest .. '\\n' .. e .. '\\n' .. own, 'PX', ${KEY_MS}) end
+    frame[#frame + 1] = '\\n' .. (keeps and offset or '') .. '\\n' .. how .. '\\n' .. text
+    answer[#answer + 1] = {0, e, own}
+  end
+end
+if keeps and offset > first then
+  redis.call('HSET', KEYS[1], 's', offset)
+  redis.call('PEXPIRE', KEYS[2], ARGV[3])
+end
+if #frame > 0 then
+  local head = '${VERSION}\\n' .. ARGV[5] .. '\\n' .. (keeps and epoch or '')
+  answer[1] = redis.call('PUBLISH', KEYS[3], head .. table.concat(frame))
+end
+return answer`,
+);
+
+/**
+ * Reads a history. KEYS place, history; ARGV an epoch for a fresh channel, the epoch of the position or '', its offset, most messages, most
+ * bytes, count, ageMs. Returns epoch, offset, '' or why not, then offset and text of each message.
+ */
+export const READ = script(
+  TIME,
+  REPLID,
+  PLACE,
+  `
+local epoch, top = place(KEYS[1], KEYS[2], ARGV[1])
+if not epoch then return redis.error_reply('READONLY this is not a master') end
+local since, most, bytes = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local oldest, fresh = math.max(1, top - tonumber(ARGV[6]) + 1), now() - tonumber(ARGV[7])
+local answer = {epoch, top, ''}
+local function isFresh(entry) return tonumber(entry[2][2]) > fresh end
+if ARGV[2] == '' then
+  if most == 0 then return answer end
+  local found = redis.call('XREVRANGE', KEYS[2], '+', oldest .. '-0', 'COUNT', most)
+  local from, sum = 0, 0
+  for i = 1, #found do
+    sum = sum + #found[i][2][4]
+    if sum > bytes or not isFresh(found[i]) then break end
+    from = i
+  end
+  for i = from, 1, -1 do
+    answer[#answer + 1] = tonumber(string.match(found[i][1], '^%d+'))
+    answer[#answer + 1] = found[i][2][4]
+  end
+  return answer
+end
+if ARGV[2] ~= epoch or since > top then return {epoch, top, 'epoch'} end
+if since == top then return answer end
+if since + 1 < oldest then return {epoch, top, 'window'} end
+local found = redis.call('XRANGE', KEYS[2], string.format('%.0f-0', since + 1), '+', 'COUNT', most + 1)
+if #found == 0 or string.match(found[1][1], '^%d+') ~= string.format('%.0f', since + 1) or not isFresh(found[1]) then
+  return {epoch, top, 'window'}
+end
+if #found > most then return {epoch, top, 'limit'} end
+local sum = 0
+for i = 1, #found do
+  sum = sum + #found[i][2][4]
+  answer[#answer + 1] = tonumber(string.match(found[i][1], '^%d+'))
+  answer[#answer + 1] = found[i][2][4]
+end
+if sum > bytes then return {epoch, top, 'limit'} end
+return answer`,
 );

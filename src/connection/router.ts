@@ -43,6 +43,17 @@ export class InterceptedReply {
   }
 }
 
+/** What a handler asks of a session, as an administrator is shown it. */
+export interface RouteAccess {
+  readonly isPublic: boolean;
+  readonly roles: readonly (readonly string[])[];
+  readonly scopes: readonly string[];
+  readonly hasRules: boolean;
+  /** Makes a payload that its class lets through; undefined where it has none. */
+  readonly example: () => object | undefined;
+  readonly rateLimit: { readonly limit: number; readonly perMs: number; readonly cost: number } | undefined;
+}
+
 /** One event of one gateway: what stands between frame and method is decided when it is made, not per message. */
 export interface Route {
   readonly event: string;
@@ -54,6 +65,8 @@ export interface Route {
   readonly takesSignal: boolean;
   /** True where a session without a principal may ask for it. */
   readonly isPublic: boolean;
+  /** What it asks for; undefined for events of this package. */
+  readonly access?: RouteAccess | undefined;
   /** What has come in for it. */
   readonly traffic: EventTraffic;
   /** Guard, pipe and handler. The value, a promise or an Observable of it; throws what the client is to be told. */
@@ -79,6 +92,10 @@ export class Router {
     if (this.#routes.get(route.event)?.isReplaceable === false) return false;
     this.#routes.set(route.event, route);
     return true;
+  }
+
+  get routes(): Iterable<Route> {
+    return this.#routes.values();
   }
 
   find(event: string): Route | undefined {

@@ -49,11 +49,16 @@ export class Traffic {
 
   /** @param isTimed whether durations are taken: two readings of the clock for each message */
   constructor(
-    private readonly isTimed: boolean,
+    private isTimed: boolean,
     private readonly monitor: Emitter<WsMessageEvent>,
   ) {}
 
-  /** When a message begins, in milliseconds; 0 while neither metrics nor a listener want its duration. */
+  /** From now on durations are taken: a console shows them. */
+  time(): void {
+    this.isTimed = true;
+  }
+
+  /** When a message begins, in milliseconds; 0 while neither metrics, a console nor a listener want its duration. */
   startTiming(): number {
     return this.isTimed || this.monitor.has('message') ? performance.now() : 0;
   }

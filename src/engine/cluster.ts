@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { WsClock } from '../base/clock.js';
+import type { Engine } from './engine.js';
 import type { Facts } from './facts.js';
 import type { ClusterState, NodeInfo } from './ws-cluster.js';
 import { WsCluster } from './ws-cluster.js';
@@ -57,6 +58,8 @@ export interface LocalNode {
 export interface Cluster extends WsCluster {
   readonly facts: Facts;
   readonly tickets: SharedTickets | undefined;
+  /** Of rooms and channels; undefined on one node. */
+  readonly engine: Engine | undefined;
   /** Why no client can be let in; undefined while they can. */
   readonly problem: string | undefined;
   /** What is wrong without keeping any client out. */
@@ -83,6 +86,7 @@ export class OneNode extends WsCluster implements Cluster {
   readonly state: ClusterState = 'single';
   readonly facts = NOTHING;
   readonly tickets = undefined;
+  readonly engine = undefined;
   readonly problem = undefined;
   readonly warning = undefined;
   readonly #startedAt: number;

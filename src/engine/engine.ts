@@ -85,8 +85,19 @@ export interface ReplayLimit {
   readonly bytes: number;
 }
 
+/** Whom a message is for that is of no channel: sessions of all nodes. */
+export type Audience =
+  | { readonly subject: string }
+  | { readonly sessionId: string }
+  /** All that have authenticated. */
+  | { readonly everyone: true }
+  /** The members of any of these rooms, each once. */
+  | { readonly rooms: readonly string[]; readonly except: readonly string[] | undefined; readonly volatile: boolean };
+
 /** The node that an engine serves. */
 export interface LocalNode {
+  /** Hands a message of another node to sessions of this node. It must not throw. */
+  deliverTo(audience: Audience, text: string): void;
   /** Hands a message to the members of this node. It must not throw. */
   deliver(message: BusMessage): void;
   /** What came before this position cannot be proven whole for the members of this node. */
@@ -104,6 +115,8 @@ export interface Bus {
    * @throws GatewayError CONFLICT for a key that was used with another body; UNAVAILABLE
    */
   publish(channel: string, body: Body, how: PublishHow): Sent | Promise<Sent>;
+  /** Hands the text of a frame without its last brace to sessions of the other nodes. */
+  sendTo(audience: Audience, body: Body): Sent['cluster'];
   /**
    * Reads the history behind a position, or without one its newest messages. Where the node has members of the channel, nothing is
    * left out between what is read and what is delivered: an engine that has to wait until it gets the messages of all nodes reads

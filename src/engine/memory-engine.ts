@@ -24,6 +24,9 @@ const MAX_KEYS = 100_000;
 /** How long a channel without members keeps its epoch behind its last message. */
 const EPOCH_MS = 86_400_000;
 
+/** Channels that nothing was published in, and that have no members: so many keep the epoch that they were asked for. */
+const MAX_FRESH = 10_000;
+
 /** What a channel, and a message, cost beside their text, in bytes. */
 const CHANNEL_BYTES = 320;
 const MESSAGE_BYTES = 96;
@@ -56,6 +59,8 @@ export class MemoryEngine implements Engine, Bus {
   readonly #subscribed = new Set<string>();
   // In the order of their use, and so of their end.
   readonly #keys = new Map<string, UsedKey>();
+  /** In the order of their last use; bounded apart, so that a client which asks for channels without messages evicts no history. */
+  readonly #fresh = new Set<string>();
   #bytes = 0;
   #messages = 0;
   #local: LocalNode | undefined;
@@ -65,6 +70,7 @@ export class MemoryEngine implements Engine, Bus {
   constructor(
     private readonly limits: { readonly maxHistoryBytes: number },
     private readonly clock: Pick<WsClock, 'monotonic'>,
+    private readonly maxKeys = MAX_KEYS,
   ) {}
 
   get stats(): EngineStats {
@@ -82,11 +88,13 @@ export class MemoryEngine implements Engine, Bus {
 
   subscribe(channel: string): boolean {
     this.#subscribed.add(channel);
+    this.#fresh.delete(channel);
     return true;
   }
 
   unsubscribe(channel: string): void {
     this.#subscribed.delete(channel);
+    this.#keepFresh(channel, this.#histories.get(channel));
   }
 
   publish(channel: string, body: Body, how: PublishHow): Sent {
@@ -109,11 +117,16 @@ export class MemoryEngine implements Engine, Bus {
     return sent;
   }
 
+  sendTo(): 'single' {
+    return 'single';
+  }
+
   read(channel: string, since: Position | undefined, limit: ReplayLimit, window: Window): Replay {
     const now = this.clock.monotonic();
     const history = this.#historyOf(channel, window, now);
     this.#trim(history, window, now);
     this.#makeRoom(channel);
+    this.#keepFresh(channel, history);
     const { epoch, offset, kept } = history;
     const position = { epoch, offset };
     const not = (reason: GapReason): Replay => ({ position, recovered: false, reason, messages: [] });
@@ -153,6 +166,7 @@ export class MemoryEngine implements Engine, Bus {
   #append(channel: string, body: Body, window: Window, now: number): Position {
     const history = this.#historyOf(channel, window, now);
     const offset = ++history.offset;
+    this.#fresh.delete(channel);
     history.kept.push({ offset, body, at: now });
     this.#count(history, 1, costOf(body));
     this.#trim(history, window, now);
@@ -215,7 +229,18 @@ export class MemoryEngine implements Engine, Bus {
     this.#local?.gap(channel, { epoch, offset }, 'epoch');
   }
 
+  #keepFresh(channel: string, history: History | undefined): void {
+    if (history === undefined || history.offset > 0 || this.#subscribed.has(channel)) return;
+    this.#fresh.delete(channel);
+    this.#fresh.add(channel);
+    for (const oldest of oldestOf(this.#fresh, MAX_FRESH)) {
+      const unused = this.#histories.get(oldest);
+      if (unused !== undefined) this.#forget(oldest, unused);
+    }
+  }
+
   #forget(channel: string, history: History): void {
+    this.#fresh.delete(channel);
     this.#histories.delete(channel);
     this.#count(history, -history.kept.length, -history.bytes);
   }
@@ -229,11 +254,23 @@ export class MemoryEngine implements Engine, Bus {
   #remember(name: string, used: UsedKey): void {
     this.#keys.delete(name);
     this.#keys.set(name, used);
-    for (const oldest of this.#keys.keys()) {
-      if (this.#keys.size <= MAX_KEYS) return;
-      this.#keys.delete(oldest);
-    }
+    for (const oldest of oldestOf(this.#keys, this.maxKeys)) this.#keys.delete(oldest);
   }
+}
+
+/**
+ * What a table over its bound has to let go of: a 64th at once, since to find the first entry of a Map costs as much as was deleted
+ * before it.
+ */
+function oldestOf(table: ReadonlyMap<string, unknown> | ReadonlySet<string>, most: number): string[] {
+  const oldest: string[] = [];
+  if (table.size <= most) return oldest;
+  const surplus = table.size - most + Math.floor(most / 64);
+  for (const name of table.keys()) {
+    if (oldest.length === surplus) break;
+    oldest.push(name);
+  }
+  return oldest;
 }
 
 function withinLimit(messages: readonly Kept[], { messages: most, bytes }: ReplayLimit): readonly Kept[] {
@@ -256,6 +293,7 @@ function digestOf(text: string): string {
   return createHash('sha256').update(text).digest('base64');
 }
 
+/** As long for every owner: subjects may be long. */
 function nameOf({ owner, value }: IdempotencyKey, channel: string): string {
-  return JSON.stringify([owner, channel, value]);
+  return digestOf(JSON.stringify([owner, channel, value]));
 }

@@ -11,7 +11,7 @@ import type { LimitsOfGateway } from '../connection/gateway-options.js';
 import type { GatewayServer } from '../connection/server.js';
 import { ENVELOPE } from '../protocol/envelope.js';
 import { ChannelRoutes } from './channel-routes.js';
-import { CONNECTION_GUARDS_METADATA, PROTOCOL_METADATA } from './decorators.js';
+import { CONNECTION_GUARDS_METADATA, OWN_METADATA, PROTOCOL_METADATA } from './decorators.js';
 import { Handlers } from './handlers.js';
 import type { GatewayHost } from './handlers.js';
 import { lostHandlersOf } from './lost-handlers.js';
@@ -56,7 +56,7 @@ export class GatewayBinder {
     const handlers = new Handlers(this.config, this.modules, this.moduleRef, this.guard, this.pipe, this.filter);
     for (const server of this.adapter.servers) for (const route of this.channels.of(server)) server.router.add(route);
     // The package's own gateway comes first: no other gateway may handle `auth`.
-    for (const host of gatewaysOf(this.modules).toSorted((a, b) => Number(b.own) - Number(a.own))) {
+    for (const host of gatewaysOf(this.modules).toSorted((a, b) => Number(b.everywhere) - Number(a.everywhere))) {
       const server = this.#serverOf(host);
       if (server === undefined) continue; // an application context without sockets
       if (server.port === 0 && !host.own && !this.adapter.hasApplicationServer) throw new Error(noServer(host));
@@ -141,7 +141,7 @@ export class GatewayBinder {
 
   async #bindRoutes(host: GatewayHost, server: GatewayServer, handlers: Handlers): Promise<void> {
     const isSpoken = ({ raw }: GatewayServer): boolean => raw === undefined || raw.untilToken !== undefined;
-    const servers = host.own ? this.adapter.servers.filter(isSpoken) : [server];
+    const servers = host.everywhere ? this.adapter.servers.filter(isSpoken) : [server];
     for (const { router, port, pathname, raw } of servers) {
       for (const route of await handlers.routesOf(host, server)) {
         if (router.add(raw?.untilToken?.(route) ?? route)) continue;
@@ -178,11 +178,11 @@ export class GatewayBinder {
     server.protocol = protocol;
   }
 
-  async #bindConnectionGuards({ wrapper, module, own }: GatewayHost, server: GatewayServer): Promise<void> {
+  async #bindConnectionGuards({ wrapper, module, everywhere }: GatewayHost, server: GatewayServer): Promise<void> {
     const key = CONNECTION_GUARDS_METADATA;
     const guards = (Reflect.getMetadata(key, wrapper.metatype as object) ?? []) as ResolvedAuth['connectionGuards'];
     for (const guard of guards) server.connectionGuards.push(await instanceOf(guard, module));
-    if (!own) return;
+    if (!everywhere) return;
     for (const guard of this.options.connectionGuards) {
       const instance = await instanceOf(guard, module);
       for (const { connectionGuards } of this.adapter.servers) connectionGuards.push(instance);
@@ -206,6 +206,10 @@ export function gatewaysOf(modules: ModulesContainer): GatewayHost[] {
     [...module.providers.values()]
       .filter(({ isNotMetatype, metatype }) => !isNotMetatype && metatype !== null)
       .filter(({ metatype }) => Reflect.hasMetadata(GATEWAY_METADATA, metatype as object))
-      .map((wrapper) => ({ wrapper, module, moduleKey, own: wrapper.metatype === WsGateway })),
+      .map((wrapper) => {
+        const everywhere = wrapper.metatype === WsGateway;
+        const own = everywhere || Reflect.hasMetadata(OWN_METADATA, wrapper.metatype as object);
+        return { wrapper, module, moduleKey, own, everywhere };
+      }),
   );
 }

@@ -18,6 +18,7 @@ export const PROTOCOL_METADATA = 'nestjs-ws-gateway:protocol';
 export const BINARY_METADATA = 'nestjs-ws-gateway:binary';
 export const RAW_METADATA = 'nestjs-ws-gateway:raw';
 export const CONNECTION_GUARDS_METADATA = 'nestjs-ws-gateway:connection-guards';
+export const OWN_METADATA = 'nestjs-ws-gateway:own';
 
 /**
  * Changes what is known under a key of a class, or of a method. A method's is known twice: of the function, and of its name on
@@ -90,6 +91,9 @@ export const RateLimit = ({ limit, perMs, cost = 1 }: RateLimitOptions): CustomD
   }
   return setting(RATE_LIMIT_METADATA, { limit, perMs, cost });
 };
+
+/** A gateway of this package: the application's global guards, pipes and interceptors are not for it, and its events are counted nowhere. */
+export const OwnGateway = (): ClassDecorator => setting(OWN_METADATA, true);
 
 /** Asks before an upgrade at the gateway's path, and when a session there signs in: classes, which may have dependencies, or objects. */
 export const UseConnectionGuards = (

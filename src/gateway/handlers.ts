@@ -14,12 +14,14 @@ import {
 import type { InstanceWrapper, Module } from '@nestjs/core/internal';
 import { GATEWAY_SERVER_METADATA, MESSAGE_MAPPING_METADATA, MESSAGE_METADATA } from '@nestjs/websockets/internal';
 import { PathPattern } from '../connection/paths.js';
-import type { ConnectionHooks, Route } from '../connection/router.js';
+import type { ConnectionHooks, Route, RouteAccess } from '../connection/router.js';
 import type { GatewayServer } from '../connection/server.js';
+import { EventTraffic } from '../connection/traffic.js';
 import type { Session } from '../session/session.js';
 import { isThenable } from '../base/thenable.js';
 import { isEventName } from '../protocol/message.js';
 import type { InboundMessage } from '../protocol/message.js';
+import { exampleOf } from '../validation/dto-example.js';
 import { accessOf } from './access.js';
 import type { Access } from './access.js';
 import { stepsOf } from './payload-steps.js';
@@ -31,7 +33,7 @@ import { argumentsOf, askRules } from './arguments.js';
 import { givenOf, invoke } from './handler.js';
 import type { Gateway, Handler, Method } from './handler.js';
 import { callThroughNest, FiltersContext } from './nest-enhancers.js';
-import { hookArgumentsOf, parametersOf, pathParamsOf, takesSignal } from './parameters.js';
+import { bodiesOf, hookArgumentsOf, parametersOf, pathParamsOf, takesSignal } from './parameters.js';
 import type { WsExceptionFilter } from './ws-exception.filter.js';
 import { WsGuard } from './ws.guard.js';
 import type { WsValidationPipe } from './ws-validation.pipe.js';
@@ -43,6 +45,8 @@ export interface GatewayHost {
   readonly moduleKey: string;
   /** True for gateways of this package: the application's global guards, pipes and interceptors are not for them. */
   readonly own: boolean;
+  /** True for the gateway of the protocol's own events, which is on every path. */
+  readonly everywhere: boolean;
 }
 
 /** What is known of a handler before its instance is. */
@@ -175,7 +179,8 @@ export class Handlers {
       isReplaceable: host.own && REPLACEABLE.has(event),
       takesSignal: asksForSignal,
       isPublic: access.isPublic,
-      traffic: server.context.traffic.of(event),
+      traffic: host.own && !host.everywhere ? new EventTraffic(event) : server.context.traffic.of(event),
+      access: host.own ? undefined : shownAccess(access, host.wrapper.instance as object, name),
       call,
     };
   }
@@ -319,6 +324,13 @@ export class Handlers {
     }
     return { instance, contextId };
   }
+}
+
+/** What an administrator is shown of what a handler asks for. */
+function shownAccess(access: Access, instance: object, name: string): RouteAccess {
+  const { isPublic, roles, scopes, rules, rateLimit } = access;
+  const example = (): object | undefined => exampleOf(bodiesOf(instance, name)[0]?.metatype);
+  return { isPublic, roles, scopes, hasRules: rules.length > 0, rateLimit, example };
 }
 
 /** @throws Error for a parameter that the gateway's path does not have */

@@ -23,11 +23,13 @@ import { WsMetrics } from './metrics/ws-metrics.js';
 import { subscribeDecorated } from './on-ws-event.js';
 import { MONITORING_OPTIONS, PRIVACY_OPTIONS } from './options.js';
 import type { PrivacyOptions, ResolvedMonitoring } from './options.js';
+import { Totals } from './totals.js';
 import { privacyOf } from './privacy.js';
 import type { Privacy } from './privacy.js';
 import { WsMonitor } from './ws-monitor.js';
 
-const PRIVACY = Symbol('nestjs-ws-gateway.privacy');
+/** Token of how personal data is shown. */
+export const PRIVACY = Symbol('nestjs-ws-gateway.privacy');
 
 /** What starts and ends with the application. */
 @Injectable()
@@ -88,19 +90,22 @@ export const monitoringProviders: Provider[] = [
     },
   },
   { provide: EMITTER, useExisting: WsMonitor },
+  Totals,
   {
     provide: PrometheusMetrics,
-    inject: [MONITORING_OPTIONS, WsMonitor, CONTEXT, Rooms, Upstreams],
+    inject: [MONITORING_OPTIONS, WsMonitor, CONTEXT, Rooms, Upstreams, Totals],
     useFactory: (
       options: ResolvedMonitoring,
       monitor: WsMonitor,
       context: ConnectionContext,
       rooms: Rooms,
       upstreams: Upstreams,
+      totals: Totals,
     ) => {
       const { traffic, sessions, pending } = context;
       const source = {
         traffic,
+        totals,
         sessions: () => sessions.countByPhase(),
         inFlight: () => pending.size,
         rooms: () => rooms.stats,

@@ -14,7 +14,8 @@ import type {
 
 export interface ArraysOptions {
   /**
-   * `ocpp`: OCPP-J's calls `[2, id, action, payload]` with their results and errors. `nostr`: NIP-01, with the id of an EVENT and of a REQ.
+   * `ocpp`: OCPP-J's calls `[2, id, action, payload]` with their results and errors. `nostr`: NIP-01 with AUTH and COUNT, and the ids of
+   * notes and subscriptions.
    *
    * @default `["event", …]` both ways, without ids
    */
@@ -85,6 +86,9 @@ function encodeArray(event: string, data: unknown): string {
 const CALL = 2;
 const CALL_RESULT = 3;
 const CALL_ERROR = 4;
+/** Of 2.1 (part 4, §4.2.3 and §4.2.4). */
+const CALL_RESULT_ERROR = 5;
+const SEND = 6;
 const NO_CALL = 'Not an OCPP-J message';
 
 /** Error codes of OCPP-J 1.6 §4.2.3; what has none there is a GenericError. */
@@ -100,15 +104,29 @@ const OCPP_CODES: Readonly<Record<string, string>> = {
 const MAX_CALL_ID = 36;
 const MAX_DESCRIPTION = 255;
 
+/** What is no call is never answered, also where it cannot be read: two peers could answer each other for ever. */
+const UNANSWERED = { problem: NO_CALL, context: 'no call' } as const;
+
+function isCallId(id: unknown): id is string {
+  return typeof id === 'string' && id.length > 0 && id.length <= MAX_CALL_ID;
+}
+
+function callOf(id: unknown, action: unknown, payload: unknown): DecodedMessage | UnreadableMessage {
+  if (!isCallId(id)) return { problem: NO_CALL };
+  return isEventName(action) ? { event: action, data: payload ?? {}, id } : { problem: NO_CALL, id };
+}
+
 class Ocpp extends Arrays {
   protected override decodeArray([type, id, ...rest]: readonly unknown[]): Decoded {
-    if (typeof id !== 'string' || id.length === 0 || id.length > MAX_CALL_ID) return { problem: NO_CALL };
     const [first, second, third] = rest;
-    if (type === CALL) return isEventName(first) ? { event: first, data: second ?? {}, id } : { problem: NO_CALL, id };
+    if (type === CALL) return callOf(id, first, second);
+    if (!isCallId(id)) return UNANSWERED;
+    if (type === SEND) return isEventName(first) ? { event: first, data: second ?? {} } : UNANSWERED;
     // Of an answer of the station's the id is data: it is no request that is answered.
     if (type === CALL_RESULT) return { event: 'CallResult', data: { id, payload: first } };
-    if (type !== CALL_ERROR) return { problem: NO_CALL };
-    return { event: 'CallError', data: { id, code: first, description: second, details: third } };
+    if (type !== CALL_ERROR && type !== CALL_RESULT_ERROR) return UNANSWERED;
+    const event = type === CALL_ERROR ? 'CallError' : 'CallResultError';
+    return { event, data: { id, code: first, description: second, details: third } };
   }
 
   override reply({ data, id, done }: Reply): string | undefined {
@@ -121,14 +139,18 @@ class Ocpp extends Arrays {
 
   override exception(
     { code, message, ...more }: ExceptionData,
-    { id }: FailedRequest,
+    { id, event, context }: FailedRequest,
     { socket }: Peer,
   ): string | undefined {
-    if (id === undefined) return undefined;
+    const isUnnamed = id === undefined;
+    // Only version 2 has an id for what may be a call, and has none that can be read (part 4, §4.2.3).
+    const isTold = code === 'BAD_FRAME' && event === undefined && context === undefined;
+    if (isUnnamed && !(isTold && socket.protocol.startsWith('ocpp2'))) return undefined;
     const { status: _, retryable: __, ...rest } = more;
     const broken = socket.protocol === 'ocpp1.6' ? 'FormationViolation' : 'FormatViolation';
-    const name = code === 'VALIDATION_FAILED' ? broken : (OCPP_CODES[code] ?? 'GenericError');
-    return JSON.stringify([CALL_ERROR, id, name, message.slice(0, MAX_DESCRIPTION), { code, ...rest }]);
+    const known = code === 'VALIDATION_FAILED' ? broken : (OCPP_CODES[code] ?? 'GenericError');
+    const name = isUnnamed ? 'RpcFrameworkError' : known;
+    return JSON.stringify([CALL_ERROR, id ?? '-1', name, message.slice(0, MAX_DESCRIPTION), { code, ...rest }]);
   }
 
   override disconnect(): undefined {

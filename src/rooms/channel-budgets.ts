@@ -13,6 +13,9 @@ const MAX_BUCKETS = 100;
 /** Subscribes that a session may do at once, in seconds of what it may do in the long run. */
 const BURST_SECONDS = 10;
 
+/** Messages whose replay costs as much as one more subscribe. */
+const REPLAYED_MESSAGES = 100;
+
 /** The buckets of a session; made with its first request about channels. */
 interface Buckets {
   readonly subscribes: TokenBucket;
@@ -35,6 +38,13 @@ export class ChannelBudgets {
     const { subscribesPerSecondPerSession: rate } = this.options;
     const burst = rate * BURST_SECONDS;
     demand(session, 'subscribe', this.#bucketsOf(session).subscribes.take(1, rate, burst, this.clock.monotonic()));
+  }
+
+  /** What was replayed is paid afterwards, so that no client that comes back is refused: only one that does it again and again. */
+  chargeReplay(session: Session, messages: number): void {
+    if (messages === 0) return;
+    const burst = this.options.subscribesPerSecondPerSession * BURST_SECONDS;
+    this.#bucketsOf(session).subscribes.charge(messages / REPLAYED_MESSAGES, burst);
   }
 
   chargePublish(session: Session, channel: string): void {

@@ -13,7 +13,7 @@ import { Members } from './members.js';
 import { CHANNEL_OPTIONS } from './options.js';
 import type { ResolvedChannels } from './options.js';
 import type { PresentMember } from './presence.js';
-import { Publications } from './publications.js';
+import { keysOf, Publications } from './publications.js';
 import { RequestOrder } from './request-order.js';
 import type { Asked } from './request-order.js';
 import { Subscriptions } from './subscriptions.js';
@@ -31,7 +31,7 @@ interface Refused {
   };
 }
 
-/** What has gone wrong in a batch, by its code: each is told of once, however many channels it is. */
+/** What has gone wrong in a batch, by its code: one line each, for however many channels. */
 class Failures {
   readonly #thrown = new Map<string, { readonly error: unknown; count: number }>();
 
@@ -91,7 +91,7 @@ export class Channels {
     const [one] = answers;
     if (one instanceof GatewayError) throw one;
     answer(one);
-    follow();
+    this.budgets.chargeReplay(session, follow());
   }
 
   #subscribeAll(
@@ -168,7 +168,7 @@ export class Channels {
       return one instanceof GatewayError || one === undefined ? refusedBy(one, failures, result.wanted.channel) : one;
     });
     answer({ channels });
-    follow();
+    this.budgets.chargeReplay(session, follow());
     failures.tell(session);
   }
 
@@ -201,7 +201,7 @@ export class Channels {
 
   #publish(session: Session, { channel, event, data, key, echo }: Publication): object | Promise<object> {
     this.budgets.chargePublish(session, channel);
-    const owner = session.principal?.subject ?? `session ${session.id}`;
+    const owner = keysOf(session.principal?.subject, session.id);
     const sent = this.publications.publish(channel, this.publications.encode(event, data), {
       ...(!echo && { except: [session.id] }),
       ...(key !== undefined && { key: { owner, value: key } }),
@@ -245,6 +245,7 @@ export class Channels {
       if (!isThenable(refusals)) return then(refusals);
       return refusals.then((known) => {
         asked.demandWanted();
+        if (!session.isLive) throw new GatewayError('UNAUTHENTICATED'); // it may have been revoked meanwhile
         return then(known);
       });
     });

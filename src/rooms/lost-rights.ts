@@ -15,6 +15,8 @@ import { Subscriptions } from './subscriptions.js';
 @Injectable()
 export class LostRights {
   #rules = '';
+  /** Sessions whose rights the application is being asked for; true: they are to be asked for once more. */
+  readonly #asking = new WeakMap<Session, boolean>();
 
   constructor(
     @Inject(CHANNEL_OPTIONS) private readonly options: ResolvedChannels,
@@ -38,14 +40,25 @@ export class LostRights {
     }
   }
 
-  /** The session's principal is another. */
+  /** The session's principal is another. A client that refreshes again and again has the application asked by one at a time. */
   #checkRights(session: Session): void {
-    for (const membership of this.memberships.of(session).slice()) {
-      if (!membership.isByRule || !this.#checkRule(membership)) continue;
-      const asked = this.rights.refusal(session, membership.room.name, 'subscribe');
-      if (isThenable(asked)) void asked.then((refusal) => this.#judge(membership, refusal));
-      else this.#judge(membership, asked);
-    }
+    const subscribed = this.memberships.of(session).filter(({ isByRule }) => isByRule);
+    const left = subscribed.filter((membership) => this.#checkRule(membership));
+    if (this.#asking.has(session)) return void this.#asking.set(session, true);
+    const asked = left.map((membership) => this.#askFor(membership)).filter(isThenable);
+    if (asked.length === 0) return;
+    this.#asking.set(session, false);
+    void Promise.all(asked).then(() => {
+      const again = this.#asking.get(session) === true && session.isLive;
+      this.#asking.delete(session);
+      if (again) this.#checkRights(session);
+    });
+  }
+
+  #askFor(membership: Membership): void | Promise<void> {
+    const asked = this.rights.refusal(membership.session, membership.room.name, 'subscribe');
+    if (isThenable(asked)) return asked.then((refusal) => this.#judge(membership, refusal));
+    return this.#judge(membership, asked);
   }
 
   #judge(membership: Membership, refusal: Refusal): void {

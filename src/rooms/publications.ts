@@ -1,7 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { isThenable } from '../base/thenable.js';
 import { ENGINE } from '../engine/engine.js';
-import type { BusMessage, Engine, Sent } from '../engine/engine.js';
+import type { Audience, BusMessage, Engine, Sent } from '../engine/engine.js';
 import { encode } from '../protocol/codec.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isEventName } from '../protocol/message.js';
@@ -35,6 +35,11 @@ export interface How {
   readonly except?: readonly string[] | undefined;
   readonly volatile?: boolean | undefined;
   readonly key?: { readonly owner: string; readonly value: string } | undefined;
+}
+
+/** Whose idempotency keys they are: those of a subject by socket and by HTTP, those of an anonymous session its own. */
+export function keysOf(subject: string | undefined, sessionId: string): string {
+  return subject === undefined ? `session ${sessionId}` : `subject ${subject}`;
 }
 
 /** The path of a published message: written once, given to the engine, and delivered to the members at this node. */
@@ -115,29 +120,38 @@ export class Publications {
     const except = how.except.length === 0 ? undefined : how.except;
     const [only] = names;
     if (names.length === 1 && only !== undefined) return this.publish(only, head, { ...how, except });
-    const sessions = new Set<Session>();
     const sent: (Published | Promise<Published>)[] = [];
+    const rooms: string[] = [];
     for (const name of new Set(names)) {
-      if (this.memberships.ruleOf(name) !== undefined) sent.push(this.publish(name, head, { ...how, except }));
-      else for (const { session } of this.memberships.room(name)?.members ?? []) sessions.add(session);
+      if (this.memberships.ruleOf(name) === undefined) rooms.push(name);
+      else sent.push(this.publish(name, head, { ...how, except }));
     }
-    for (const session of sessions) if (how.except.includes(session.id)) sessions.delete(session);
-    const direct = this.#sendTo(sessions, head, how.volatile);
+    const direct = this.sendTo({ rooms, except, volatile: how.volatile }, head);
     const channels = await Promise.all(sent);
-    return { cluster: 'single', local: channels.reduce((sum, { local }) => sum + local, direct) };
+    return { ...direct, local: channels.reduce((sum, { local }) => sum + local, direct.local) };
   }
 
-  toSubject(subject: string, event: string, data: unknown): Published {
-    return { cluster: 'single', local: this.#sendTo(this.registry.find({ subject }), this.encode(event, data)) };
+  /** @param head the text of a frame without its last brace */
+  sendTo(audience: Audience, head: string): Published {
+    const local = this.deliverTo(audience, head);
+    // A session has one node, and is no member of a room elsewhere.
+    const isHere = 'sessionId' in audience && local > 0;
+    if (isHere || ('rooms' in audience && audience.rooms.length === 0)) {
+      return { cluster: this.engine.state === 'single' ? 'single' : 'sent', local };
+    }
+    return { cluster: this.engine.bus.sendTo(audience, { text: head, bytes: Buffer.byteLength(head) }), local };
   }
 
-  toSession(sessionId: string, event: string, data: unknown): Published {
-    return { cluster: 'single', local: this.#sendTo(this.registry.find({ sessionId }), this.encode(event, data)) };
-  }
-
-  /** To all authenticated sessions. */
-  broadcast(event: string, data: unknown): Published {
-    return { cluster: 'single', local: this.#sendTo(this.registry.all(), this.encode(event, data), false, true) };
+  /** To sessions of this node. @returns how many it was sent to */
+  deliverTo(audience: Audience, head: string): number {
+    if ('everyone' in audience) return this.#sendTo(this.registry.all(), head, false, true);
+    if (!('rooms' in audience)) return this.#sendTo(this.registry.find(audience), head);
+    const sessions = new Set<Session>();
+    for (const name of audience.rooms) {
+      for (const { session } of this.memberships.room(name)?.members ?? []) sessions.add(session);
+    }
+    for (const session of sessions) if (audience.except?.includes(session.id) === true) sessions.delete(session);
+    return this.#sendTo(sessions, head, audience.volatile);
   }
 
   #sendTo(sessions: Iterable<Session>, head: string, volatile = false, authenticated = false): number {

@@ -1,5 +1,7 @@
 import type { Provider } from '@nestjs/common';
 import { WsClock } from '../base/clock.js';
+import { CLUSTER } from '../engine/cluster.js';
+import type { Cluster } from '../engine/cluster.js';
 import { ENGINE } from '../engine/engine.js';
 import { MemoryEngine } from '../engine/memory-engine.js';
 import { SESSION_ROOMS } from '../session/session-host.js';
@@ -21,8 +23,9 @@ import { WsRooms } from './ws-rooms.js';
 export const roomProviders: Provider[] = [
   {
     provide: ENGINE,
-    inject: [CHANNEL_OPTIONS, WsClock],
-    useFactory: (options: ResolvedChannels, clock: WsClock) => new MemoryEngine(options, clock),
+    inject: [CLUSTER, CHANNEL_OPTIONS, WsClock],
+    useFactory: ({ engine }: Cluster, options: ResolvedChannels, clock: WsClock) =>
+      engine ?? new MemoryEngine(options, clock),
   },
   Memberships,
   Members,

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { ENGINE } from '../engine/engine.js';
-import type { Body, BusMessage, Engine, GapReason, LocalNode, Position } from '../engine/engine.js';
+import type { Audience, Body, BusMessage, Engine, GapReason, LocalNode, Position } from '../engine/engine.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { Session } from '../session/session.js';
 import type { JoinOptions, WsSession } from '../session/ws-session.js';
@@ -88,15 +88,15 @@ export class Rooms extends WsRooms implements LocalNode {
   }
 
   override async toSubject(subject: string, event: string, data: unknown): Promise<Published> {
-    return this.publications.toSubject(subject, event, data);
+    return this.publications.sendTo({ subject }, this.publications.encode(event, data));
   }
 
   override async toSession(sessionId: string, event: string, data: unknown): Promise<Published> {
-    return this.publications.toSession(sessionId, event, data);
+    return this.publications.sendTo({ sessionId }, this.publications.encode(event, data));
   }
 
   override async broadcast(event: string, data: unknown): Promise<Published> {
-    return this.publications.broadcast(event, data);
+    return this.publications.sendTo({ everyone: true }, this.publications.encode(event, data));
   }
 
   override async count(room: string, by?: string): Promise<RoomCount> {
@@ -123,6 +123,10 @@ export class Rooms extends WsRooms implements LocalNode {
 
   deliver(message: BusMessage): void {
     this.publications.deliver(message);
+  }
+
+  deliverTo(audience: Audience, text: string): void {
+    this.publications.deliverTo(audience, text);
   }
 
   gap(channel: string, position: Position, reason: GapReason): void {

@@ -86,12 +86,12 @@ export class Subscriptions {
   /**
    * What each of the subscribers is told.
    *
-   * @returns the answers, and what sends what has to follow them at once
+   * @returns the answers, and what sends what has to follow them at once, and says how many messages were replayed
    */
   answer(
     session: Session,
     entries: readonly Entry[],
-  ): { readonly answers: readonly (Subscribed | GatewayError)[]; readonly follow: () => void } {
+  ): { readonly answers: readonly (Subscribed | GatewayError)[]; readonly follow: () => number } {
     let bytes = this.#replayBytes(session);
     const replayed: (readonly Kept[])[] = [];
     const answers = entries.map((entry, index) => {
@@ -104,11 +104,12 @@ export class Subscriptions {
       replayed[index] = messages;
       return answer;
     });
-    const follow = (): void => {
+    const follow = (): number => {
       for (const [index, { membership, isHeld, replay }] of entries.entries()) {
         for (const { offset, body } of replayed[index] ?? []) sendText(session, `${body.text},"offset":${offset}}`);
         if (isHeld) this.#release(membership, replay?.position.offset ?? 0);
       }
+      return replayed.reduce((sum, { length }) => sum + length, 0);
     };
     return { answers, follow };
   }

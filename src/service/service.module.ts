@@ -3,6 +3,9 @@ import type { DynamicModule } from '@nestjs/common';
 import { APP_FILTER } from '@nestjs/core';
 import { AuditSink } from '../monitoring/audit/audit-sink.js';
 import { FailureSink } from '../monitoring/log/failure-log.js';
+import { WsConsoleModule } from '../console/console.module.js';
+import type { MintToken } from '../console/options.js';
+import { signDemo } from './command/token.js';
 import { WsGatewayModule } from '../ws-gateway.module.js';
 import { AdminActs } from './http/admin-acts.js';
 import { AdminController } from './http/admin.controller.js';
@@ -18,12 +21,17 @@ import { MetricsController, ProcessMetrics, PublicMetricsController } from './ht
 import { ServiceGateway } from './service.gateway.js';
 import { TicketsController } from './http/tickets.controller.js';
 
+/** With a secret that is forgotten when the process ends, the playground may have any token. */
+function mintWith(secret: string | undefined, gateway: ServiceConfiguration['gateway']): { mint?: MintToken } {
+  return secret === undefined ? {} : { mint: (claims) => signDemo(claims, secret, gateway) };
+}
+
 /** The standalone service: the module, gateways that answer, and HTTP endpoints for those who run it. */
 @Global()
 @Module({})
 export class ServiceModule {
   static forRoot(
-    { gateway, checkMx, metricsPublic, fronts }: ServiceConfiguration,
+    { gateway, checkMx, metricsPublic, console, ephemeralSecret, fronts }: ServiceConfiguration,
     sink: FailureSink,
     auditSink: AuditSink | undefined,
   ): DynamicModule {
@@ -34,7 +42,10 @@ export class ServiceModule {
     const metrics = metricsPublic ? PublicMetricsController : MetricsController;
     return {
       module: ServiceModule,
-      imports: [WsGatewayModule.forRoot(gateway)],
+      imports: [
+        WsGatewayModule.forRoot(gateway),
+        ...(console ? [WsConsoleModule.forRoot({ path: '/', ...mintWith(ephemeralSecret, gateway) })] : []),
+      ],
       controllers: [
         HealthController,
         AdminController,

@@ -17,8 +17,9 @@ import type { FailureSink } from '../monitoring/log/failure-log.js';
 import type { UpstreamOptions } from '../proxy/options.js';
 import { WsGatewayReload } from '../reload/ws-gateway-reload.js';
 import { DEFAULTS } from '../ws-gateway.options.js';
+import { signDemo } from './command/token.js';
+import type { MintedClaims } from '../console/options.js';
 import { CommandError } from './command/errors.js';
-import { signToken } from './command/token.js';
 import { openAudit } from './logging/audit.js';
 import { ConfigurationError, readConfiguration } from './configuration/configuration.js';
 import type { ServiceConfiguration } from './configuration/configuration.js';
@@ -190,7 +191,7 @@ function drainOnSignals(
 }
 
 function announce(
-  { gateway, tls, ephemeralSecret, fronts }: ServiceConfiguration,
+  { gateway, tls, ephemeralSecret, console, fronts }: ServiceConfiguration,
   { address, family, port }: AddressInfo,
   pino: Logger,
 ): void {
@@ -207,18 +208,25 @@ function announce(
     pino.warn({ host }, warning.replaceAll('\n', ' '));
     process.stderr.write(`\nWARNING: ${warning}\n\n`); // whatever the log level is
   }
-  if (ephemeralSecret === undefined) return;
+  const page = `http${secure}://${hostOf(reachable(address), family, port)}/`;
+  if (ephemeralSecret === undefined) {
+    if (console) pino.info({ console: page }, `Console at ${page}, for a token with the scope ws-gateway:admin`);
+    return;
+  }
+  const sign = (claims: Omit<MintedClaims, 'seconds'>): string =>
+    signDemo({ ...claims, seconds: DEMO_TOKEN_SECONDS }, ephemeralSecret, gateway);
+  const token = sign({ sub: 'demo', roles: ['demo'], scope: '' });
   const main = relative(process.cwd(), process.argv[1] ?? 'dist/main.js');
   process.stdout.write(`
 No JWT_SECRET, JWT_PUBLIC_KEY or JWKS_URI is set, so the service made a secret up, which it forgets when it ends.
 A demo token, valid for an hour:
 
-  ${demoToken(ephemeralSecret, gateway)}
+  ${token}
 
 Try it from another terminal:
 
-  node ${main} try --url ${url.replace(host, hostOf(reachable(address), family, port))}${tls === undefined ? '' : ' --insecure'} --token ${demoToken(ephemeralSecret, gateway)}
-
+  node ${main} try --url ${url.replace(host, hostOf(reachable(address), family, port))}${tls === undefined ? '' : ' --insecure'} --token ${token}
+${console ? `\nOr look at the console: ${page}#token=${sign({ sub: 'admin', roles: [], scope: 'ws-gateway:admin' })}\n` : ''}
 `);
 }
 
@@ -230,13 +238,4 @@ function hostOf(address: string, family: string, port: number): string {
 function reachable(address: string): string {
   if (address === '0.0.0.0') return '127.0.0.1';
   return address === '::' ? '::1' : address;
-}
-
-/** A token that this run accepts, whatever issuer and audience it is configured with. */
-function demoToken(secret: string, { auth }: ServiceConfiguration['gateway']): string {
-  const first = (names: string | readonly string[] | false | undefined): string | undefined =>
-    typeof names === 'string' ? names : names === false ? undefined : names?.[0];
-  const { issuer, audience, algorithms } = auth.jwt ?? {};
-  const claims = { sub: 'demo', roles: ['demo'], iss: first(issuer), aud: first(audience) };
-  return signToken(claims, { secret, seconds: DEMO_TOKEN_SECONDS, algorithm: algorithms?.[0] ?? 'HS256' });
 }

@@ -66,6 +66,12 @@ async function echo() {
 
 /** Each beside what it is to be as fast as, and the least that it may be of it. */
 const WIRES = {
+  'with rooms and channels beside without': {
+    name: 'nestjs-ws-gateway, rooms and channels',
+    scenario: { connections: 64, depth: 1, data: payload(40) },
+    base: 'nestjs-ws-gateway',
+    least: 0.99,
+  },
   'JSON-RPC beside the envelope': {
     name: 'nestjs-ws-gateway, JSON-RPC',
     scenario: { connections: 64, depth: 1, data: payload(40), framing: 'jsonrpc' },

@@ -14,7 +14,7 @@ import {
 } from '@nestjs/websockets';
 import { IsEmail, IsString, MaxLength } from 'class-validator';
 import { WebSocketServer } from 'ws';
-import { jsonRpc, SubscribeBinary, UseProtocol, WsGatewayModule } from '../../dist/index.js';
+import { jsonRpc, SubscribeBinary, UseProtocol, WsGatewayModule, WsSession } from '../../dist/index.js';
 
 const secret = 'a-secret-for-benchmarks-of-at-least-32-bytes';
 const jwt = new JwtService({});
@@ -74,7 +74,24 @@ function binaryEchoGateway() {
   return Gateway;
 }
 
-async function secured({ guard = false, interceptor = false, protocol, ...gateway }) {
+/** Each session is in ten rooms, one of which is a channel with history and presence. */
+function memberGateway() {
+  const Gateway = echoGateway(EchoDto, 1);
+  let sessions = 0;
+  Gateway.prototype.handleConnection = (socket) => {
+    const session = WsSession.of(socket);
+    session.join('room.all');
+    for (let n = 0; n < 9; n++) session.join(`page ${(sessions * 7 + n * 97) % 100}`);
+    sessions++;
+  };
+  return Gateway;
+}
+
+const CHANNELS = {
+  rules: [{ pattern: 'room.*', subscribe: true, presence: 'events', history: { count: 100, ageMs: 60_000 } }],
+};
+
+async function secured({ guard = false, interceptor = false, protocol, channels, ...gateway }) {
   const { dto = EchoDto, handlers = 1, Gateway = echoGateway(dto, handlers) } = gateway;
   if (protocol) UseProtocol(protocol)(Gateway);
   if (guard) UseGuards({ canActivate: () => true })(Gateway);
@@ -85,6 +102,7 @@ async function secured({ guard = false, interceptor = false, protocol, ...gatewa
   return nest(Gateway, [
     WsGatewayModule.forRoot({
       auth: { jwt: { secret }, maxSessionsPerSubject: Infinity },
+      ...(channels && { channels }),
       firewall: { maxConnectionsPerAddress: most, handshakesPerSecondPerAddress: most, handshakeBurstPerAddress: most },
       limits: {
         maxConcurrentMessages: 64,
@@ -125,6 +143,7 @@ const SERVERS = {
   'nestjs-ws-gateway': () => secured({}),
   'nestjs-ws-gateway, JSON-RPC': () => secured({ protocol: jsonRpc() }),
   'nestjs-ws-gateway, binary': () => secured({ Gateway: binaryEchoGateway() }),
+  'nestjs-ws-gateway, rooms and channels': () => secured({ Gateway: memberGateway(), channels: CHANNELS }),
   'nestjs-ws-gateway + a guard': () => secured({ guard: true }),
   'nestjs-ws-gateway + a guard and an interceptor': () => secured({ guard: true, interceptor: true }),
   'stock Nest, no checks': () => {

@@ -10,14 +10,9 @@ import { publint } from 'publint';
 import { formatMessage } from 'publint/utils';
 import { build } from 'vite';
 import type { Rollup } from 'vite';
-import { createElement } from 'react';
-import { renderToString } from 'react-dom/server';
 import { afterEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
 import type * as Client from '../../src/client/index.js';
-import { testOrders } from '../apps/clients/mock.js';
-import { Prices } from '../apps/clients/prices.js';
-import { placeOrder, shop } from '../apps/clients/shop.js';
 import { ScriptedServer, stopAll } from './support.js';
 
 const root = new URL('../..', import.meta.url).pathname;
@@ -96,11 +91,36 @@ describe('the client of the build', () => {
     });
     const { packages } = JSON.parse(readFileSync(join(folder, 'package-lock.json'), 'utf8')) as { packages: object };
     expect(Object.keys(packages).filter((path) => path !== '')).toEqual(['node_modules/nestjs-ws-gateway-client']);
-    expect(unpackedSize).toBeLessThan(200_000);
+    expect(unpackedSize).toBeLessThan(160_000);
     const script =
       "import('nestjs-ws-gateway-client').then((m) => console.log(Object.keys(m).length, typeof require('nestjs-ws-gateway-client').createClient))";
     expect((await execute(process.execPath, ['-e', script], { cwd: folder })).stdout).toMatch(/^\d function\n$/);
   }, 60_000);
+
+  it.each([
+    ['dist/client-package', ['.', 'react', 'node', 'testing'], 'strict'],
+    ['.', ['client', 'client/react', 'client/node', 'client/testing'], 'node16'], // it has no folders for what ignores `exports`
+  ])(
+    'has the types that its files have: %s %j',
+    async (folder, entries, profile) => {
+      const to = mkdtempSync(join(tmpdir(), 'ws-gateway-types-'));
+      const pack = ['pack', '--ignore-scripts', '--json', '--pack-destination', to];
+      const { stdout } = await execute('npm', pack, { cwd: join(root, folder) });
+      const [{ filename }] = JSON.parse(stdout) as [{ filename: string }];
+      const attw = join(root, 'node_modules/@arethetypeswrong/cli/dist/index.js');
+      const args = [
+        attw,
+        join(to, filename),
+        '--profile',
+        profile,
+        '--no-definitely-typed',
+        '--entrypoints',
+        ...entries,
+      ];
+      await execute(process.execPath, args); // it fails, with what is wrong
+    },
+    60_000,
+  );
 
   it.each(['.', 'dist/client-package'])(
     'publint has nothing to say of %s',
@@ -112,19 +132,4 @@ describe('the client of the build', () => {
     },
     60_000,
   );
-});
-
-describe('the examples of its README', () => {
-  it('renders on a server, where nothing is connected', () => {
-    expect(renderToString(createElement(Prices, { article: 'tea' }))).toBe('<p>idle, order 0, </p>');
-    expect(shop.state.status).toBe('idle');
-  });
-
-  it('says whether an order was placed', async () => {
-    const placed = placeOrder('tea');
-    shop.close();
-    expect(await placed).toBe('Not placed');
-  });
-
-  it('tests a front end', testOrders);
 });

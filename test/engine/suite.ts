@@ -60,6 +60,7 @@ export function testEngine(name: string, make: MakeEngine): void {
       [delivered, gaps] = [[], []];
       await engine.start({
         deliver: (message) => delivered.push(message),
+        deliverTo: () => undefined,
         gap: (...gap) => gaps.push(gap),
       });
     });

@@ -15,6 +15,7 @@ import {
   Roles,
   UseConnectionGuards,
   UseProtocol,
+  WsMonitor,
   WsSessions,
 } from '../../src/index.js';
 import type { ConnectionAttempt } from '../../src/index.js';
@@ -72,6 +73,13 @@ class CentralSystem {
     throw new Error('secret');
   }
   @SubscribeMessage('CallResult') answered(@MessageBody() data: unknown): void {
+    stations.push(data);
+  }
+  @SubscribeMessage('NotifyPeriodicEventStream') notified(@MessageBody() data: unknown): object {
+    stations.push(data);
+    return { nobody: 'asked' };
+  }
+  @SubscribeMessage('CallResultError') refused(@MessageBody() data: unknown): void {
     stations.push(data);
   }
   @SubscribeMessage('CallError') failed(@MessageBody() data: unknown): void {
@@ -255,6 +263,33 @@ describe('arrays like OCPP-J', () => {
     }
     expect(await client.ask([2, '1', 'StatusNotification', {}])).toEqual([3, '1', {}]);
     expect(test.log.lines.map(({ code }) => code)).toEqual(Array.from({ length: 5 }, () => 'BAD_FRAME'));
+  });
+
+  it.each([['{'], [{}], [[2, 1, 'StatusNotification', {}]], [[2, 'x'.repeat(37), 'StatusNotification', {}]]])(
+    'answers %j under "-1" where the version is 2, since it may be a call',
+    async (message) => {
+      const client = await connect(['ocpp2.1']);
+      expect(await client.ask(message)).toEqual([4, '-1', 'RpcFrameworkError', expect.any(String), named('BAD_FRAME')]);
+    },
+  );
+
+  it('never answers what is no call', async () => {
+    const failed: string[] = [];
+    const stop = test.app.get(WsMonitor).on('request', ({ code }) => void failed.push(code));
+    const client = await connect(['ocpp2.1']);
+    for (const message of [[3], [3, 1, {}], [4], [5], [6], [7, '1', {}]]) client.send(message);
+    expect(await client.ask([2, '1', 'StatusNotification', {}])).toEqual([3, '1', {}]);
+    expect(failed).toEqual(Array.from({ length: 6 }, () => 'BAD_FRAME'));
+    stop();
+  });
+
+  it('takes what needs no answer, and the errors of results', async () => {
+    const client = await connect(['ocpp2.1']);
+    client.send([6, '1', 'NotifyPeriodicEventStream', { id: 123 }]);
+    client.send([6, '2', 'BootNotification', {}]);
+    client.send([5, '3', 'FormatViolation', 'no', {}]);
+    expect(await client.ask([2, '4', 'StatusNotification', {}])).toEqual([3, '4', {}]);
+    expect(stations).toEqual([{ id: 123 }, { id: '3', code: 'FormatViolation', description: 'no', details: {} }]);
   });
 
   it('calls the station, and hands over its answers as events', async () => {

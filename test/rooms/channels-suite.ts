@@ -363,6 +363,60 @@ export function testChannels(name: string, engine: AppEngine): void {
       });
     });
 
+    describe('what cannot be', () => {
+      const many = Array.from({ length: 1_000 }, (_, n) => ({ channel: `room.${n}` }));
+      it('has its code each, loses nothing, and tells nothing of what one may not see', async () => {
+        const { app, enter } = await start({}, { rooms: { maxMessageBytes: 100, maxPerSession: 100 } });
+        const [ann, bob] = [await enter('ann'), await enter('bob')];
+        const { epoch } = await bob.ask('subscribe', { channel: 'room.1' });
+        await ann.ask('publish', { channel: 'room.1', data: 1, key: 'k' });
+        await app.get(WsRooms).publish('user.eve', 'secret', 1); // there is such a channel, and none of the others
+        const rows: [string, string, object, string | undefined][] = [
+          ['a bad name', 'subscribe', { channel: 'room..1' }, 'VALIDATION_FAILED'],
+          ['a pattern', 'subscribe', { channel: 'room.*' }, 'VALIDATION_FAILED'],
+          ['a pattern to publish in', 'publish', { channel: 'room.**' }, 'VALIDATION_FAILED'],
+          ['another epoch', 'subscribe', { channel: 'room.1', since: { epoch: 'other', offset: 1 } }, undefined],
+          ['a position to come', 'subscribe', { channel: 'room.1', since: { epoch, offset: 9 } }, undefined],
+          ['1,000 channels at once', 'subscribe', { channels: many }, 'VALIDATION_FAILED'],
+          ['a byte too many', 'publish', { channel: 'room.1', data: 'x'.repeat(99) }, 'VALIDATION_FAILED'],
+          ['a key with another body', 'publish', { channel: 'room.1', data: 2, key: 'k' }, 'CONFLICT'],
+          ['a key with another event', 'publish', { channel: 'room.1', event: 'x', data: 1, key: 'k' }, 'CONFLICT'],
+          ['the channel of another', 'subscribe', { channel: 'user.eve' }, 'FORBIDDEN'],
+          ['a channel without a rule', 'subscribe', { channel: 'nothing.1' }, 'FORBIDDEN'],
+          ['another to publish in', 'publish', { channel: 'user.eve' }, 'FORBIDDEN'],
+          ['who is with another', 'presence', { channel: 'user.eve' }, 'FORBIDDEN'],
+        ];
+        const answers = [];
+        for (const [what, event, data, code] of rows) {
+          const answer = await ann.ask(event, data);
+          answers.push([what, answer.code, answer.recovered, answer.reason]);
+          expect([what, JSON.stringify(answer).includes('secret')]).toEqual([what, false]);
+          expect([what, answer.code]).toEqual([what, code]);
+        }
+        expect(answers.slice(3, 5).map((answer) => answer.slice(2))).toEqual([
+          [false, 'epoch'],
+          [false, 'epoch'],
+        ]);
+        const of = async (channel: string): Promise<unknown> => ann.ask('subscribe', { channel });
+        expect(await of('user.eve')).toEqual(await of('user.nobody'));
+        await ann.ask('unsubscribe', { channel: 'room.1' });
+        let refused = 0;
+        for (let from = 0; from < 200; from += 100) {
+          const { channels } = (await ann.ask('subscribe', { channels: many.slice(from, from + 100) })) as {
+            channels: { error?: { code: string } }[];
+          };
+          for (const { error } of channels) if (error !== undefined) refused++;
+        }
+        expect(refused).toBe(100);
+        await ann.ask('publish', { channel: 'room.1', data: 2, echo: false });
+        await engine.settle?.();
+        expect([await bob.next(), await bob.next()].map(({ data, offset }) => [data, offset])).toEqual([
+          [1, 1],
+          [2, 2],
+        ]);
+      });
+    });
+
     describe('presence', () => {
       it('shows who is there to who may subscribe', async () => {
         const { clock, enter } = await start();
@@ -380,7 +434,7 @@ export function testChannels(name: string, engine: AppEngine): void {
         expect(await bob.codeOf('presence', { channel: 'room.1', limit: 0 })).toBe('VALIDATION_FAILED');
       });
 
-      it('is told of once a second, and not of who only passes by', async () => {
+      it('says once a second who has come and gone, and nothing of who only passes by', async () => {
         const { clock, enter } = await start();
         const ann = await enter('ann');
         await ann.ask('subscribe', { channel: 'live.1' });

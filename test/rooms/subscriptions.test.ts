@@ -163,3 +163,75 @@ it('a ChannelAuthorizer that answers at once is asked again when the token is an
   expect(await ann.next()).toMatchObject({ event: 'unsubscribed', channel: 'room.1', data: { code: 'FORBIDDEN' } });
   expect(app.get(Memberships).size.memberships).toBe(0);
 });
+
+describe('a session that ends while the application is asked', () => {
+  it.each(['publish', 'subscribe'])('has %s nothing', async (event) => {
+    const asked: (() => void)[] = [];
+    const useValue: ChannelAuthorizer = { authorize: () => new Promise((resolve) => asked.push(() => resolve(true))) };
+    const { app, enter, sessionOf } = await startChannels(
+      {},
+      {},
+      { providers: [{ provide: ChannelAuthorizer, useValue }] },
+    );
+    const ann = await enter('ann');
+    ann.client.send({ event, data: { channel: 'room.1', data: 'late' }, id: 1 });
+    await until(() => asked.length === 1);
+    sessionOf(ann).close('SESSION_REVOKED');
+    asked[0]?.();
+    await ann.client.closed;
+    expect((await app.get(WsRooms).history('room.1')).items).toEqual([]);
+    expect(app.get(Memberships).size.memberships).toBe(0);
+  });
+});
+
+it('a client that refreshes again and again has the application asked one time after the other', async () => {
+  let asked = 0;
+  let most = 0;
+  let waiting: (() => void)[] = [];
+  let isSlow = false;
+  const authorize = (): boolean | Promise<boolean> => {
+    asked++;
+    if (!isSlow) return true;
+    return new Promise((resolve) => {
+      most = Math.max(
+        most,
+        waiting.push(() => resolve(true)),
+      );
+    });
+  };
+  const setup = { providers: [{ provide: ChannelAuthorizer, useValue: { authorize } }] };
+  const { app, enter } = await startChannels({}, {}, setup);
+  const ann = await enter('ann');
+  const channels = Array.from({ length: 10 }, (_, n) => ({ channel: `room.${n}` }));
+  await ann.ask('subscribe', { channels });
+  [isSlow, asked] = [true, 0];
+  for (let n = 0; n < 20; n++) await ann.ask('auth', { token: token({ sub: 'ann', jti: `${n}` }) });
+  expect([asked, most]).toEqual([10, 10]);
+  const first = waiting;
+  waiting = [];
+  for (const proceed of first) proceed();
+  await until(() => asked === 20);
+  for (const proceed of waiting) proceed();
+  await ann.ask('ping', null);
+  expect([asked, app.get(Memberships).size.memberships]).toEqual([20, 10]);
+});
+
+it('a client that has the same replayed again and again is slowed down', async () => {
+  const { app, clock, enter } = await startChannels({ rules: RULES });
+  const ann = await enter('ann');
+  const { epoch } = await ann.ask('subscribe', { channel: 'room.1' });
+  await ann.ask('unsubscribe', { channel: 'room.1' });
+  for (let n = 0; n < 500; n++) await app.get(WsRooms).publish('room.1', 'chat', n);
+  let replays = 0;
+  const again = async (): Promise<Record<string, unknown>> => {
+    ann.client.send({ event: 'subscribe', data: { channel: 'room.1', since: { epoch, offset: 0 } }, id: 9 });
+    const { data } = await ann.next();
+    if ((data as { replayed?: number }).replayed === 500) for (let n = 0; n < 500; n++) await ann.next();
+    return data as Record<string, unknown>;
+  };
+  while ((await again()).code === undefined) replays++;
+  expect(replays).toBeGreaterThan(20);
+  expect(replays).toBeLessThan(40);
+  clock.jump(1_000);
+  expect(await again()).toMatchObject({ recovered: true });
+});

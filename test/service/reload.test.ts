@@ -74,6 +74,20 @@ describe('SIGHUP', () => {
     for (const given of [secret, SECRET]) expect(service.output()).not.toContain(given);
   });
 
+  it('changes what one path has otherwise, and refuses a path that is none', async () => {
+    const service = await start({ ...base, paths: { '/ws': { limits: { messagesPerSecond: null } } } });
+    const client = await Client.connect(service.url, { token: token() });
+    const small = { ...base, paths: { '/ws': { limits: { maxMessageBytes: 100 } } } };
+    expect(await service.reload(small)).toMatchObject({
+      msg: 'Reloaded',
+      changed: ['paths["/ws"].limits.maxMessageBytes', 'paths["/ws"].limits.messagesPerSecond'],
+    });
+    const refused = await service.reload({ ...base, paths: { '/wss': {} } });
+    expect(refused.problems).toEqual([expect.stringContaining('paths["/wss"] is the path of no gateway')]);
+    client.send({ event: 'echo', data: 'x'.repeat(200), id: 1 });
+    expect((await client.closed).code).toBe(1009);
+  });
+
   it('tells of a change to and from a log level that would not show it', async () => {
     const service = await start(base);
     expect(await service.reload({ ...base, logLevel: 'error' })).toMatchObject({ changed: ['logLevel'] });

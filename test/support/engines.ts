@@ -61,6 +61,10 @@ export class LateEngine implements Engine {
     this.#engine.unsubscribe(channel);
   }
 
+  sendTo(): 'single' {
+    return 'single';
+  }
+
   publish(channel: string, body: Body, how: PublishHow): Promise<Sent> {
     return this.#later(() => this.#engine.publish(channel, body, how));
   }

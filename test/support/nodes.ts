@@ -46,6 +46,8 @@ export async function startNode(
       node: 'node',
       admission: 'closed',
       endBlindAfterMs: Infinity,
+      maxQueuedBytes: 8_388_608,
+      maxQueuedMs: 5_000,
       leaseMs: 800,
       commandTimeoutMs: 250,
       ...options,

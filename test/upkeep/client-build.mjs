@@ -71,8 +71,17 @@ const manifest = {
   type: 'module',
   sideEffects: false,
   engines,
+  main: './client/cjs/index.cjs',
+  types: './client/cjs/index.d.cts',
   exports: Object.fromEntries(own),
   peerDependencies: { react: peerDependencies.react, ws: '^8.18.0' },
   peerDependenciesMeta: { react: { optional: true }, ws: { optional: true } },
 };
 writeFileSync(join(target, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
+
+// For what resolves without `exports`: TypeScript's node10, older bundlers, Metro as it was.
+for (const name of ENTRIES.filter((entry) => entry !== 'index')) {
+  const paths = { main: `../client/cjs/${name}.cjs`, types: `../client/cjs/${name}.d.cts` };
+  mkdirSync(join(target, name));
+  writeFileSync(join(target, name, 'package.json'), `${JSON.stringify(paths, null, 2)}\n`);
+}

@@ -1,7 +1,5 @@
 import type { Counter, Gauge, Registry } from 'prom-client';
 import { loadOptional } from '../../base/missing-package.js';
-import { FAILURE_KINDS } from '../ws-monitor.js';
-import type { FailureEvent } from '../../session/events.js';
 import type { WsMonitor } from '../ws-monitor.js';
 import type { ResolvedMonitoring } from '../options.js';
 import { DURATION_BOUNDS_MS } from '../../connection/traffic.js';
@@ -12,6 +10,8 @@ import { join } from './combined-metric.js';
 import type { Life } from './combined-metric.js';
 import { DurationHistogram } from './duration-histogram.js';
 import { EventLoopWatch } from './event-loop.js';
+import { UNKNOWN_EVENT } from '../totals.js';
+import type { Totals } from '../totals.js';
 import { KnownCodes } from './known-codes.js';
 import { inOpenMetrics } from './open-metrics.js';
 import { readUpstreams } from './upstream-metrics.js';
@@ -24,6 +24,7 @@ type PromClient = typeof import('prom-client');
 /** What is read when metrics are asked for. */
 export interface MetricsSource {
   readonly traffic: Traffic;
+  readonly totals: Totals;
   /** Sessions by phase. */
   sessions(): Readonly<Record<string, number>>;
   /** Requests whose answer is not complete. */
@@ -32,9 +33,6 @@ export interface MetricsSource {
   /** Of the applications behind the gateway, in the order of the options. */
   upstreams(): readonly MeasuredUpstream[];
 }
-
-/** Event of messages at no declared event. */
-const UNKNOWN = 'unknown';
 
 /** The working class behind {@link WsMetrics}. */
 export class PrometheusMetrics extends WsMetrics {
@@ -135,7 +133,7 @@ export class PrometheusMetrics extends WsMetrics {
       collect: () => {
         messages.reset();
         for (const { event, received } of traffic.events) messages.inc({ event }, received);
-        messages.inc({ event: UNKNOWN }, traffic.unknown);
+        messages.inc({ event: UNKNOWN_EVENT }, traffic.unknown);
       },
     });
     const help = 'Time from the guard of a message to its reply, in seconds; streams are not among them';
@@ -205,25 +203,69 @@ export class PrometheusMetrics extends WsMetrics {
   }
 
   /** What happens, and is counted when it does. None of it is on the path of a message that goes well. */
-  #count({ Counter }: PromClient, registry: Registry, monitor: WsMonitor, { traffic }: MetricsSource): void {
+  #count({ Counter }: PromClient, registry: Registry, monitor: WsMonitor, { traffic, totals }: MetricsSource): void {
     const codes = new KnownCodes();
     const counter = <Label extends string>(name: string, help: string, labelNames: Label[]): Counter<Label> =>
       new Counter({ name: `${METRICS_PREFIX}${name}`, help, labelNames, registers: [registry] });
-    const upgrades = counter('upgrades_total', 'Upgrade requests, by outcome: accepted, or a code', ['outcome']);
-    const http = counter('http_refusals_total', 'Requests over plain HTTP that were refused or failed, by code', [
-      'code',
-    ]);
-    const closes = counter('closes_total', 'Sessions that ended, by code', ['code']);
+    /** A counter of totals that are kept elsewhere. */
+    const reads = <Label extends string>(
+      name: string,
+      help: string,
+      labelNames: Label[],
+      values: () => Iterable<[labels: Record<Label, string>, value: number]>,
+    ): void => {
+      const one: Counter<Label> = new Counter({
+        name: `${METRICS_PREFIX}${name}`,
+        help,
+        labelNames,
+        registers: [registry],
+        collect: () => {
+          one.reset();
+          // because a literal of them is what prom-client's type wants
+          for (const [labels, value] of values()) one.inc(labels as Partial<Record<Label, string>>, value);
+        },
+      });
+    };
+    const by = <Label extends string>(label: Label, counts: ReadonlyMap<string, number>) => {
+      const labelled = (name: string): Record<Label, string> => ({ [label]: name }) as Record<Label, string>; // because it has that one
+      return () => [...counts].map(([name, count]): [Record<Label, string>, number] => [labelled(name), count]);
+    };
+    reads(
+      'upgrades_total',
+      'Upgrade requests, by outcome: accepted, or a code',
+      ['outcome'],
+      by('outcome', totals.upgrades),
+    );
+    reads(
+      'http_refusals_total',
+      'Requests over plain HTTP that were refused or failed, by code',
+      ['code'],
+      by('code', totals.http),
+    );
+    reads('closes_total', 'Sessions that ended, by code', ['code'], by('code', totals.closes));
     const authentications = counter('authentications_total', 'Tokens looked at, by source and outcome', [
       'source',
       'outcome',
     ]);
     const bans = counter('bans_total', 'Bans added, lifted and expired, by what they are for', ['action', 'target']);
-    const budgets = counter('budget_exceeded_total', 'Budgets that were used up', ['budget', 'enforced']);
-    const dryRun = counter('dry_run_refusals_total', 'Upgrades that a dry run let pass, by rule', ['rule']);
+    reads('budget_exceeded_total', 'Budgets that were used up', ['budget', 'enforced'], () =>
+      [...totals.budgets].flatMap(([budget, { enforced, dry }]) =>
+        [
+          { enforced: 'true', count: enforced },
+          { enforced: 'false', count: dry },
+        ]
+          .filter(({ count }) => count > 0)
+          .map((each): [{ budget: string; enforced: string }, number] => [
+            { budget, enforced: each.enforced },
+            each.count,
+          ]),
+      ),
+    );
+    reads('dry_run_refusals_total', 'Upgrades that a dry run let pass, by rule', ['rule'], by('rule', totals.dryRuns));
     const revocations = counter('revocations_total', 'Revocations', []);
     const admin = counter('admin_acts_total', 'Acts of administrators', ['act']);
     const bus = counter('bus_events_total', 'What the bus of a cluster did', ['action']);
+    const told = new Map<string, number>();
     // Not given its registry: prom-client takes exemplars for a mistake in one that is read in the older format.
     const exceptions: Counter<'code' | 'event' | 'incident_id'> = new Counter({
       name: `${METRICS_PREFIX}exceptions_total`,
@@ -232,34 +274,29 @@ export class PrometheusMetrics extends WsMetrics {
       enableExemplars: true,
       registers: [],
       collect: () => {
+        for (const [event, byCode] of totals.exceptions) {
+          for (const [code, { count, incidentId }] of byCode) {
+            const value = count - (told.get(`${code} ${event}`) ?? 0); // what is new: a reset would take the exemplars
+            if (value === 0) continue;
+            told.set(`${code} ${event}`, count);
+            const exemplar = incidentId !== undefined && { exemplarLabels: { incident_id: incidentId } };
+            exceptions.inc({ labels: { code, event }, value, ...exemplar });
+          }
+        }
         // A counter that does not exist yet cannot rise: the first fault would go unnoticed.
         for (const { event } of traffic.events) exceptions.inc({ labels: { code: 'INTERNAL', event }, value: 0 });
       },
     });
     registry.registerMetric(exceptions);
 
-    const onFailure = ({ kind, code, event, sessionId, incidentId }: FailureEvent): void => {
-      const label = codes.label(code);
-      if (kind === 'request') {
-        exceptions.inc({
-          labels: { code: label, event: event ?? UNKNOWN },
-          ...(incidentId !== undefined && { exemplarLabels: { incident_id: incidentId } }),
-        });
-      } else if (kind === 'http') http.inc({ code: label });
-      else if (kind === 'connection' && sessionId !== undefined) closes.inc({ code: label });
-      else upgrades.inc({ outcome: label }); // also of peers that were refused right after it
-    };
     this.#subscriptions.push(
-      monitor.on(FAILURE_KINDS, onFailure),
-      monitor.on('admitted', () => upgrades.inc({ outcome: 'accepted' })),
+      totals.use(),
       monitor.on('authentication', ({ source, outcome }) =>
         authentications.inc({ source, outcome: outcome === 'accepted' ? outcome : codes.label(outcome) }),
       ),
       monitor.on('ban', ({ action, target }) =>
         bans.inc({ action, target: 'address' in target ? 'address' : 'subject' }),
       ),
-      monitor.on('budget', ({ budget, enforced }) => budgets.inc({ budget, enforced: String(enforced) })),
-      monitor.on('admission', ({ rule }) => dryRun.inc({ rule })),
       monitor.on('revocation', () => revocations.inc()),
       monitor.on('admin', ({ act }) => admin.inc({ act })),
       monitor.on('bus', ({ action }) => bus.inc({ action })),

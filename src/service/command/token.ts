@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util';
 import { JwtService } from '@nestjs/jwt';
 import { MIN_SECRET_BYTES } from '../../authentication/jwt/issuers.js';
 import type { Algorithm } from '../../authentication/jwt/issuers.js';
+import type { ServiceConfiguration } from '../configuration/configuration.js';
 import { CommandError } from './errors.js';
 
 const SECONDS = { s: 1, m: 60, h: 3_600, d: 86_400 } as const;
@@ -97,4 +98,17 @@ function firstOf(list: string | undefined): string | undefined {
 function algorithmOf(list: string | undefined): Algorithm {
   const first = firstOf(list) ?? '';
   return first === 'HS384' || first === 'HS512' ? first : 'HS256';
+}
+
+/** A token that this run accepts, whatever issuer and audience it is configured with. */
+export function signDemo(
+  { seconds, ...claims }: Pick<TokenClaims, 'sub' | 'roles' | 'scope'> & { readonly seconds: number },
+  secret: string,
+  { auth }: ServiceConfiguration['gateway'],
+): string {
+  const first = (names: string | readonly string[] | false | undefined): string | undefined =>
+    typeof names === 'string' ? names : names === false ? undefined : names?.[0];
+  const { issuer, audience, algorithms } = auth.jwt ?? {};
+  const whole = { ...claims, scope: claims.scope || undefined, iss: first(issuer), aud: first(audience) };
+  return signToken(whole, { secret, seconds, algorithm: algorithms?.[0] ?? 'HS256' });
 }

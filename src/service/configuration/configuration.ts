@@ -29,6 +29,8 @@ export interface ServiceConfiguration {
   readonly audit: { readonly path: string; readonly key: string | undefined } | undefined;
   /** True when everybody may read the metrics. @default false */
   readonly metricsPublic: boolean;
+  /** Whether the console is at `/`. @default true unless NODE_ENV is production */
+  readonly console: boolean;
   readonly gateway: WsGatewayOptions;
   /** Paths with an application behind them. Where there are some, the service's own events are not served. */
   readonly fronts: readonly string[];
@@ -167,6 +169,7 @@ export function readConfiguration(
     tlsFiles,
     audit: auditOf(get('AUDIT_LOG_FILE'), get('AUDIT_KEY'), problems),
     metricsPublic: oneOf('METRICS_PUBLIC', ['true', 'false'], get('METRICS_PUBLIC') ?? 'false') === 'true',
+    console: oneOf('CONSOLE', ['true', 'false'], get('CONSOLE') ?? String(get('NODE_ENV') !== 'production')) === 'true',
     fronts,
     gateway: options as unknown as WsGatewayOptions, // because optionProblems() has found nothing wrong with it
     checkMx: oneOf('EMAIL_CHECK_MX', ['true', 'false'], get('EMAIL_CHECK_MX') ?? 'false') === 'true',

@@ -7,7 +7,7 @@ import { channelOf, eventOf, invalid, keyOf } from '../../rooms/channel-requests
 import { CHANNEL_CLAIMS } from '../../rooms/channel-rights.js';
 import type { ChannelClaims } from '../../rooms/channel-rights.js';
 import { Memberships } from '../../rooms/memberships.js';
-import { Publications } from '../../rooms/publications.js';
+import { keysOf, Publications } from '../../rooms/publications.js';
 import type { Published } from '../../rooms/ws-rooms.js';
 import { WsGatewayReload } from '../../reload/ws-gateway-reload.js';
 import type { WsSession } from '../../session/ws-session.js';
@@ -60,7 +60,7 @@ export class Backend {
     const head = this.publications.encode(eventOf(event, this.reload.options.errors.event), data);
     const { position, cluster, duplicate } = await this.publications.publish(channel, head, {
       ...(except !== undefined && { except: [except] }),
-      ...(idempotency !== undefined && { key: { owner: request.principal.subject, value: idempotency } }),
+      ...(idempotency !== undefined && { key: { owner: keysOf(request.principal.subject, ''), value: idempotency } }),
     });
     return { ...position, cluster, ...(duplicate === true && { duplicate }) };
   }

@@ -1,0 +1,426 @@
+import { createHash, randomBytes } from 'node:crypto';
+import type { WsClock } from '../base/clock.js';
+import type {
+  Audience,
+  Body,
+  Bus,
+  Engine,
+  EngineStats,
+  GapReason,
+  LocalNode,
+  Position,
+  PublishHow,
+  Replay,
+  ReplayLimit,
+  Sent,
+  Window,
+} from '../engine/engine.js';
+import type { ClusterState } from '../engine/ws-cluster.js';
+import { GatewayError } from '../protocol/errors.js';
+import { isJsonObject } from '../protocol/message.js';
+import { unavailable } from '../protocol/unavailable.js';
+import { howOf, readFrame, VERSION, writeFrame } from './frame.js';
+import type { Link } from './links.js';
+import type { Names } from './names.js';
+import { pause } from './pause.js';
+import { Positions } from './positions.js';
+import { PUBLISH, READ } from './scripts.js';
+import { Subscriptions } from './subscriptions.js';
+
+/** How often the place of a quiet channel is compared with Redis, in milliseconds, and how many are in one sweep. */
+const COMPARE_MS = 5_000;
+const SWEEP_MS = 250;
+const COMPARED_AT_ONCE = 500;
+
+/** How long a subscriber waits until its channel is heard, in milliseconds. */
+const READ_WAIT_MS = 2_000;
+
+/** How much of a hole is read at once. */
+const REPAIR: ReplayLimit = { messages: 10_000, bytes: 8_388_608 };
+
+/** What a message costs in the queue beside its text, in bytes. */
+const MESSAGE_BYTES = 96;
+
+/** A message that is to be published at the end of the turn. */
+interface Outgoing {
+  readonly how: string;
+  readonly body: Body;
+  readonly key: PublishHow['key'];
+  readonly resolve: (sent: Sent) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Messages of one channel that a script publishes. */
+interface Batch {
+  readonly channel: string;
+  readonly history: Window | undefined;
+  readonly messages: Outgoing[];
+}
+
+/** Messages of one topic without history. */
+interface Plain {
+  readonly topic: string;
+  readonly messages: { how: string; text: string }[];
+  bytes: number;
+  readonly at: number;
+}
+
+interface QueueLimits {
+  readonly maxQueuedBytes: number;
+  readonly maxQueuedMs: number;
+}
+
+/**
+ * Rooms and channels of many nodes. Without history the members of this node get a message at once, and other nodes by the bus; with history
+ * a message is in Redis first, and comes to all nodes in one order.
+ */
+export class RedisEngine implements Engine, Bus {
+  readonly bus = this;
+  readonly #subscriptions: Subscriptions;
+  readonly #positions: Positions;
+  /** By topic, in the order of the turn. */
+  #plain = new Map<string, Plain>();
+  #batches = new Map<string, Batch>();
+  #isFlushing = false;
+  /** What waits until Redis can be reached, the oldest first. */
+  #queue: Plain[] = [];
+  #queuedBytes = 0;
+  /** Bytes that Redis has not acknowledged. */
+  #unanswered = 0;
+  #local: LocalNode | undefined;
+  /** Windows of the channels that are read, for repairs. */
+  readonly #windows = new Map<string, Window>();
+  #round: string[] = [];
+  /** Messages without history that no other node was sent. */
+  dropped = 0;
+
+  constructor(
+    private readonly nodeId: string,
+    private readonly commands: Link,
+    subscriber: Link,
+    private readonly names: Names,
+    private readonly limits: QueueLimits,
+    private readonly stateOf: () => ClusterState,
+    private readonly clock: WsClock,
+  ) {
+    const mailbox = names.mailbox(nodeId);
+    this.#positions = new Positions(
+      () => this.#local,
+      (channel, since) =>
+        this.#read(channel, since, REPAIR, this.#windows.get(channel) ?? { count: Infinity, ageMs: 0 }),
+    );
+    this.#subscriptions = new Subscriptions(
+      subscriber,
+      mailbox,
+      async () => Number(await this.commands.call('PUBLISH', mailbox, '')),
+      (topic, frame) => this.#hear(topic, frame),
+      () => this.#compareAll(),
+      clock,
+    );
+  }
+
+  get state(): ClusterState {
+    return this.stateOf();
+  }
+
+  /** What Redis holds is not of this process. */
+  get stats(): EngineStats {
+    return { historyMessages: 0, historyBytes: 0 };
+  }
+
+  get numbers(): {
+    readonly repaired: number;
+    readonly gaps: number;
+    readonly dropped: number;
+    readonly queuedBytes: number;
+  } {
+    const { repaired, gaps } = this.#positions;
+    return { repaired, gaps, dropped: this.dropped, queuedBytes: this.#queuedBytes };
+  }
+
+  start(local: LocalNode): void {
+    this.#local = local;
+    void this.#subscriptions.subscribe(this.names.direct);
+  }
+
+  subscribe(channel: string): boolean | Promise<boolean> {
+    return this.#subscriptions.subscribe(this.names.channel(channel).topic);
+  }
+
+  unsubscribe(channel: string): void {
+    this.#subscriptions.leave(this.names.channel(channel).topic);
+  }
+
+  publish(channel: string, body: Body, how: PublishHow): Sent | Promise<Sent> {
+    const { history, key, except, volatile } = how;
+    const line = howOf(except, volatile);
+    if (history !== undefined || key !== undefined) return this.#publishByScript(channel, body, line, how);
+    this.#local?.deliver({ channel, body, offset: undefined, except, volatile });
+    this.#collect(this.names.channel(channel).topic, { how: line, text: body.text }, body.bytes);
+    return { cluster: this.#isReachable ? 'sent' : 'queued' };
+  }
+
+  sendTo(audience: Audience, body: Body): Sent['cluster'] {
+    this.#collect(this.names.direct, { how: JSON.stringify(audience), text: body.text }, body.bytes);
+    return this.#isReachable ? 'sent' : 'queued';
+  }
+
+  /** It leaves at the end of the turn. */
+  #collect(topic: string, message: { readonly how: string; readonly text: string }, bytes: number): void {
+    let plain = this.#plain.get(topic);
+    if (plain === undefined) {
+      plain = { topic, messages: [], bytes: 0, at: this.clock.monotonic() };
+      this.#plain.set(topic, plain);
+    }
+    plain.messages.push(message);
+    plain.bytes += bytes + MESSAGE_BYTES;
+    this.#flushSoon();
+  }
+
+  async read(channel: string, since: Position | undefined, limit: ReplayLimit, window: Window): Promise<Replay> {
+    const { topic } = this.names.channel(channel);
+    const subscribed = this.#subscriptions.has(topic) ? undefined : this.#subscriptions.subscribed(topic);
+    if (subscribed !== undefined) {
+      await Promise.race([subscribed, pause(READ_WAIT_MS)]);
+      if (!this.#subscriptions.has(topic)) throw unavailable('the channel is not heard');
+    }
+    let replay: Replay;
+    try {
+      replay = await this.#read(channel, since, limit, window);
+    } catch (error) {
+      throw unavailable(error);
+    }
+    if (this.#subscriptions.has(topic)) {
+      this.#windows.set(channel, window);
+      this.#positions.begin(channel, replay.position);
+    }
+    return replay;
+  }
+
+  sweep(now: number): void {
+    this.#subscriptions.sweep(now, (topic) => {
+      const channel = this.names.channelOf(topic);
+      this.#positions.forget(channel);
+      this.#windows.delete(channel);
+    });
+    this.#expire(now);
+    if (this.#isReachable && this.#queue.length > 0) this.#sendQueue();
+    this.#compareSome();
+  }
+
+  stop(): void {
+    this.#flush();
+  }
+
+  /** True while it makes sense to write to Redis: else what is written piles up in the socket. */
+  get #isReachable(): boolean {
+    return this.commands.isReady && this.stateOf() !== 'blind' && this.#unanswered < this.limits.maxQueuedBytes;
+  }
+
+  #hear(topic: string, frame: string): void {
+    if (topic === this.names.direct) return this.#hearDirect(frame);
+    const carrier = readFrame(frame);
+    // Members of this node have what has no history already.
+    if (carrier === undefined || (carrier.epoch === undefined && carrier.origin === this.nodeId)) return;
+    this.#positions.take(this.names.channelOf(topic), carrier);
+  }
+
+  #hearDirect(frame: string): void {
+    const [version, origin, , ...lines] = frame.split('\n');
+    if (version !== VERSION || origin === this.nodeId) return;
+    for (let i = 0; i + 2 < lines.length; i += 3) {
+      const audience = audienceIn(lines[i + 1] ?? '');
+      if (audience !== undefined) this.#local?.deliverTo(audience, lines[i + 2] ?? '');
+    }
+  }
+
+  #publishByScript(channel: string, body: Body, how: string, { history, key }: PublishHow): Promise<Sent> {
+    if (!this.#isReachable) return Promise.reject(unavailable('the bus cannot take it now'));
+    return new Promise((resolve, reject) => {
+      const name = `${history === undefined ? '-' : '+'}${channel}`;
+      let batch = this.#batches.get(name);
+      if (batch === undefined) this.#batches.set(name, (batch = { channel, history, messages: [] }));
+      batch.messages.push({ how, body, key, resolve, reject });
+      this.#flushSoon();
+    });
+  }
+
+  #flushSoon(): void {
+    if (this.#isFlushing) return;
+    this.#isFlushing = true;
+    setImmediate(() => this.#flush());
+  }
+
+  /** The end of a turn: one message of the bus for each channel. */
+  #flush(): void {
+    this.#isFlushing = false;
+    const [plain, batches] = [this.#plain, this.#batches];
+    this.#plain = new Map();
+    this.#batches = new Map();
+    for (const one of plain.values()) {
+      if (this.#isReachable && this.#queue.length === 0) void this.#send(one);
+      else this.#enqueue(one);
+    }
+    for (const batch of batches.values()) void this.#sendBatch(batch);
+  }
+
+  async #send({ topic, messages, bytes }: Plain): Promise<void> {
+    this.#unanswered += bytes;
+    try {
+      const heard = await this.commands.call('PUBLISH', topic, writeFrame(this.nodeId, messages));
+      if (heard === 0 && this.#subscriptions.has(topic)) this.#subscriptions.reconnect();
+    } catch {
+      this.dropped += messages.length; // it may have been sent: a second time would be twice
+    } finally {
+      this.#unanswered -= bytes;
+    }
+  }
+
+  async #sendBatch({ channel, history, messages }: Batch): Promise<void> {
+    const { topic, history: kept, place } = this.names.channel(channel);
+    const bytes = messages.reduce((sum, { body }) => sum + body.bytes + MESSAGE_BYTES, 0);
+    this.#unanswered += bytes;
+    try {
+      const keys = messages.map(({ key }) =>
+        key === undefined ? place : this.names.used(channel, key.owner, key.value),
+      );
+      const texts = messages.flatMap(({ how, body, key }) => [
+        how,
+        body.text,
+        key === undefined ? '' : digestOf(body.text),
+      ]);
+      const { count = 1, ageMs = 1 } = history ?? {};
+      const reply = await this.commands.run(
+        PUBLISH,
+        [place, kept, topic, ...keys],
+        [history === undefined ? 0 : 1, count, ageMs, freshEpoch(), this.nodeId, ...texts],
+      );
+      const [heard, ...outcomes] = reply as [number, ...[number, string, number][]]; // because the script returns that
+      if (heard === 0 && this.#subscriptions.has(topic) && outcomes.some(([outcome]) => outcome === 0)) {
+        this.#subscriptions.reconnect();
+      }
+      for (const [index, message] of messages.entries()) this.#settle(channel, message, outcomes[index]);
+    } catch (error) {
+      for (const { reject } of messages) reject(unavailable(error));
+    } finally {
+      this.#unanswered -= bytes;
+    }
+  }
+
+  #settle(
+    channel: string,
+    { body, how, resolve, reject }: Outgoing,
+    outcome: [number, string, number] | undefined,
+  ): void {
+    const [became, epoch = '', offset = 0] = outcome ?? [];
+    const position = epoch !== '' && { position: { epoch, offset } };
+    if (became === 2) reject(new GatewayError('CONFLICT', { message: 'The key was used with another body' }));
+    else if (became === 1) resolve({ cluster: 'sent', ...position, duplicate: true });
+    else {
+      if (epoch === '') {
+        const carried = readFrame(writeFrame(this.nodeId, [{ how, text: body.text }]))?.messages[0];
+        if (carried !== undefined) this.#local?.deliver({ ...carried, channel });
+      }
+      resolve({ cluster: 'sent', ...position });
+    }
+  }
+
+  async #read(channel: string, since: Position | undefined, limit: ReplayLimit, window: Window): Promise<Replay> {
+    const { place, history } = this.names.channel(channel);
+    const { count, ageMs } = window;
+    const reply = await this.commands.run(
+      READ,
+      [place, history],
+      [
+        freshEpoch(),
+        since?.epoch ?? '',
+        since?.offset ?? 0,
+        limit.messages,
+        limit.bytes,
+        Math.min(count, Number.MAX_SAFE_INTEGER),
+        ageMs,
+      ],
+    );
+    const [epoch, offset, reason, ...rest] = reply as [string, number, string, ...(number | string)[]]; // because the script returns that
+    const position = { epoch, offset };
+    if (reason !== '') return { position, recovered: false, reason: reason as GapReason, messages: [] };
+    const messages: { offset: number; body: Body }[] = [];
+    for (let i = 0; i + 1 < rest.length; i += 2) {
+      const text = rest[i + 1] as string; // because offsets and texts alternate
+      messages.push({ offset: rest[i] as number, body: { text, bytes: Buffer.byteLength(text) } });
+    }
+    return { position, recovered: true, messages };
+  }
+
+  #enqueue(plain: Plain): void {
+    this.#queue.push(plain);
+    this.#queuedBytes += plain.bytes;
+    while (this.#queuedBytes > this.limits.maxQueuedBytes) this.#drop();
+  }
+
+  #expire(now: number): void {
+    for (let oldest = this.#queue[0]; oldest !== undefined; [oldest] = this.#queue) {
+      if (now - oldest.at < this.limits.maxQueuedMs) return;
+      this.#drop();
+    }
+  }
+
+  #drop(): void {
+    const oldest = this.#queue.shift();
+    if (oldest === undefined) return;
+    this.#queuedBytes -= oldest.bytes;
+    this.dropped += oldest.messages.length;
+  }
+
+  #sendQueue(): void {
+    const queue = this.#queue;
+    this.#queue = [];
+    this.#queuedBytes = 0;
+    for (const plain of queue) {
+      if (this.#isReachable) void this.#send(plain);
+      else this.#enqueue(plain);
+    }
+  }
+
+  /** After a connection was lost: what was published meanwhile is missing. */
+  #compareAll(): void {
+    this.#round = [];
+    for (const channel of this.#positions.channels()) void this.#compare(channel);
+  }
+
+  /** Some channels each sweep, so that each has its turn within five seconds, or later where there are very many. */
+  #compareSome(): void {
+    if (!this.#isReachable || !this.#subscriptions.isUp) return;
+    if (this.#round.length === 0) this.#round = [...this.#positions.channels()];
+    const share = Math.ceil((this.#positions.channels().length * SWEEP_MS) / COMPARE_MS);
+    for (const channel of this.#round.splice(0, Math.min(share, COMPARED_AT_ONCE))) void this.#compare(channel);
+  }
+
+  async #compare(channel: string): Promise<void> {
+    const window = this.#windows.get(channel) ?? { count: 0, ageMs: 0 };
+    try {
+      const { position } = await this.#read(channel, undefined, { messages: 0, bytes: 0 }, window);
+      this.#positions.compare(channel, position);
+    } catch {
+      return; // the next comparison asks again
+    }
+  }
+}
+
+/** @returns undefined for what no node has written */
+function audienceIn(json: string): Audience | undefined {
+  try {
+    const audience: unknown = JSON.parse(json);
+    return isJsonObject(audience) ? (audience as Audience) : undefined; // because a node writes nothing else
+  } catch {
+    return undefined;
+  }
+}
+
+function freshEpoch(): string {
+  return randomBytes(6).toString('base64url');
+}
+
+function digestOf(text: string): string {
+  return createHash('sha256').update(text).digest('base64url');
+}
