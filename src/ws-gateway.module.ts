@@ -204,9 +204,8 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
   exports: [
     WsCluster,
     // For the console.
-    AUTH_OPTIONS,
     CONTEXT,
-    FIREWALL_OPTIONS,
+    OptionsByPath,
     PRIVACY,
     Totals,
     WsGatewayAdapter,

@@ -1,8 +1,12 @@
+import { readFileSync } from 'node:fs';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { join } from 'node:path';
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import type { Page } from 'playwright-core';
 import { from } from 'rxjs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { Public, WsRooms, WsSessions } from '../../src/index.js';
+import type { WsSession } from '../../src/index.js';
 import { startApp, stopApps, until } from '../support/app.js';
 import { bundlePage, closePages, hasBrowser, openPage, serveScript, stopBrowser } from '../support/browser.js';
 import { RULES } from '../support/channels.js';
@@ -116,5 +120,40 @@ describe.runIf(hasBrowser())('in a browser, React', { timeout: 60_000 }, () => {
     await until(() => app.get(WsSessions).find().length === 0);
     expect(performance.now() - unmountedAt).toBeLessThan(2_000);
     expect([proxy.count, errors]).toEqual([1, []]);
+  });
+});
+
+describe.runIf(hasBrowser())('in a browser, the page of the README', { timeout: 60_000 }, () => {
+  const root = new URL('../..', import.meta.url).pathname;
+
+  it('works as printed: it says, shows, and shows after a break what was said meanwhile', async () => {
+    const { app, url } = await startApp({
+      options: { channels: { rules: RULES } },
+      before: (server) =>
+        void server.use((request: IncomingMessage, response: ServerResponse) => {
+          const path = new URL(request.url ?? '', 'http://127.0.0.1').pathname;
+          const isPage = path === '/';
+          const file = isPage
+            ? 'test/apps/clients/page.html'
+            : path.replace('/nestjs-ws-gateway-client/', 'dist/client-package/');
+          response.setHeader('content-type', isPage ? 'text/html' : 'text/javascript');
+          response.end(path === '/favicon.ico' ? '' : readFileSync(join(root, file)));
+        }),
+    });
+    const errors: string[] = [];
+    const opened = await openPage(`${url.replace('ws', 'http')}/#${token()}`, errors);
+    const sessions = (): readonly WsSession[] => app.get(WsSessions).find();
+    const rooms = app.get(WsRooms);
+    await until(() => sessions().some((session) => session.rooms.includes('room.42')));
+    await rooms.publish('room.42', 'chat.message', { text: 'first' });
+    await opened.getByText('first').waitFor();
+    await opened.getByRole('textbox').fill('typed');
+    await opened.getByRole('textbox').press('Enter');
+    await opened.getByText('typed').waitFor();
+    for (const { socket } of sessions()) socket.terminate();
+    await rooms.publish('room.42', 'chat.message', { text: 'meanwhile' });
+    await opened.getByText('meanwhile').waitFor();
+    expect(await opened.getByRole('listitem').allTextContents()).toEqual(['first', 'typed', 'meanwhile']);
+    expect(errors).toEqual([]);
   });
 });

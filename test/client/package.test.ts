@@ -10,14 +10,9 @@ import { publint } from 'publint';
 import { formatMessage } from 'publint/utils';
 import { build } from 'vite';
 import type { Rollup } from 'vite';
-import { createElement } from 'react';
-import { renderToString } from 'react-dom/server';
 import { afterEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
 import type * as Client from '../../src/client/index.js';
-import { testOrders } from '../apps/clients/mock.js';
-import { Prices } from '../apps/clients/prices.js';
-import { placeOrder, shop } from '../apps/clients/shop.js';
 import { ScriptedServer, stopAll } from './support.js';
 
 const root = new URL('../..', import.meta.url).pathname;
@@ -137,19 +132,4 @@ describe('the client of the build', () => {
     },
     60_000,
   );
-});
-
-describe('the examples of its README', () => {
-  it('renders on a server, where nothing is connected', () => {
-    expect(renderToString(createElement(Prices, { article: 'tea' }))).toBe('<p>idle, order 0, </p>');
-    expect(shop.state.status).toBe('idle');
-  });
-
-  it('says whether an order was placed', async () => {
-    const placed = placeOrder('tea');
-    shop.close();
-    expect(await placed).toBe('Not placed');
-  });
-
-  it('tests a front end', testOrders);
 });
