@@ -270,6 +270,7 @@ describe('the data of the console', () => {
       isPublic: false,
       roles: [['staff']],
       limit: { limit: 5, perMs: 60_000 },
+      example: { text: 'text' },
     });
   });
 
