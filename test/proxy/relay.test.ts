@@ -52,7 +52,11 @@ describe('a relayed session', () => {
     const client = await RawClient.connect(`${url}/chat`, { token: token() });
     (await app.accepted()).close(code, reason);
     expect(await client.closed).toEqual({ code: code ?? 1005, reason });
-    expect(log.lines.filter(({ kind }) => kind === 'connection')).toMatchObject([{ code: 'CLOSED', level: 'debug' }]);
+    expect(log.lines.filter(({ kind }) => kind === 'connection')).toMatchObject([
+      code === 1011
+        ? { code: 'CLOSED', level: 'error', reason: `${app.url} has failed` } // what it says when it has thrown
+        : { code: 'CLOSED', level: 'debug' },
+    ]);
   });
 
   it.each([
