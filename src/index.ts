@@ -49,6 +49,7 @@ export type { ArraysOptions } from './protocol/arrays.js';
 export { jsonRpc } from './protocol/json-rpc.js';
 export type { JsonRpcOptions } from './protocol/json-rpc.js';
 export { parsed } from './protocol/parsed.js';
+export { readJson } from './protocol/read-json.js';
 export type { MessageParser } from './protocol/parsed.js';
 export type {
   Decoded,

@@ -311,15 +311,16 @@ export function encodeReply(
 ): Encoded | undefined {
   if (result === NO_ANSWER) return undefined;
   if (result instanceof Uint8Array) return result;
-  const { protocol } = session.server;
-  const common = { id, done: false, isStream, isCancelled: false, context };
-  if (result === undefined || result === null) {
-    return id === undefined ? undefined : protocol.reply({ event, data: null, ...common }, session);
-  }
+  const isNothing = result === undefined || result === null;
+  if (isNothing && id === undefined) return undefined;
   const isResponse = isWsResponse(result);
   const name = isResponse ? result.event : event;
-  const data = isResponse ? result.data : result;
-  return protocol.reply({ event: name, data, ...common }, session);
+  const data = isResponse ? result.data : isNothing ? null : result;
+  // One literal: a copy of what all answers have in common would cost as much as encoding a short one.
+  return session.server.protocol.reply(
+    { event: name, data, id, done: false, isStream, isCancelled: false, context },
+    session,
+  );
 }
 
 /** Ends a streamed reply. */

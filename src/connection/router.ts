@@ -49,6 +49,8 @@ export interface RouteAccess {
   readonly roles: readonly (readonly string[])[];
   readonly scopes: readonly string[];
   readonly hasRules: boolean;
+  /** Makes a payload that its class lets through; undefined where it has none. */
+  readonly example: () => object | undefined;
   readonly rateLimit: { readonly limit: number; readonly perMs: number; readonly cost: number } | undefined;
 }
 

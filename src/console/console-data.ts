@@ -137,6 +137,7 @@ export class ConsoleData implements OnApplicationBootstrap, OnApplicationShutdow
             scopes,
             hasRules,
             limit: rateLimit === undefined ? null : { limit: rateLimit.limit, perMs: rateLimit.perMs },
+            example: access.example() ?? null,
             received: traffic.received,
             failed: failures.reduce((sum, [, { count }]) => sum + count, 0),
             lastCode: failures.at(-1)?.[0] ?? null,

@@ -2,10 +2,9 @@ import { Inject, Logger, Module } from '@nestjs/common';
 import type { DynamicModule, MiddlewareConsumer, NestModule, OnApplicationBootstrap, Type } from '@nestjs/common';
 import { WebSocketGateway } from '@nestjs/websockets';
 import { contain, loggerFaults } from '../base/contain.js';
-import { AUTH_OPTIONS } from '../authentication/options.js';
-import type { ResolvedAuth } from '../authentication/options.js';
-import { FIREWALL_OPTIONS } from '../firewall/firewall.providers.js';
-import type { ResolvedFirewall } from '../firewall/options.js';
+import { pathnameOf } from '../base/pathname.js';
+import { OptionsByPath } from '../connection/options-by-path.js';
+import type { ConnectionOptions } from '../connection/options.js';
 import { ConsoleData } from './console-data.js';
 import { ConsoleGateway } from './console.gateway.js';
 import { CONSOLE_OPTIONS, consoleOptions } from './options.js';
@@ -23,9 +22,13 @@ export class WsConsoleModule implements NestModule, OnApplicationBootstrap {
 
   constructor(
     @Inject(CONSOLE_OPTIONS) private readonly options: ConsoleOptions,
-    @Inject(AUTH_OPTIONS) private readonly auth: Pick<ResolvedAuth, 'sources'>,
-    @Inject(FIREWALL_OPTIONS) private readonly firewall: Pick<ResolvedFirewall, 'origins'>,
+    private readonly byPath: OptionsByPath,
   ) {}
+
+  /** Those of the path that the page connects to. */
+  get #inForce(): ConnectionOptions {
+    return this.byPath.of(pathnameOf(this.options.socket));
+  }
 
   /** @throws TypeError for a path that cannot be */
   static forRoot(options: WsConsoleOptions = {}): DynamicModule {
@@ -38,14 +41,15 @@ export class WsConsoleModule implements NestModule, OnApplicationBootstrap {
 
   configure(consumer: MiddlewareConsumer): void {
     const { page, path, title, socket } = this.options;
-    const { sources } = this.auth;
+    const { sources } = this.#inForce.auth;
     const served = new ConsolePage(page, path, { title, socket, via: viaOf(sources) });
     consumer.apply(served.middleware).forRoutes(...served.routes);
   }
 
   onApplicationBootstrap(): void {
-    const { sources } = this.auth;
-    const { origins } = this.firewall;
+    const { auth, firewall } = this.#inForce;
+    const { sources } = auth;
+    const { origins } = firewall;
     if (!sources.some((source) => ['message', 'subprotocol', 'cookie'].includes(source))) {
       this.#warn(
         'The console cannot sign in: auth.sources has none of message, subprotocol and cookie, which a browser can use',

@@ -119,6 +119,8 @@ export interface EventRow {
   readonly scopes: readonly string[];
   readonly hasRules: boolean;
   readonly limit: { readonly limit: number; readonly perMs: number } | null;
+  /** A payload that its class lets through, where it has one. */
+  readonly example: object | null;
   readonly received: number;
   readonly failed: number;
   readonly lastCode: string | null;

@@ -70,6 +70,7 @@ export class MemoryEngine implements Engine, Bus {
   constructor(
     private readonly limits: { readonly maxHistoryBytes: number },
     private readonly clock: Pick<WsClock, 'monotonic'>,
+    private readonly maxKeys = MAX_KEYS,
   ) {}
 
   get stats(): EngineStats {
@@ -232,9 +233,10 @@ export class MemoryEngine implements Engine, Bus {
     if (history === undefined || history.offset > 0 || this.#subscribed.has(channel)) return;
     this.#fresh.delete(channel);
     this.#fresh.add(channel);
-    const [oldest] = this.#fresh;
-    const unused = oldest === undefined ? undefined : this.#histories.get(oldest);
-    if (this.#fresh.size > MAX_FRESH && oldest !== undefined && unused !== undefined) this.#forget(oldest, unused);
+    for (const oldest of oldestOf(this.#fresh, MAX_FRESH)) {
+      const unused = this.#histories.get(oldest);
+      if (unused !== undefined) this.#forget(oldest, unused);
+    }
   }
 
   #forget(channel: string, history: History): void {
@@ -252,11 +254,23 @@ export class MemoryEngine implements Engine, Bus {
   #remember(name: string, used: UsedKey): void {
     this.#keys.delete(name);
     this.#keys.set(name, used);
-    for (const oldest of this.#keys.keys()) {
-      if (this.#keys.size <= MAX_KEYS) return;
-      this.#keys.delete(oldest);
-    }
+    for (const oldest of oldestOf(this.#keys, this.maxKeys)) this.#keys.delete(oldest);
   }
+}
+
+/**
+ * What a table over its bound has to let go of: a 64th at once, since to find the first entry of a Map costs as much as was deleted
+ * before it.
+ */
+function oldestOf(table: ReadonlyMap<string, unknown> | ReadonlySet<string>, most: number): string[] {
+  const oldest: string[] = [];
+  if (table.size <= most) return oldest;
+  const surplus = table.size - most + Math.floor(most / 64);
+  for (const name of table.keys()) {
+    if (oldest.length === surplus) break;
+    oldest.push(name);
+  }
+  return oldest;
 }
 
 function withinLimit(messages: readonly Kept[], { messages: most, bytes }: ReplayLimit): readonly Kept[] {

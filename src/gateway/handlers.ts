@@ -21,6 +21,7 @@ import type { Session } from '../session/session.js';
 import { isThenable } from '../base/thenable.js';
 import { isEventName } from '../protocol/message.js';
 import type { InboundMessage } from '../protocol/message.js';
+import { exampleOf } from '../validation/dto-example.js';
 import { accessOf } from './access.js';
 import type { Access } from './access.js';
 import { stepsOf } from './payload-steps.js';
@@ -32,7 +33,7 @@ import { argumentsOf, askRules } from './arguments.js';
 import { givenOf, invoke } from './handler.js';
 import type { Gateway, Handler, Method } from './handler.js';
 import { callThroughNest, FiltersContext } from './nest-enhancers.js';
-import { hookArgumentsOf, parametersOf, pathParamsOf, takesSignal } from './parameters.js';
+import { bodiesOf, hookArgumentsOf, parametersOf, pathParamsOf, takesSignal } from './parameters.js';
 import type { WsExceptionFilter } from './ws-exception.filter.js';
 import { WsGuard } from './ws.guard.js';
 import type { WsValidationPipe } from './ws-validation.pipe.js';
@@ -179,7 +180,7 @@ export class Handlers {
       takesSignal: asksForSignal,
       isPublic: access.isPublic,
       traffic: host.own && !host.everywhere ? new EventTraffic(event) : server.context.traffic.of(event),
-      access: host.own ? undefined : shownAccess(access),
+      access: host.own ? undefined : shownAccess(access, host.wrapper.instance as object, name),
       call,
     };
   }
@@ -326,8 +327,10 @@ export class Handlers {
 }
 
 /** What an administrator is shown of what a handler asks for. */
-function shownAccess({ isPublic, roles, scopes, rules, rateLimit }: Access): RouteAccess {
-  return { isPublic, roles, scopes, hasRules: rules.length > 0, rateLimit };
+function shownAccess(access: Access, instance: object, name: string): RouteAccess {
+  const { isPublic, roles, scopes, rules, rateLimit } = access;
+  const example = (): object | undefined => exampleOf(bodiesOf(instance, name)[0]?.metatype);
+  return { isPublic, roles, scopes, hasRules: rules.length > 0, rateLimit, example };
 }
 
 /** @throws Error for a parameter that the gateway's path does not have */

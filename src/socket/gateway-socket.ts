@@ -416,6 +416,7 @@ export class GatewaySocket extends WebSocket {
     const bytes = typeof queued === 'string' ? frame(queued, before > 0) : frames(queued, before > 0);
     stream.write(bytes);
     this[SESSION]?.sent(typeof queued === 'string' ? 1 : queued.length, bytes.length);
+    if (this.#backlog === undefined && stream.writableLength === 0) return; // all of it has left
     this.#checkOutbound(before, bytes.length);
   }
 

@@ -15,7 +15,7 @@ export function flushSoon(socket: Flushable): void {
 }
 
 function flushAll(): void {
-  flushFanOuts();
+  if (waitingFanOuts > 0) flushFanOuts();
   const sockets = waiting;
   waiting = [];
   for (const socket of sockets) socket.flush();

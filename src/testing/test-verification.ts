@@ -86,9 +86,10 @@ export class TestVerification extends Verification {
     token: string,
     context?: CredentialOrigin,
     clientAddress?: string,
+    timeoutMs?: number,
   ): Principal | Promise<Principal> {
     const [head, body = ''] = token.split('.');
-    if (head !== this.#head) return super.authenticate(token, context, clientAddress);
+    if (head !== this.#head) return super.authenticate(token, context, clientAddress, timeoutMs);
     const principal = this.#principalOf(JSON.parse(Buffer.from(body, 'base64url').toString()) as TestClaims, token); // because issue() has written it
     if (principal.expiresAt <= this.#time.now()) throw new GatewayError('TOKEN_EXPIRED');
     if (this.#revoked.isRevoked(principal)) throw new GatewayError('SESSION_REVOKED');

@@ -49,6 +49,19 @@ describe('maxPayload of a decorator', () => {
     expect(await client.closed).toMatchObject({ code: 1009 });
   });
 
+  it.each([
+    { maxPayload: 1_000, own: 2_000, module: 500 },
+    { maxPayload: 2_000, own: 1_000, module: 4_000 },
+  ])('is compared with the limit of the path: $maxPayload beside $own', async ({ maxPayload, own, module }) => {
+    const limits = { maxMessageBytes: module };
+    const paths = { '/media': { limits: { maxMessageBytes: own } } };
+    const { url } = await startApp({ gateways: [gateway({ path: '/media', maxPayload })], options: { limits, paths } });
+    const client = await Client.connect(`${url}/media`, { token: token() });
+    expect(await client.ask(frameOf(1_000))).toMatchObject({ id: 1 });
+    client.send(frameOf(1_001));
+    expect(await client.closed).toMatchObject({ code: 1009 });
+  });
+
   it('is the smallest of all gateways of a path, and leaves other paths alone', async () => {
     const gateways = [gateway({ path: '/media' }), gateway({ path: '/other' })];
     @WebSocketGateway({ path: '/media', maxPayload: 1_000 })

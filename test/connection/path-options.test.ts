@@ -1,5 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
+import { NEVER } from 'rxjs';
+import type { Observable } from 'rxjs';
 import { afterEach, describe, expect, it } from 'vitest';
 import {
   Authenticator,
@@ -18,6 +20,7 @@ import type {
   WsGatewayOptions,
 } from '../../src/index.js';
 import { Disconnects } from '../../src/connection/disconnects.js';
+import { SessionRegistry } from '../../src/session/registry.js';
 import { resolveOptions, WsGatewayOptionsError } from '../../src/ws-gateway.options.js';
 import { startApp, stopApps, until } from '../support/app.js';
 import type { TestApp } from '../support/app.js';
@@ -145,6 +148,10 @@ class MediaGateway {
   @SubscribeMessage('hang') hang(): Promise<never> {
     return new Promise(() => undefined);
   }
+
+  @SubscribeMessage('stream') stream(): Observable<never> {
+    return NEVER;
+  }
 }
 
 @WebSocketGateway()
@@ -155,6 +162,10 @@ class PlainGateway {
 
   @SubscribeMessage('hang') hang(): Promise<never> {
     return new Promise(() => undefined);
+  }
+
+  @SubscribeMessage('stream') stream(): Observable<never> {
+    return NEVER;
   }
 
   @Public() @SubscribeMessage('hello') hello(): string {
@@ -415,6 +426,69 @@ describe('auth of a path', () => {
     expect(await client.ask('hi')).toEqual({ heard: 'hi' });
     const closed = startApp({ gateways: [Raw], options: options({}, { sources: ['message'] }) });
     await expect(closed).rejects.toThrow('cannot authenticate by a first message');
+  });
+});
+
+describe('each other limit of a path', () => {
+  const stream = { event: 'stream', id: 2 };
+  const small = { event: 'ping', id: 1, data: 'x'.repeat(900) };
+
+  /** What a client does, and how the log says that the limit is low, with the code of a close. */
+  const rows: [PathOptions['limits'], string, (client: Client, test: TestApp) => void | Promise<void>][] = [
+    [
+      { maxFragments: 2 },
+      'MESSAGE_TOO_BIG 1009',
+      ({ socket }) => ['a', 'b', 'c'].forEach((part, index) => socket.send(part, { fin: index === 2 })),
+    ],
+    [{ maxBadFrames: 1 }, 'BAD_FRAME 4400', (client) => ['x', 'y'].forEach((bad) => client.send(bad))],
+    [{ maxJsonDepth: 2 }, 'BAD_FRAME', (client) => client.send({ event: 'ping', data: [[1]], id: 1 })],
+    [{ maxStreams: 1 }, 'RATE_LIMITED', (client) => [stream, { ...stream, id: 3 }].forEach((one) => client.send(one))],
+    [
+      { bytesPerSecond: 1_000, maxMessageBytes: 1_000 },
+      'RATE_LIMITED',
+      (client) => [small, small].forEach((one) => client.send(one)),
+    ],
+    [
+      { messageBurst: 1, messagesPerSecond: 1 },
+      'RATE_LIMITED',
+      (client) => [small, small].forEach((one) => client.send(one)),
+    ],
+    [
+      { messageTimeoutMs: 1_000 },
+      'STALLED 4108',
+      async ({ socket }, { app, clock }) => {
+        socket.send('{"event":', { fin: false });
+        const [session] = app.get(SessionRegistry).find();
+        await until(() => (session?.socket.receiving ?? 0) > 0);
+        for (let i = 0; i < 8; i++) clock.advance(250);
+        socket.send('"ping"}');
+      },
+    ],
+    [
+      { maxOutboundBytes: 1_000_000 },
+      'SLOW_CONSUMER 4113',
+      ({ socket }, { app }) => {
+        socket.pause();
+        for (const session of app.get(WsSessions).find())
+          for (let i = 0; i < 20; i++) session.send('big', 'x'.repeat(1_000_000));
+        socket.resume();
+      },
+    ],
+  ];
+
+  it.each(rows)('%j is in force there, and nowhere else', async (limits, end, act) => {
+    const rest = { limits: { maxOutboundBytes: 100_000_000 }, heartbeat: { intervalMs: 3_600_000 } };
+    for (const path of ['/media', '/ws']) {
+      const test = await start({ limits }, rest);
+      const client = await Client.connect(test.url + path, { token: token() });
+      const isThere = (): boolean =>
+        test.log.lines.some(({ code, closeCode = '' }) => `${code} ${closeCode}`.trim() === end);
+      await act(client, test);
+      client.send({ event: 'ping', id: 9 });
+      await until(() => isThere() || client.frames.some(({ id }) => id === 9));
+      expect([path, isThere()]).toEqual([path, path === '/media']);
+      await stopApps();
+    }
   });
 });
 

@@ -126,6 +126,12 @@ describe.each([
     expect(await (await open()).request('ws-gateway.about')).toMatchObject({ who: expect.any(String) as string });
   });
 
+  it('signs in as the path of its socket asks for', async () => {
+    const paths = { '/ws-console/socket': { auth: { sources: ['subprotocol'] } } } as const;
+    await start({ ...framework, options: { paths } });
+    expect(await (await get('/ws-console/config.json')).json()).toMatchObject({ via: 'subprotocol' });
+  });
+
   it('serves what was built, zipped and for ever, and nothing else', async () => {
     await start({ ...framework, console: { path: '/' } });
     const zipped = await get('/assets/app-1.js', { 'accept-encoding': 'gzip, br' });
@@ -264,6 +270,7 @@ describe('the data of the console', () => {
       isPublic: false,
       roles: [['staff']],
       limit: { limit: 5, perMs: 60_000 },
+      example: { text: 'text' },
     });
   });
 

@@ -70,6 +70,9 @@ class FailingGateway {
   @SubscribeMessage('close') close(@CurrentSession() session: WsSession): void {
     session.close('ORDER_CLOSED');
   }
+  @SubscribeMessage('bad-gateway') badGateway(@CurrentSession() session: WsSession): void {
+    session.close('BAD_GATEWAY');
+  }
   @SubscribeMessage('unavailable') unavailable(): never {
     throw new GatewayError('UNAVAILABLE', { retryAfterMs: 700 });
   }
@@ -391,6 +394,11 @@ const PRODUCED: Partial<Record<CatalogueCode, () => Promise<void>>> = {
     expect(refused.headers.connection).toBe('close');
     const own = await Client.connect(`${test.url}/ws`, { origin: `http://127.0.0.1:${test.port}`, token: token() });
     expect(await own.ask({ event: 'ping' })).toEqual({ event: 'pong', data: null });
+  },
+  BAD_GATEWAY: async () => {
+    const client = await connect();
+    client.send({ event: 'bad-gateway' });
+    expectDisconnect(await endOf(client), 'BAD_GATEWAY', true);
   },
   UNAVAILABLE: async () => {
     expect(await exceptionOf({ event: 'unavailable' })).toEqual({

@@ -434,7 +434,7 @@ export function testChannels(name: string, engine: AppEngine): void {
         expect(await bob.codeOf('presence', { channel: 'room.1', limit: 0 })).toBe('VALIDATION_FAILED');
       });
 
-      it('is told of once a second, and not of who only passes by', async () => {
+      it('says once a second who has come and gone, and nothing of who only passes by', async () => {
         const { clock, enter } = await start();
         const ann = await enter('ann');
         await ann.ask('subscribe', { channel: 'live.1' });

@@ -1,12 +1,13 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Client, refusal } from '../support/client.js';
-import { startService, stopServices } from '../support/service.js';
+import { shareService, startService, stopServices, stopSharedServices } from '../support/service.js';
 import type { Service } from '../support/service.js';
 import { SECRET, token } from '../support/tokens.js';
 
 let service: Service;
-beforeEach(async () => void (service = await startService({ JWT_SECRET: SECRET, LOG_FORMAT: 'json' })));
+const environment = { JWT_SECRET: SECRET, LOG_FORMAT: 'json' };
 afterEach(stopServices);
+afterAll(stopSharedServices);
 
 const admin = token({ sub: 'operator', scope: 'ws-gateway:admin' });
 
@@ -26,6 +27,8 @@ async function call(
 }
 
 describe('the bans of the service', () => {
+  beforeEach(async () => void (service = await startService(environment)));
+
   it('are made, listed and lifted by an operator', async () => {
     const client = await Client.connect(service.url, { token: token() });
     const made = await call('POST', '', { subject: 'ada', forMs: 60_000, reason: 'spam' });
@@ -58,6 +61,10 @@ describe('the bans of the service', () => {
       expect(await call(method, '', body, 'bad')).toMatchObject({ status: 401, body: { code: 'TOKEN_INVALID' } });
     }
   });
+});
+
+describe('the bans of the service, which stay as they are,', () => {
+  beforeAll(async () => void (service = await shareService(environment)));
 
   it.each([
     {},

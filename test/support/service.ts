@@ -51,10 +51,33 @@ export async function startService(environment: NodeJS.ProcessEnv = {}, args: st
   }
 }
 
+const shared = new Set<ChildProcessWithoutNullStreams>();
+
+/**
+ * As {@link startService}, for several tests that leave it as it was, since a start takes a second of CPU: for `beforeAll`, and
+ * {@link stopSharedServices} for `afterAll`.
+ */
+export async function shareService(environment: NodeJS.ProcessEnv = {}): Promise<Service> {
+  const service = await startService(environment);
+  shared.add(service.process);
+  return service;
+}
+
 /** For `afterEach`. */
-export async function stopServices(): Promise<void> {
-  for (const child of running) child.kill('SIGKILL');
-  await Promise.all([...running].map((child) => once(child, 'close')));
+export function stopServices(): Promise<void> {
+  return stop([...running].filter((child) => !shared.has(child)));
+}
+
+/** For `afterAll`. */
+export function stopSharedServices(): Promise<void> {
+  const children = [...running].filter((child) => shared.has(child));
+  shared.clear();
+  return stop(children);
+}
+
+async function stop(children: ChildProcessWithoutNullStreams[]): Promise<void> {
+  for (const child of children) child.kill('SIGKILL');
+  await Promise.all(children.map((child) => once(child, 'close')));
 }
 
 /**

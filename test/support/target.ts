@@ -47,6 +47,13 @@ export async function startTarget(
   }
 }
 
+export async function stopTarget({ process: child }: Target): Promise<void> {
+  if (!running.has(child)) return;
+  const closed = once(child, 'close');
+  child.kill('SIGKILL');
+  await closed;
+}
+
 /** For `afterAll`. */
 export async function stopTargets(): Promise<void> {
   const closed = [...running].map((child) => once(child, 'close'));

@@ -6,6 +6,7 @@ import { Events } from './pages/events.js';
 import { Failures } from './pages/failures.js';
 import { Firewall } from './pages/firewall.js';
 import { Overview } from './pages/overview.js';
+import { Playground } from './pages/playground.js';
 import { Rooms } from './pages/rooms.js';
 import { Sessions } from './pages/sessions.js';
 import type { State, Store } from './store.js';
@@ -23,6 +24,7 @@ const PAGES: readonly Page[] = [
   { id: 'firewall', title: 'Firewall', view: Firewall },
   { id: 'rooms', title: 'Rooms and nodes', view: Rooms },
   { id: 'events', title: 'Events', view: Events },
+  { id: 'playground', title: 'Playground', view: Playground },
 ];
 
 export function App({ store }: { store: Store }): JSX.Element {

@@ -1,6 +1,6 @@
 import { CODE_KINDS, SERIES } from '../wire.js';
 import type { CodeKind, SeriesName } from '../wire.js';
-import type { Point } from './store.js';
+import type { Point } from './point.js';
 
 /** Of these the highest of a bin is what matters. */
 const PEAKS: ReadonlySet<SeriesName> = new Set(['p95', 'p99', 'loopDelay']);

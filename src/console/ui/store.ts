@@ -1,9 +1,9 @@
 import { createClient, isConnectionError, isException } from '../../client/index.js';
 import type { ClientState, GatewayClient } from '../../client/index.js';
 import { CODE_KINDS, SERIES } from '../wire.js';
+import type { Point } from './point.js';
 import type {
   About,
-  CodeKind,
   EventRow,
   FailureRow,
   Failures,
@@ -11,7 +11,6 @@ import type {
   Live,
   PageConfig,
   RoomsReply,
-  SeriesName,
   SessionsReply,
 } from '../wire.js';
 
@@ -42,13 +41,6 @@ export interface Console {
 /** Points on the page: 15 minutes, one a second. */
 export const POINTS = 900;
 const MAX_ROWS = 500;
-
-/** One second; null is a gap. */
-export interface Point {
-  readonly at: number;
-  readonly values: Readonly<Record<SeriesName, number | null>>;
-  readonly codes: Readonly<Record<CodeKind, Readonly<Record<string, number>>>>;
-}
 
 export interface State {
   readonly status: ClientState;
@@ -83,6 +75,7 @@ export class Store {
   readonly #listeners = new Set<() => void>();
   readonly #config: PageConfig;
   #token: string | undefined;
+  #toldAt = 0;
   #abort: AbortController | undefined;
 
   constructor(config: PageConfig, token: string | undefined) {
@@ -106,6 +99,12 @@ export class Store {
 
   get needsToken(): boolean {
     return this.#config.via !== 'cookie' && this.#token === undefined;
+  }
+
+  /** Now, as the server's clock has it. */
+  get now(): number {
+    const { about } = this.state;
+    return about === undefined ? Date.now() : about.now + performance.now() - this.#toldAt;
   }
 
   subscribe(listener: () => void): () => void {
@@ -138,6 +137,7 @@ export class Store {
   }
 
   #set(change: Partial<State>): void {
+    if (change.about !== undefined) this.#toldAt = performance.now();
     this.state = { ...this.state, ...change };
     for (const listener of this.#listeners) listener();
   }

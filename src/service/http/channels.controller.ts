@@ -78,9 +78,18 @@ export class ChannelsController {
   ): Promise<{ sessions: number }> {
     this.backend.demand(request, channel);
     const whose = bodyOf(await readJson(request, MAX_BODY_BYTES), ['sessionId', 'subject']);
-    const sessions = this.backend.sessionsOf(whose);
-    for (const session of sessions) session.join(channel);
-    return this.#told(request, 'channels.subscribe', whose, sessions.length);
+    let refused: unknown;
+    let count = 0;
+    for (const session of this.backend.sessionsOf(whose)) {
+      try {
+        if (session.join(channel)) count++;
+      } catch (error) {
+        refused = error;
+      }
+    }
+    const told = this.#told(request, 'channels.subscribe', whose, count);
+    if (refused !== undefined) throw refused; // the others are in
+    return told;
   }
 
   @Post('unsubscribe')

@@ -2,8 +2,8 @@ import { Module } from '@nestjs/common';
 import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { IsBase64, IsIn, IsString, Length, MaxLength } from 'class-validator';
 import { CurrentSession, GatewayError, Roles, SubscribeBinary, UseProtocol, WsProtocol } from 'nestjs-ws-gateway';
-import { WsGatewayModule } from 'nestjs-ws-gateway';
-import type { Decoded, DisconnectData, ExceptionData, Reply, WsSession } from 'nestjs-ws-gateway';
+import { readJson, WsGatewayModule } from 'nestjs-ws-gateway';
+import type { Decoded, DisconnectData, ExceptionData, ProtocolOptions, Reply, WsSession } from 'nestjs-ws-gateway';
 
 /** 16,000 samples of 16 bits a second; one message has those of 20 ms. */
 const BYTES_PER_SECOND = 32_000;
@@ -43,8 +43,8 @@ type Call = WsSession<{ recording?: Recording | undefined }>;
 
 /** The events of the service have what they carry beside the event: `{ event: 'start', stream, sampleRate }`. */
 export class MediaStreams extends WsProtocol {
-  decode(message: string | Buffer): Decoded {
-    const { event, ...data } = JSON.parse(message.toString()) as { event: string };
+  decode(message: string | Buffer, _isBinary: boolean, _session: WsSession, options: ProtocolOptions): Decoded {
+    const { event, ...data } = readJson(message, options) as { event: string };
     return { event, data };
   }
   reply({ event, data }: Reply): string | undefined {

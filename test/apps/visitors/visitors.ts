@@ -2,8 +2,8 @@ import { Module } from '@nestjs/common';
 import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { IsIn, IsOptional, IsString, IsUUID, MaxLength } from 'class-validator';
 import { CurrentSession, OnWsEvent, Public, Roles, UseProtocol } from 'nestjs-ws-gateway';
-import { WsGatewayModule, WsProtocol, WsRooms, WsSession } from 'nestjs-ws-gateway';
-import type { Decoded, DisconnectData, ExceptionData, Reply, RoomEvent } from 'nestjs-ws-gateway';
+import { readJson, WsGatewayModule, WsProtocol, WsRooms, WsSession } from 'nestjs-ws-gateway';
+import type { Decoded, DisconnectData, ExceptionData, ProtocolOptions, Reply, RoomEvent } from 'nestjs-ws-gateway';
 
 const LANGUAGES = ['de', 'en'];
 
@@ -29,9 +29,8 @@ class PageDto {
 /** What the pages of the blog have always spoken: `{ type, payload }`, both ways. */
 export class BlogProtocol extends WsProtocol {
   override readonly takesBinary = false;
-
-  decode(message: string | Buffer): Decoded {
-    const { type, payload } = JSON.parse(message.toString()) as { type: string; payload?: unknown };
+  decode(message: string | Buffer, _isBinary: boolean, _session: WsSession, options: ProtocolOptions): Decoded {
+    const { type, payload } = readJson(message, options) as { type: string; payload?: unknown };
     return { event: type, data: payload };
   }
   reply({ event, data }: Reply): string {
@@ -112,8 +111,9 @@ export class AdminGateway {
 }
 
 const auth = { jwt: { secret: process.env.JWT_SECRET ?? '' }, anonymous: true };
+const paths = { '/admin': { auth: { anonymous: false } } };
 @Module({
-  imports: [WsGatewayModule.forRoot({ auth, rooms: { maxPerSession: 3 } })],
+  imports: [WsGatewayModule.forRoot({ auth, paths, rooms: { maxPerSession: 3 } })],
   providers: [SiteGateway, AdminGateway],
 })
 export class VisitorsModule {}

@@ -3,23 +3,25 @@ import { once } from 'node:events';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Client } from '../../support/client.js';
 import { RULES } from '../../support/channels.js';
 import type { Push } from '../../support/channels.js';
-import { hasProgram, startService, stopServices } from '../../support/service.js';
+import { hasProgram, shareService, startService, stopServices, stopSharedServices } from '../../support/service.js';
 import type { Service } from '../../support/service.js';
 import { SECRET, token } from '../../support/tokens.js';
 
 let service: Service;
 
-beforeEach(async () => {
-  const file = join(mkdtempSync(join(tmpdir(), 'ws-gateway-backend-')), 'config.json');
-  writeFileSync(file, JSON.stringify({ channels: { rules: RULES }, rooms: { maxPerSession: 3 } }));
-  service = await startService({ JWT_SECRET: SECRET, WS_GATEWAY_CONFIG: file });
-});
+const file = join(mkdtempSync(join(tmpdir(), 'ws-gateway-backend-')), 'config.json');
+writeFileSync(file, JSON.stringify({ channels: { rules: RULES }, rooms: { maxPerSession: 3 } }));
+const environment = { JWT_SECRET: SECRET, WS_GATEWAY_CONFIG: file };
 
 afterEach(stopServices);
+afterAll(stopSharedServices);
+
+/** A service for each test of a describe(), whose channels are empty. */
+const startForEach = (): void => beforeEach(async () => void (service = await startService(environment)));
 
 const backend = (claims: object = {}): string => token({ sub: 'backend', scope: 'ws-gateway:publish', ...claims });
 const admin = (): string => token({ sub: 'root', scope: 'ws-gateway:admin' });
@@ -56,6 +58,8 @@ async function subscriber(subject: string, ...channels: string[]): Promise<{ cli
 }
 
 describe('POST /publish', () => {
+  startForEach();
+
   it('reaches subscribers, and answers with the position', async () => {
     const { client, sessionId } = await subscriber('ann', 'room.1', 'public.1');
     const { status, body, headers } = await call('/publish', {
@@ -87,23 +91,6 @@ describe('POST /publish', () => {
     expect((await call('/publish', { channel: 'room.1' }, { 'idempotency-key': 'k'.repeat(65) })).status).toBe(400);
   });
 
-  it.each([
-    ['no rule', { channel: 'nothing' }, 403, 'FORBIDDEN'],
-    ['a bad name', { channel: 'a..b' }, 400, 'VALIDATION_FAILED'],
-    ['no channel', {}, 400, 'VALIDATION_FAILED'],
-    ['a reserved event', { channel: 'room.1', event: 'gap' }, 400, 'VALIDATION_FAILED'],
-    ['the event of exceptions', { channel: 'room.1', event: 'exception' }, 400, 'VALIDATION_FAILED'],
-    ['an unknown member', { channel: 'room.1', exept: 'x' }, 400, 'VALIDATION_FAILED'],
-    ['no object', [], 400, 'VALIDATION_FAILED'],
-    ['no JSON', '{"channel":', 400, 'VALIDATION_FAILED'],
-    ['a key that could reach a prototype', '{"channel":"room.1","data":{"__proto__":{}}}', 400, 'VALIDATION_FAILED'],
-    ['data of one byte too many', { channel: 'room.1', data: 'x'.repeat(65_535) }, 413, 'MESSAGE_TOO_BIG'],
-    ['a body that is too large', { channel: 'room.1', data: 'x'.repeat(131_072) }, 413, 'MESSAGE_TOO_BIG'],
-  ])('refuses %s', async (_, body, status, code) => {
-    expect(await call('/publish', body)).toMatchObject({ status, body: { code } });
-    expect((await call('/publish', { channel: 'room.1', data: 'x'.repeat(65_534) })).body).toMatchObject({ offset: 1 });
-  });
-
   it('asks for the token before it reads the body, for the scope, and for the channels that the token names', async () => {
     const huge = { channel: 'room.1', data: 'x'.repeat(200_000) };
     expect(await call('/publish', huge, { authorization: 'Bearer x.y.z' })).toMatchObject({ status: 401 });
@@ -118,6 +105,8 @@ describe('POST /publish', () => {
 });
 
 describe('POST /publish/batch', () => {
+  startForEach();
+
   it('answers each item in the order given, and keeps that of a channel', async () => {
     const { client } = await subscriber('ann', 'room.1', 'room.2');
     const items = [
@@ -160,6 +149,8 @@ describe('POST /publish/batch', () => {
 });
 
 describe('what a backend asks of a channel', () => {
+  startForEach();
+
   it('has its members, its position and its history', async () => {
     const { sessionId } = await subscriber('ann', 'room.1', 'live.1');
     for (let n = 1; n <= 7; n++) await call('/publish', { channel: 'room.1', data: n });
@@ -185,22 +176,11 @@ describe('what a backend asks of a channel', () => {
       items: [{ offset: 6 }, { offset: 7 }],
     });
   });
-
-  it.each([
-    ['/channels/nothing', 403],
-    ['/channels/a..b', 400],
-    ['/channels/user.ann/presence', 403],
-    ['/channels/live.1/history', 404],
-    ['/channels/room.1/history?since=x', 400],
-    ['/channels/room.1/history?limit=0', 400],
-    ['/channels/room.1/presence?limit=1001', 400],
-    ['/channels/room.1/presence?cursor=!', 400],
-  ])('refuses %s with %i', async (path, status) => {
-    expect((await call(path)).status).toBe(status);
-  });
 });
 
 describe('a backend', () => {
+  startForEach();
+
   it('puts sessions into a channel and takes them out, whatever the rules say', async () => {
     const { client, sessionId } = await subscriber('ann');
     expect((await call('/channels/staff.1/subscribe', { subject: 'ann' })).body).toEqual({ sessions: 1 });
@@ -221,6 +201,16 @@ describe('a backend', () => {
       status: 409,
       body: { code: 'SUBSCRIPTION_LIMIT' },
     });
+  });
+
+  it('puts each session of a subject in that has room, and says when one has not', async () => {
+    const full = await subscriber('ann', 'room.1', 'room.2', 'room.3');
+    const other = await subscriber('ann');
+    const answer = await call('/channels/room.4/subscribe', { subject: 'ann' });
+    expect(answer).toMatchObject({ status: 409, body: { code: 'SUBSCRIPTION_LIMIT' } });
+    const { items } = (await call('/channels/room.4/presence')).body as { items: { sessionId: string }[] };
+    expect(items.map(({ sessionId }) => sessionId)).toEqual([other.sessionId]);
+    expect((await full.client.ask({ event: 'ping', id: 1 })).event).toBe('pong');
   });
 
   it('disconnects', async () => {
@@ -247,19 +237,57 @@ describe('a backend', () => {
   });
 });
 
+describe('what is refused, and changes nothing', () => {
+  let published = 0;
+  beforeAll(async () => void (service = await shareService(environment)));
+
+  it.each([
+    ['no rule', { channel: 'nothing' }, 403, 'FORBIDDEN'],
+    ['a bad name', { channel: 'a..b' }, 400, 'VALIDATION_FAILED'],
+    ['no channel', {}, 400, 'VALIDATION_FAILED'],
+    ['a reserved event', { channel: 'room.1', event: 'gap' }, 400, 'VALIDATION_FAILED'],
+    ['the event of exceptions', { channel: 'room.1', event: 'exception' }, 400, 'VALIDATION_FAILED'],
+    ['an unknown member', { channel: 'room.1', exept: 'x' }, 400, 'VALIDATION_FAILED'],
+    ['no object', [], 400, 'VALIDATION_FAILED'],
+    ['no JSON', '{"channel":', 400, 'VALIDATION_FAILED'],
+    ['a key that could reach a prototype', '{"channel":"room.1","data":{"__proto__":{}}}', 400, 'VALIDATION_FAILED'],
+    ['data of one byte too many', { channel: 'room.1', data: 'x'.repeat(65_535) }, 413, 'MESSAGE_TOO_BIG'],
+    ['a body that is too large', { channel: 'room.1', data: 'x'.repeat(131_072) }, 413, 'MESSAGE_TOO_BIG'],
+  ])('POST /publish refuses %s', async (_, body, status, code) => {
+    expect(await call('/publish', body)).toMatchObject({ status, body: { code } });
+    const next = await call('/publish', { channel: 'room.1', data: 'x'.repeat(65_534) });
+    expect(next.body).toMatchObject({ offset: ++published });
+  });
+
+  it.each([
+    ['/channels/nothing', 403],
+    ['/channels/a..b', 400],
+    ['/channels/user.ann/presence', 403],
+    ['/channels/live.1/history', 404],
+    ['/channels/room.1/history?since=x', 400],
+    ['/channels/room.1/history?limit=0', 400],
+    ['/channels/room.1/presence?limit=1001', 400],
+    ['/channels/room.1/presence?cursor=!', 400],
+  ])('refuses %s with %i', async (path, status) => {
+    expect((await call(path)).status).toBe(status);
+  });
+});
+
 const example = (name: string): string => new URL(`../../apps/backends/${name}`, import.meta.url).pathname;
 
 describe.each([
   ['curl', 'sh', ['publish.sh'], ['--version']],
   ['Python', 'python3', ['publish.py'], ['--version']],
   ['PHP', 'php', ['publish.php'], ['--version']],
-])('the example in %s', (what, command, [file = ''], version) => {
+])('the example in %s', (what, command, [script = ''], version) => {
+  startForEach();
+
   it.runIf(hasProgram(what, what === 'curl' ? 'curl' : command, version))(
     'publishes once, however often it is run',
     async () => {
       const { client } = await subscriber('ann', 'room.42');
       for (let n = 0; n < 2; n++) {
-        const child = spawn(command, [example(file)], {
+        const child = spawn(command, [example(script)], {
           env: { PATH: process.env.PATH, GATEWAY: service.http, TOKEN: backend() },
         });
         const [code] = (await once(child, 'close')) as [number];

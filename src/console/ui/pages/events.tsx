@@ -44,7 +44,7 @@ export function Events(): JSX.Element {
   );
   return (
     <section class="card" aria-label="Events">
-      <div class="row">
+      <div class="row form">
         <label class="grow">
           Search events
           <input data-search value={text} onInput={(event) => setText(event.currentTarget.value)} />
@@ -52,7 +52,7 @@ export function Events(): JSX.Element {
         <span class="muted">Since the start of the process</span>
       </div>
       {problem !== undefined && <p class="bad">{problem}</p>}
-      <div class="scroll" tabIndex={0} role="region" aria-label="Events">
+      <div class="scroll" tabIndex={0} role="region" aria-label="Events with their numbers">
         <table>
           <thead>
             <tr>
@@ -80,7 +80,9 @@ export function Events(): JSX.Element {
                   {row.limit !== null && <div class="muted">{`${row.limit.limit} in ${span(row.limit.perMs)}`}</div>}
                 </td>
                 <td class="end">{count(row.received)}</td>
-                <td class={`end ${row.failed > 0 ? 'bad' : ''}`}>{percent(errorsOf(row))}</td>
+                <td class={`end ${row.failed > 0 ? 'bad' : ''}`}>
+                  {row.failed > 0 && errorsOf(row) < 0.0005 ? '< 0.1 %' : percent(errorsOf(row))}
+                </td>
                 <td class="end nowrap">{ms(row.p50)}</td>
                 <td class="end nowrap">{ms(row.p95)}</td>
                 <td class="end nowrap">{ms(row.p99)}</td>

@@ -32,7 +32,7 @@ export function Failures({ query }: { query: URLSearchParams }): JSX.Element {
   return (
     <div class="split">
       <section class="card" aria-label="Failures">
-        <div class="row">
+        <div class="row form">
           <label>
             Code
             <select value={code} onChange={(event) => choose(event.currentTarget.value)}>
@@ -193,12 +193,12 @@ function seen({ kind, code, message, status, closeCode, incidentId }: FailureRow
   }
 }
 
-export function Copy({ text }: { text: string }): JSX.Element {
+export function Copy({ text, label = 'Copy' }: { text: string; label?: string }): JSX.Element {
   const [isDone, setDone] = useState(false);
   const copy = (): void => void navigator.clipboard?.writeText(text).then(() => setDone(true));
   return (
     <button type="button" class="quiet" onClick={copy}>
-      {isDone ? 'Copied' : 'Copy'}
+      {isDone ? 'Copied' : label}
     </button>
   );
 }

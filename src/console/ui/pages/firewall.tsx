@@ -47,33 +47,36 @@ export function Firewall(): JSX.Element {
           rows={value.addresses.map(({ address, failures }) => [address, count(failures)])}
           none="No address has failed."
         />
-        <Table
-          title="Budgets used up"
-          head={['Budget', 'Refused', 'In a dry run']}
-          rows={value.budgets.map(({ budget, enforced, dry }) => [budget, count(enforced), count(dry)])}
-          none="No budget has been used up."
-        />
-        <Table
-          title="Dry run: would have refused"
-          head={['Rule', 'Upgrades']}
-          rows={value.dryRuns.map(({ rule, count: refused }) => [rule, count(refused)])}
-          none="No rule in a dry run would have refused an upgrade."
-        />
-        <Table
-          title="Lists"
-          head={['List', 'Entries']}
-          rows={(['allow', 'deny', 'exempt'] as const).map((name) => [
-            name,
-            value.lists[name].length === 0 ? 'empty' : value.lists[name].slice(0, 20).join(', '),
-          ])}
-          none=""
-        />
+        <div class="stack">
+          <Table
+            title="Budgets used up"
+            head={['Budget', 'Refused', 'In a dry run']}
+            rows={value.budgets.map(({ budget, enforced, dry }) => [budget, count(enforced), count(dry)])}
+            none="No budget has been used up."
+          />
+          <Table
+            title="Dry run: would have refused"
+            head={['Rule', 'Upgrades']}
+            rows={value.dryRuns.map(({ rule, count: refused }) => [rule, count(refused)])}
+            none="No rule in a dry run would have refused an upgrade."
+          />
+          <Table
+            title="Lists"
+            head={['List', 'Entries']}
+            rows={(['allow', 'deny', 'exempt'] as const).map((name) => [
+              name,
+              value.lists[name].length === 0 ? 'empty' : value.lists[name].slice(0, 20).join(', '),
+            ])}
+            none=""
+          />
+        </div>
       </div>
     </>
   );
 }
 
 function Bans({ bans, lift }: { bans: FirewallReply['bans']; lift(id: string): void }): JSX.Element {
+  const { now } = useStore();
   if (bans.length === 0) return <p class="empty">Nobody is banned.</p>;
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label="Bans, the oldest first">
@@ -99,7 +102,7 @@ function Bans({ bans, lift }: { bans: FirewallReply['bans']; lift(id: string): v
                 {reason}
                 {isDry && <span class="warn"> (dry run)</span>}
               </td>
-              <td class="nowrap">{until === null ? 'until it is lifted' : span(until - Date.now())}</td>
+              <td class="nowrap">{until === null ? 'until it is lifted' : span(until - now)}</td>
               <td>
                 <button type="button" class="quiet" aria-label={`Lift the ban of ${target}`} onClick={() => lift(id)}>
                   Lift
@@ -128,7 +131,7 @@ function BanForm({ ban }: { ban(what: Ban): void }): JSX.Element {
     set({ ...what, target: '', reason: '' });
   };
   return (
-    <form class="row" onSubmit={submit} aria-label="Ban">
+    <form class="row form" onSubmit={submit} aria-label="Ban">
       <label>
         Ban
         <select

@@ -6,7 +6,7 @@ import { useConsole, useStore } from '../hooks.js';
 import { binned } from '../bins.js';
 import { Plot, Spark } from '../plot.js';
 import type { Line } from '../plot.js';
-import type { Point } from '../store.js';
+import type { Point } from '../point.js';
 
 /** Codes that have a line of their own; the rest is one. */
 const MAX_LINES = 5;

@@ -40,7 +40,7 @@ export function Sessions(): JSX.Element {
   };
   return (
     <section class="card" aria-label="Sessions">
-      <div class="row">
+      <div class="row form">
         <label>
           By
           <select value={by} onChange={(event) => filter(() => setBy(event.currentTarget.value as By))}>
@@ -109,7 +109,7 @@ export function Sessions(): JSX.Element {
 function Row({ session, end }: { session: SessionRow; end(session: SessionRow): Promise<void> }): JSX.Element {
   const [isSure, setSure] = useState(false);
   const { id, subject, clientAddress, path, connectedAt, expiresAt, inFlight, queuedBytes } = session;
-  const now = Date.now();
+  const { now } = useStore();
   return (
     <tr>
       <td>{subject ?? <span class="muted">anonymous</span>}</td>
