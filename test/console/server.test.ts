@@ -135,7 +135,7 @@ describe.each([
 
   it('wins over headers that the application has set before', async () => {
     const before = (app: INestApplication): void => {
-      const set = (_: unknown, response: ServerResponse, next: () => void): void => {
+      const set = (_request: unknown, response: ServerResponse, next: () => void): void => {
         response.setHeader('Content-Security-Policy', "script-src 'unsafe-inline'");
         next();
       };
