@@ -25,6 +25,7 @@ import { WsGatewayAdapter } from './connection/adapter.js';
 import { allSources } from './connection/path-options.js';
 import { connectionProviders } from './connection/connection.providers.js';
 import { Doorkeeper } from './connection/doorkeeper.js';
+import { Stops } from './connection/stops.js';
 import { OptionsByPath } from './connection/options-by-path.js';
 import { CONNECTION_OPTIONS, CONTEXT, OVERLOAD_OPTIONS } from './connection/options.js';
 import type { ConnectionContext } from './connection/context.js';
@@ -37,11 +38,12 @@ import {
 import { Fingerprints } from './data-protection/fingerprint.js';
 import { WsSeal } from './data-protection/ws-seal.js';
 import { nodeNameOf } from './cluster/options.js';
-import { CLUSTER, CLUSTER_TIMES, CLUSTER_TIMING, OneNode, SHARED_TICKETS } from './engine/cluster.js';
+import { CLUSTER, CLUSTER_TIMES, CLUSTER_TIMING, OneNode, SESSION_CLAIMS, SHARED_TICKETS } from './engine/cluster.js';
 import type { Cluster, ClusterTimes, LocalNode } from './engine/cluster.js';
 import { ENGINE } from './engine/engine.js';
 import type { Engine } from './engine/engine.js';
 import { FACTS } from './engine/facts.js';
+import type { Facts } from './engine/facts.js';
 import { WsCluster } from './engine/ws-cluster.js';
 import { EMAIL_OPTIONS, emailProviders } from './email/email.providers.js';
 import { WsEmail } from './email/ws-email.js';
@@ -142,6 +144,7 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
     { provide: CLUSTER, inject: [OPTIONS, CLUSTER_TIMES, WsClock], useFactory: joinCluster },
     { provide: WsCluster, useExisting: CLUSTER },
     { provide: FACTS, inject: [CLUSTER], useFactory: ({ facts }: Cluster) => facts },
+    { provide: SESSION_CLAIMS, inject: [CLUSTER], useFactory: ({ claims }: Cluster) => claims },
     { provide: SHARED_TICKETS, inject: [CLUSTER], useFactory: ({ tickets }: Cluster) => tickets },
     ...dataProtectionProviders,
     ...authenticationProviders,
@@ -170,6 +173,15 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
       },
     },
     {
+      provide: Stops,
+      inject: [FACTS, SessionRegistry, WsClock, Firewall],
+      useFactory: (facts: Facts, sessions: SessionRegistry, clock: WsClock, { metering }: Firewall) => {
+        const stops = new Stops(facts, sessions, clock);
+        metering.onLate((ms) => stops.late(ms));
+        return stops;
+      },
+    },
+    {
       provide: WsGatewayAdapter,
       inject: [
         ApplicationConfig,
@@ -184,6 +196,7 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
         ENGINE,
         Presence,
         Upstreams,
+        Stops,
       ],
       useFactory: installAdapter,
     },
@@ -315,6 +328,7 @@ function localNode(sessions: SessionRegistry, rooms: Rooms, revocations: Revocat
     rooms: () => rooms.stats.rooms,
     latestExpiry: () => revocations.latestExpiry,
     noteLatestExpiry: (until) => (revocations.latestExpiry = Math.max(revocations.latestExpiry, until)),
+    announce: () => sessions.announce(),
     endAll: () => sessions.endUninformed(),
   };
 }

@@ -24,15 +24,15 @@ export interface Connection {
   /** The link on which requests can be sent now. */
   readonly link: Link | undefined;
   /** Begins, where nothing goes on yet; also after an end. */
-  start(): void;
+  readonly start: () => void;
   /** Begins, where it never has. */
-  begin(): void;
+  readonly begin: () => void;
   /** Ends for good: until `start()`. */
-  close(): void;
+  readonly close: () => void;
   /** Tries at once, unless the server has asked for a pause that is not over. */
-  retryNow(): void;
+  readonly retryNow: () => void;
   /** A new connection in place of the one there is. */
-  reconnect(): void;
+  readonly reconnect: () => void;
   /** Shows the server a new token, in place. @throws what the token function throws, what the server answers */
   authenticate(reason: TokenReason): Promise<Session>;
 }
@@ -229,7 +229,7 @@ export function createConnection(settings: Settings, owner: ConnectionOwner): Co
       return state;
     },
     get link() {
-      return state.status === 'open' && link?.isReady() === true ? link : undefined;
+      return state.status === 'open' && link?.isReady() ? link : undefined;
     },
     start,
     begin() {

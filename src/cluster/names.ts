@@ -53,6 +53,11 @@ export class Names {
     return this.#of('n', node);
   }
 
+  /** The sessions of a subject. */
+  subject(subject: string): string {
+    return this.#of('u', digestOf(subject));
+  }
+
   ticket(digest: string): string {
     return this.#of('t', digest);
   }

@@ -5,6 +5,7 @@ import type { WsClock } from '../base/clock.js';
 import type { Cluster, ClusterTimes, LocalNode, SharedTickets } from '../engine/cluster.js';
 import { WsCluster } from '../engine/ws-cluster.js';
 import type { ClusterState, NodeInfo } from '../engine/ws-cluster.js';
+import { RedisClaims } from './claims.js';
 import { cardOf, readCards } from './cards.js';
 import { Connector, RedisRefusal } from './links.js';
 import type { Link } from './links.js';
@@ -42,6 +43,7 @@ export class RedisCluster extends WsCluster implements Cluster {
   readonly facts: SharedFacts;
   readonly tickets: SharedTickets;
   readonly engine: RedisEngine;
+  readonly claims: RedisClaims;
   readonly #log = new Logger('WsCluster');
   readonly names: Names;
   readonly #commands: Link;
@@ -85,6 +87,15 @@ export class RedisCluster extends WsCluster implements Cluster {
       clock,
       () => options.admission === 'closed',
       () => this.facts.lagMs < times.blindMs,
+    );
+    this.claims = new RedisClaims(
+      this.#commands,
+      this.names,
+      this.nodeId,
+      options.leaseMs,
+      this.facts,
+      () => this.#nodes.map(({ id }) => id),
+      () => this.#state === 'live',
     );
     this.engine = new RedisEngine(
       this.nodeId,
@@ -243,6 +254,8 @@ export class RedisCluster extends WsCluster implements Cluster {
     if (isLive) {
       // The others wait for this one from now on, when they revoke.
       void this.#beat().then(() => this.facts.announce().catch(() => undefined));
+      this.claims.releaseLate();
+      void this.#local?.announce();
       this.#say(
         wasStarting ? 'Redis is there: nodes know of each other' : `Redis is there again after ${lostMs} ms`,
         'log',

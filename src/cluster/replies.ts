@@ -15,6 +15,7 @@ export interface Seen {
 /** An entry of the log. */
 export type Entry = { readonly number: number; readonly origin: string } & (
   | { readonly kind: 'fact'; readonly fact: Kept; readonly question: string }
+  | { readonly kind: 'notice'; readonly name: string; readonly value: string }
   | { readonly kind: 'answer'; readonly question: string; readonly value: number }
 );
 
@@ -40,6 +41,7 @@ function readEntry([id, fields]: [string, string[]]): Entry {
   const number = parseInt(id, 10);
   const origin = of('o');
   const question = of('q');
+  if (question.startsWith('!')) return { number, origin, kind: 'notice', name: question.slice(1), value: of('v') };
   if (of('v') !== '') return { number, origin, kind: 'answer', question, value: Number(of('v')) };
   const fact: Kept = {
     topic: of('t') as FactTopic, // because an unknown one has no listener

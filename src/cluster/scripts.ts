@@ -149,7 +149,8 @@ redis.call('XADD', KEYS[3], 'MAXLEN', ${LOG_LENGTH}, number .. '-0', 't', topic,
 return {number, decided, id}`,
 );
 
-/** Answers to a fact, in the log. KEYS top, log; ARGV origin, question, answer. */
+/** Answers to a fact, in the log. KEYS top, log; ARGV origin, question, answer; or origin, '' and 0
+ * to say that a node comes or goes; or origin, '!' and a name, and what is told. */
 export const ANSWER = script(`
 local number = redis.call('INCR', KEYS[1])
 redis.call('XADD', KEYS[2], 'MAXLEN', ${LOG_LENGTH}, number .. '-0', 'o', ARGV[1], 'q', ARGV[2], 'v', ARGV[3])
@@ -209,6 +210,52 @@ return text`,
 /** How long a channel keeps its epoch, and a key what it was used for, after their last use. */
 const PLACE_MS = 86_400_000;
 const KEY_MS = 300_000;
+
+/** How long the sessions of a subject are kept after the last claim. */
+const CLAIM_MS = 7 * 86_400_000;
+
+/**
+ * Takes a slot of a subject. KEYS sessions of the subject; ARGV session, node, limit, 1 to refuse it where it is one too many, when it began
+ * or '' for now, the living nodes, leaseMs. Returns 1 where it is refused, else 0 and the sessions that are too many, the oldest first, each
+ * with its node. What a node has claimed that has not lived for a lease does not count.
+ */
+export const CLAIM = script(
+  TIME,
+  `
+local at, living, list = now(), {}, {}
+for id in string.gmatch(ARGV[6], '[^,]+') do living[id] = true end
+local entries = redis.call('HGETALL', KEYS[1])
+for i = 1, #entries, 2 do
+  local node, since = string.match(entries[i + 1], '^([^\\n]*)\\n(.*)$')
+  since = tonumber(since)
+  if entries[i] ~= ARGV[1] then
+    if not living[node] and since < at - tonumber(ARGV[7]) then
+      redis.call('HDEL', KEYS[1], entries[i])
+    else
+      list[#list + 1] = {entries[i], node, since}
+    end
+  end
+end
+local surplus = #list + 1 - tonumber(ARGV[3])
+if surplus > 0 and ARGV[4] == '1' then return {1} end
+list[#list + 1] = {ARGV[1], ARGV[2], tonumber(ARGV[5]) or at}
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. '\\n' .. string.format('%.0f', list[#list][3]))
+redis.call('PEXPIRE', KEYS[1], ${CLAIM_MS})
+local answer = {0}
+if surplus > 0 then
+  table.sort(list, function(one, other)
+    if one[3] ~= other[3] then return one[3] < other[3] end
+    if (one[1] == ARGV[1]) ~= (other[1] == ARGV[1]) then return other[1] == ARGV[1] end
+    return one[1] < other[1]
+  end)
+  for i = 1, surplus do
+    redis.call('HDEL', KEYS[1], list[i][1])
+    answer[#answer + 1] = list[i][1]
+    answer[#answer + 1] = list[i][2]
+  end
+end
+return answer`,
+);
 
 /**
  * The place of a channel: its epoch, and the offset of its newest message. It belongs to a life of Redis by its replid: a Redis that was

@@ -66,6 +66,7 @@ export class SharedFacts implements Facts {
   readonly #listeners = new Map<FactTopic, FactListener>();
   readonly #replica = new Replica();
   readonly #faults = new Faults('A fact of another node could not be applied');
+  readonly #notices = new Map<string, (value: string) => void>();
   readonly #questions = new Map<string, Question>();
   #asked = 0;
   #position = 0;
@@ -117,6 +118,15 @@ export class SharedFacts implements Facts {
 
   listen(topic: FactTopic, listener: FactListener): void {
     this.#listeners.set(topic, listener);
+  }
+
+  onNotice(name: string, listener: (value: string) => void): void {
+    this.#notices.set(name, listener);
+  }
+
+  /** Tells the other nodes what need not be kept. */
+  async notify(name: string, value: string): Promise<void> {
+    await this.commands.run(ANSWER, [this.names.top, this.names.log], [this.nodes.id, `!${name}`, value]);
   }
 
   async record(facts: readonly Fact[], isAsked = false): Promise<Reached> {
@@ -252,6 +262,10 @@ export class SharedFacts implements Facts {
 
   #take(entry: Entry): void {
     if (entry.origin === this.nodes.id) return;
+    if (entry.kind === 'notice') {
+      this.#notices.get(entry.name)?.(entry.value);
+      return;
+    }
     if (entry.kind === 'answer') {
       if (entry.question === '') this.nodes.changed();
       const question = this.#questions.get(entry.question);

@@ -42,6 +42,31 @@ export interface SharedTickets {
   take(digest: string): Promise<string | undefined>;
 }
 
+/** Token of {@link SessionClaims}, undefined on one node. */
+export const SESSION_CLAIMS = Symbol('nestjs-ws-gateway.session-claims');
+
+/** Which sessions a subject has on all nodes. */
+export interface SessionClaims {
+  /** False while the other nodes cannot be asked. */
+  readonly isShared: boolean;
+  /**
+   * Takes a slot. What is too much on other nodes ends there.
+   *
+   * @param since when the session began, in epoch milliseconds, for one that is claimed anew; default: now
+   * @returns ids of the sessions of this node that are too much
+   * @throws as a rejection, GatewayError SESSION_LIMIT
+   */
+  claim(
+    subject: string,
+    sessionId: string,
+    limit: number,
+    refusesNew: boolean,
+    since?: number,
+  ): Promise<readonly string[]>;
+  /** It is given back now, or when Redis can be reached. */
+  release(subject: string, sessionId: string): void;
+}
+
 /** The node that takes part. */
 export interface LocalNode {
   sessions(): number;
@@ -50,6 +75,8 @@ export interface LocalNode {
   latestExpiry(): number;
   /** Tokens that last so long are shown on other nodes. */
   noteLatestExpiry(until: number): void;
+  /** Claims for all sessions what other nodes may have forgotten. */
+  announce(): Promise<void>;
   /** Ends all sessions with UNAVAILABLE: the node has been blind for `cluster.endBlindAfterMs`. */
   endAll(): void;
 }
@@ -58,6 +85,7 @@ export interface LocalNode {
 export interface Cluster extends WsCluster {
   readonly facts: Facts;
   readonly tickets: SharedTickets | undefined;
+  readonly claims: SessionClaims | undefined;
   /** Of rooms and channels; undefined on one node. */
   readonly engine: Engine | undefined;
   /** Why no client can be let in; undefined while they can. */
@@ -76,6 +104,7 @@ export interface Cluster extends WsCluster {
 
 const NOTHING: Facts = {
   listen: () => undefined,
+  onNotice: () => undefined,
   record: () => undefined,
   barrier: () => undefined,
 };
@@ -86,6 +115,7 @@ export class OneNode extends WsCluster implements Cluster {
   readonly state: ClusterState = 'single';
   readonly facts = NOTHING;
   readonly tickets = undefined;
+  readonly claims = undefined;
   readonly engine = undefined;
   readonly problem = undefined;
   readonly warning = undefined;

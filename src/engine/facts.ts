@@ -38,6 +38,8 @@ export type FactListener = (fact: Fact) => number | Promise<number>;
 export interface Facts {
   /** One listener for each topic. */
   listen(topic: FactTopic, listener: FactListener): void;
+  /** One listener for each name: something that is over when it was heard, and that an empty Redis need not know. */
+  onNotice(name: string, listener: (value: string) => void): void;
   /**
    * Tells what this node has decided, and applied. When it resolves, each handshake that begins later on any node finds it applied.
    *

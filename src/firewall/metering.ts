@@ -20,6 +20,7 @@ export class Metering {
   readonly #subjects: UsageTable<SubjectUsage>;
   #sweptAt: number;
   #creditMs = 0;
+  #onLate: ((ms: number) => void) | undefined;
   #creditUntil = 0;
 
   /** @param limits of subjects; read at each message, since a reload changes them */
@@ -58,9 +59,10 @@ export class Metering {
   /** Charges a session for a message. @returns 0, or the milliseconds after which it would be within the budgets */
   charge(session: Metered, size: number): number {
     const { client, subjectUsage } = session;
-    if (client.isExempt) return 0;
     const { limits } = this;
     const now = this.clock.monotonic();
+    if (now - this.#sweptAt > LATE_MS) this.#onLate?.(now - this.#sweptAt);
+    if (client.isExempt) return 0;
     const creditMs = this.#creditMsAt(now);
     let wait = session.budget.take(size, session.limits, now, creditMs);
     if (wait > 0) return this.#spent('messages', session) ? wait : 0;
@@ -77,9 +79,13 @@ export class Metering {
    *
    * @param heapBytes what the payload takes on the heap
    */
-  chargeRefused({ client, budget, limits, subjectUsage }: Metered, heapBytes: number): void {
+  chargeRefused(session: Metered, heapBytes: number): void {
+    this.chargeAlso(session, REFUSED_MESSAGES + heapBytes / REFUSED_BYTES);
+  }
+
+  /** Charges a session, and its subject, for a message that has cost as much as several: those that follow pay for it. */
+  chargeAlso({ client, budget, limits, subjectUsage }: Metered, messages: number): void {
     if (client.isExempt || this.enforcement.isDry('budgets')) return;
-    const messages = REFUSED_MESSAGES + heapBytes / REFUSED_BYTES;
     budget.charge(messages, limits);
     subjectUsage?.messages.charge(messages, subjectBurst(this.limits));
   }
@@ -107,6 +113,11 @@ export class Metering {
   postpone(ms: number): void {
     this.#creditMs = ms;
     this.#creditUntil = this.clock.monotonic() + CREDITED_MS;
+  }
+
+  /** @param listener called with each message that is read so many milliseconds after the last sweep, before it is handled */
+  onLate(listener: (ms: number) => void): void {
+    this.#onLate = listener;
   }
 
   /** Every sweep comes by, since the time of the last one shows a stop. */

@@ -6,7 +6,7 @@ import { BadFrame, isDeeperThan, parseJson } from '../protocol/codec.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { Session } from '../session/session.js';
 import type { SessionLink } from '../session/session-host.js';
-import { isClose } from '../socket/gateway-socket.js';
+import { isClose, receivingOf } from '../socket/gateway-socket.js';
 import { corkSoon, onceDrained } from '../socket/corks.js';
 import type { UpstreamTraffic } from './traffic.js';
 
@@ -57,6 +57,7 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
   #isOver = false;
   /** What was received, in the chunk that was being read, when the client fell behind. */
   #held: { readonly data: Buffer; readonly isBinary: boolean }[] | undefined;
+  #heldBytes = 0;
   /** How the application has closed, while the client has yet to read what it said before. */
   #farewell: Farewell | undefined;
   /** When the client, or the application, has to have read half of what is queued for it, in monotonic milliseconds. */
@@ -147,6 +148,15 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
     this.terminate();
   }
 
+  get outbound(): number {
+    if (this.#stream?.destroyed) return 0;
+    return this.bufferedAmount + this.#heldBytes;
+  }
+
+  get receiving(): number {
+    return receivingOf(this);
+  }
+
   get isHeldUp(): boolean {
     return this.#clientReadsBy !== Infinity;
   }
@@ -209,8 +219,9 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
   #onMessage(data: Buffer, isBinary: boolean): void {
     const session = this.#session;
     if (session === undefined || !session.isLive) return;
-    if (this.isHeldUp) (this.#held ??= []).push({ data, isBinary });
-    else this.#deliver(session, data, isBinary);
+    if (!this.isHeldUp) return this.#deliver(session, data, isBinary);
+    this.#heldBytes += data.length;
+    (this.#held ??= []).push({ data, isBinary });
   }
 
   #deliver(session: Session, data: Buffer, isBinary: boolean): void {
@@ -246,6 +257,7 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
         this.#held = held.slice(index);
         return;
       }
+      this.#heldBytes -= data.length;
       this.#deliver(session, data, isBinary);
     }
     if (this.isHeldUp) return;
@@ -261,10 +273,20 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
     if (this.#isOver) return;
     this.#end();
     if (closeCode === 1006 || this.readyState !== this.OPEN) return this.terminate();
-    this.#held = undefined;
+    this.#forgetHeld();
     this.resume(); // the application's close frame has to be read
     if (isClose(closeCode, reason) && closeCode !== 1005) this.close(closeCode, reason);
     else this.close();
+  }
+
+  override terminate(): void {
+    this.#forgetHeld();
+    super.terminate();
+  }
+
+  #forgetHeld(): void {
+    this.#held = undefined;
+    this.#heldBytes = 0;
   }
 
   /** The link is over: it is counted once. */

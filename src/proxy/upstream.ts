@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { randomInt } from 'node:crypto';
 import type { Duplex } from 'node:stream';
+import type { Principal } from '../authentication/principal.js';
 import type { ConnectionContext, ReachedUpstream, Upstream, UpstreamApplicant } from '../connection/context.js';
 import type { GatewayServer } from '../connection/server.js';
 import { SUBPROTOCOL } from '../protocol/message.js';
@@ -91,8 +92,16 @@ export class PathUpstream implements Upstream, UpstreamHost {
 
   reach(applicant: UpstreamApplicant): Promise<ReachedUpstream> | undefined {
     const { auth } = this.server.context.options;
-    const comesLater = applicant.principal === undefined && !auth.anonymous && auth.sources.includes('message');
-    return comesLater ? undefined : this.connect(applicant);
+    const { principal } = applicant;
+    if (principal !== undefined) return this.#hasSlot(principal) ? this.connect(applicant) : undefined;
+    return !auth.anonymous && auth.sources.includes('message') ? undefined : this.connect(applicant);
+  }
+
+  /** False where the session of this principal ends as it begins, with SESSION_LIMIT: the application need not hear of it. */
+  #hasSlot({ subject }: Principal): boolean {
+    const { options, sessions } = this.server.context;
+    const { onSessionLimit, maxSessionsPerSubject } = options.auth;
+    return onSessionLimit !== 'refuse-new' || sessions.count({ subject }) < maxSessionsPerSubject;
   }
 
   /**

@@ -55,6 +55,7 @@ export class SessionRegistry extends WsSessions {
   ) {
     super();
     facts.listen('revocation', (fact) => this.#hear(fact));
+    facts.onNotice('replaced', (sessionId) => this.#sessions.get(sessionId)?.end(new GatewayError('SESSION_REPLACED')));
     revocations.onProlonged(({ tokenId, issuer, subject, issuedBefore = 0, until }) => {
       const told: RevocationTold =
         tokenId === undefined
@@ -252,6 +253,20 @@ export class SessionRegistry extends WsSessions {
       );
       throw error;
     });
+  }
+
+  /** Other nodes may not know which sessions there are here: Redis has lost that, or could not be reached. Never rejects. */
+  async announce(): Promise<void> {
+    try {
+      for (const session of this.#sessions.values()) {
+        const { principal, isLive } = session;
+        if (principal === undefined || !isLive) continue;
+        const surplus = await this.slots.renew(principal.subject, session);
+        for (const other of surplus) other.end(new GatewayError('SESSION_REPLACED'));
+      }
+    } catch {
+      return; // it is announced again when Redis can be reached again
+    }
   }
 
   /** The session speaks for the subject from now on; those that lose their slot to it end. */

@@ -11,6 +11,8 @@ export interface SlotLimits {
   readonly onSessionLimit: 'replace-oldest' | 'refuse-new';
 }
 
+const NONE: readonly Session[] = [];
+
 /**
  * Which sessions a subject has, as far as `auth.maxSessionsPerSubject` goes. Memory answers at once; a table that many nodes share
  * answers with a promise, which has half of `auth.timeoutMs`. What it throws without a code, or does not answer, is UNAVAILABLE.
@@ -26,9 +28,12 @@ export abstract class SubjectSlots {
 
   /** Gives the slot back: the session has closed, or did not come to speak for the subject. Must not throw. */
   abstract release(subject: string, session: Session): void;
-}
 
-const NONE: readonly Session[] = [];
+  /** Claims the slot of a session once more, since other nodes may not know of it. @returns the sessions of this node that are too much */
+  async renew(_subject: string, _session: Session): Promise<readonly Session[]> {
+    return NONE;
+  }
+}
 
 /** The slots of one node, which are the sessions themselves. */
 @Injectable()

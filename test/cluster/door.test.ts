@@ -1,6 +1,9 @@
+import { spawnSync } from 'node:child_process';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { principalOf } from '../../src/authentication/principal.js';
 import { Revocations } from '../../src/authentication/revocations.js';
+import { Names } from '../../src/cluster/names.js';
+import { RECORD } from '../../src/cluster/scripts.js';
 import { FACTS } from '../../src/engine/facts.js';
 import type { Facts } from '../../src/engine/facts.js';
 import { WsCluster, WsFirewall, WsHealth, WsTickets } from '../../src/index.js';
@@ -57,6 +60,22 @@ const isIn = async (client: Client): Promise<boolean> => (await client.ask({ eve
 const reasonOf = async (member: TestMember, bearer: string): Promise<string> =>
   (await (await connect(member, bearer)).closed).reason;
 const firewallOf = ({ app }: TestMember): WsFirewall => app.get(WsFirewall);
+
+/** Does what another node would do, in a process of its own, and returns when it is done. */
+function revokeElsewhere(port: number, prefix: string, whom: string): void {
+  const names = new Names(prefix);
+  const now = Date.now();
+  const entry = { filter: { subject: whom }, at: now, tokensBefore: Math.floor(now / 1_000) + 1 };
+  const data = JSON.stringify({ key: whom, data: { kind: 'entry', entry } });
+  const keys = [names.state, names.top, names.log, ...names.facts('revocation')];
+  const args = [300, 1_000, 'revocation', whom, 1, '', now + 60_000, data, 'elsewhere', ''];
+  const code = `
+    const { Redis } = require('ioredis');
+    const redis = new Redis(${port}, '127.0.0.1');
+    redis.eval(...${JSON.stringify([RECORD.lua, keys.length, ...keys, ...args])}).then(() => redis.disconnect());`;
+  const { status, stderr } = spawnSync(process.execPath, ['-e', code], { encoding: 'utf8' });
+  if (status !== 0) throw new Error(stderr);
+}
 
 describe.skipIf(!hasRedis)('a revocation', () => {
   it('by subject ends the sessions of all nodes, and no node lets the tokens in again', async () => {
@@ -182,6 +201,19 @@ describe.skipIf(!hasRedis)('a ticket', () => {
     await expect(Client.connect(`${there.url}?ticket=${ticket}`)).rejects.toThrow('503');
     await expect(there.app.get(WsTickets).issue(principal())).rejects.toMatchObject({ code: 'UNAVAILABLE' });
     expect(await isIn(await Client.connect(`${here.url}?ticket=${ticket}`))).toBe(true);
+  });
+});
+
+describe.skipIf(!hasRedis)('a node that was stopped', () => {
+  it('answers nothing to a session that was revoked meanwhile, not even what it wrote before', async () => {
+    const client = await connect(here, token());
+    const other = await connect(here, token({ sub: 'other' }));
+    for (const one of [client, other]) one.send({ event: 'ping', id: 1 });
+    const until = performance.now() + 1_200;
+    revokeElsewhere(redis.port, name, subject);
+    while (performance.now() < until); // the event loop is blocked
+    expect((await client.rest()).map(({ data }) => (data as { code: string }).code)).toEqual(['SESSION_REVOKED']);
+    expect((await other.next()).event).toBe('pong');
   });
 });
 

@@ -70,6 +70,7 @@ export async function startNode(
     latestExpiry: none,
     noteLatestExpiry: ignore,
     endAll: ignore,
+    announce: async () => undefined,
     ...local,
   });
   return {

@@ -71,6 +71,11 @@ export class RedisServer {
     await gone;
   }
 
+  /** Takes away what its files hold; while it is down. */
+  empty(): void {
+    rmSync(join(this.#folder, 'appendonlydir'), { recursive: true, force: true });
+  }
+
   freeze(): void {
     this.#process?.kill('SIGSTOP');
   }
