@@ -227,6 +227,7 @@ class Attempt implements HandshakeListener {
   }
 
   next(): void {
+    if (this.applicant.socket.destroyed) return this.#onGone(); // while its token was looked at
     const target = this.targets.shift();
     if (target === undefined) return this.#fail();
     this.giveUpAt = this.upstream.now() + this.upstream.options.connectTimeoutMs;
