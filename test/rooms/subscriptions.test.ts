@@ -34,7 +34,7 @@ const RULES = [{ pattern: 'room.*', subscribe: true, publish: true, history: { c
 async function start(setup = {}) {
   let engine: GatedEngine | undefined;
   const make = (clock: ManualClock): GatedEngine => (engine = new GatedEngine(clock));
-  const started = await startChannels({ rules: RULES }, {}, { ...setup, engine: make });
+  const started = await startChannels({ rules: RULES }, {}, { ...setup, engine: { make } });
   const rooms = started.app.get(WsRooms);
   const publish = async (data: unknown) => rooms.publish('room.1', 'chat', data);
   return { ...started, engine: engine as unknown as GatedEngine, rooms, publish }; // because startApp() has made it
