@@ -139,21 +139,21 @@ export function createClient<S extends Shape = AnyGateway>(options: ClientOption
         const off = states.on(STATE, look);
         look();
       }),
-    request: (event, ...[data, requestOptions]) => request(event, data, requestOptions),
+    request: request as GatewayClient<S>['request'], // because the server's types are given by S
     stream(event, ...[data, streamOptions]) {
       connection.begin();
       return stream(requests, event, data as never, streamOptions as never); // because the server's types are given by S
     },
     send(event, data) {
-      return connection.link?.send({ event, ...(data !== undefined && { data }) }) === true;
+      return connection.link?.send({ event, data }) === true;
     },
-    on: (event, listener) => pushes.on(event, listener as (data: never) => void), // because the server's types are given by S
-    channel: (name, channelOptions) => channels.channel(name, channelOptions) as never, // because the server's types are given by the application
+    on: pushes.on as GatewayClient<S>['on'], // because the server's types are given by S
+    channel: channels.channel as GatewayClient<S>['channel'], // because the application gives the types
     subscribe: (listener) => states.on(STATE, listener),
-    retryNow: () => connection.retryNow(),
+    retryNow: connection.retryNow,
     authenticate: () => connection.authenticate('connect'),
-    reconnect: () => connection.reconnect(),
-    close: () => connection.close(),
+    reconnect: connection.reconnect,
+    close: connection.close,
     retain() {
       stopRelease();
       if (++holders === 1) connection.start();
@@ -161,7 +161,7 @@ export function createClient<S extends Shape = AnyGateway>(options: ClientOption
       return () => {
         if (!isHeld) return;
         isHeld = false;
-        if (--holders === 0) stopRelease = settings.after(RELEASE_MS, () => connection.close());
+        if (--holders === 0) stopRelease = settings.after(RELEASE_MS, connection.close);
       };
     },
   };

@@ -22,7 +22,7 @@ export interface Settings extends Pick<ClientOptions, 'url' | 'auth' | 'meta' | 
   readonly random: () => number;
   /** Calls a function of the application's, whose error stays its own. */
   readonly guard: (act: () => void) => void;
-  /** @returns what stops the timer */
+  /** Never early. @returns what stops the timer */
   readonly after: (ms: number, task: () => void) => () => void;
 }
 
@@ -70,7 +70,14 @@ export function settingsOf(options: ClientOptions): Settings {
     clock,
     guard,
     after(ms, task) {
-      const timer = clock.setTimeout(task, ms);
+      const due = clock.now() + ms;
+      let timer: unknown;
+      // Node counts from the beginning of a turn, browsers round: a timer that is early is armed again.
+      const arm = (): void => {
+        const left = due - clock.now();
+        timer = clock.setTimeout(() => (clock.now() < due ? arm() : task()), left);
+      };
+      arm();
       return () => clock.clearTimeout(timer);
     },
     reconnect: withDefaults({ baseMs: 1_000, maxMs: 30_000, stableMs: 10_000, maxAttempts: Infinity }, reconnect),

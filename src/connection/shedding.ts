@@ -44,12 +44,12 @@ export class Shedding {
     const { sessions, byteBudget } = this;
     const { maxOutboundBytesTotal } = this.limits;
     let own = 0;
-    for (const { socket } of sessions.all()) own += socket.ownOutbound;
+    for (const session of sessions.all()) own += session.outbound;
     // A shared frame is freed when its last reader ends, so the sum is read anew each time.
     if (own + byteBudget.shared > maxOutboundBytesTotal) {
-      for (const session of this.#largest(({ socket }) => socket.bufferedAmount)) {
+      for (const session of this.#largest(({ socket, link }) => socket.bufferedAmount + (link?.outbound ?? 0))) {
         if (own + byteBudget.shared <= maxOutboundBytesTotal) break;
-        own -= session.socket.ownOutbound;
+        own -= session.outbound;
         cut(session, 'SLOW_CONSUMER');
       }
     }
@@ -58,9 +58,8 @@ export class Shedding {
 
   #shedReceiving(): void {
     let receiving = 0;
-    for (const { socket } of this.sessions.all()) receiving += socket.receiving;
-    const size = ({ socket }: Session): number => socket.receiving;
-    this.#endLargest(size, receiving - this.limits.maxReceivingBytesTotal);
+    for (const session of this.sessions.all()) receiving += session.receiving;
+    this.#endLargest((session) => session.receiving, receiving - this.limits.maxReceivingBytesTotal);
   }
 
   /** Counts sessions alone: ending one does not free the bytes that handlers of closed sessions hold. */
@@ -109,11 +108,12 @@ export class Shedding {
   }
 }
 
-function held({ intake: { handling }, socket }: Session): number {
-  return handling + socket.ownOutbound + socket.receiving;
+function held({ intake: { handling }, outbound, receiving }: Session): number {
+  return handling + outbound + receiving;
 }
 
 function cut(session: Session, code: 'SLOW_CONSUMER' | 'OVERLOADED'): void {
   session.end(new GatewayError(code, { retryAfterMs: 5_000, cause: 'the process holds too many bytes' }));
+  session.link?.terminate();
   session.socket.terminate(); // frees its bytes now; a closing handshake would wait for the peer
 }

@@ -79,9 +79,13 @@ export class Metering {
    *
    * @param heapBytes what the payload takes on the heap
    */
-  chargeRefused({ client, budget, limits, subjectUsage }: Metered, heapBytes: number): void {
+  chargeRefused(session: Metered, heapBytes: number): void {
+    this.chargeAlso(session, REFUSED_MESSAGES + heapBytes / REFUSED_BYTES);
+  }
+
+  /** Charges a session, and its subject, for a message that has cost as much as several: those that follow pay for it. */
+  chargeAlso({ client, budget, limits, subjectUsage }: Metered, messages: number): void {
     if (client.isExempt || this.enforcement.isDry('budgets')) return;
-    const messages = REFUSED_MESSAGES + heapBytes / REFUSED_BYTES;
     budget.charge(messages, limits);
     subjectUsage?.messages.charge(messages, subjectBurst(this.limits));
   }

@@ -6,7 +6,8 @@ import { BadFrame, isDeeperThan, parseJson } from '../protocol/codec.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { Session } from '../session/session.js';
 import type { SessionLink } from '../session/session-host.js';
-import { isClose } from '../socket/gateway-socket.js';
+import { isClose, receivingOf } from '../socket/gateway-socket.js';
+import { Pongs } from '../socket/pongs.js';
 import { corkSoon, onceDrained } from '../socket/corks.js';
 import type { UpstreamTraffic } from './traffic.js';
 
@@ -57,6 +58,7 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
   #isOver = false;
   /** What was received, in the chunk that was being read, when the client fell behind. */
   #held: { readonly data: Buffer; readonly isBinary: boolean }[] | undefined;
+  #heldBytes = 0;
   /** How the application has closed, while the client has yet to read what it said before. */
   #farewell: Farewell | undefined;
   /** When the client, or the application, has to have read half of what is queued for it, in monotonic milliseconds. */
@@ -65,6 +67,7 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
   /** A listener is there already: the sweep may have released before. */
   #awaitsDrain = false;
   #awaitsClientDrain = false;
+  #pongs: Pongs | undefined;
   #pingAt = Infinity;
   #pongBy = Infinity;
   /** The subprotocol that the application has selected. */
@@ -86,6 +89,9 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
     switch (event) {
       case 'message':
         this.#onMessage(args[0] as Buffer, args[1] as boolean); // because ws is left at Buffers
+        return true;
+      case 'ping':
+        (this.#pongs ??= new Pongs(this)).answer(args[0] as Buffer); // because ws says so
         return true;
       case 'pong':
         this.#pongBy = Infinity;
@@ -145,6 +151,15 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
     this.#handshake = undefined;
     this.#end();
     this.terminate();
+  }
+
+  get outbound(): number {
+    if (this.#stream?.destroyed) return 0;
+    return this.bufferedAmount + this.#heldBytes;
+  }
+
+  get receiving(): number {
+    return receivingOf(this);
   }
 
   get isHeldUp(): boolean {
@@ -209,8 +224,10 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
   #onMessage(data: Buffer, isBinary: boolean): void {
     const session = this.#session;
     if (session === undefined || !session.isLive) return;
-    if (this.isHeldUp) (this.#held ??= []).push({ data, isBinary });
-    else this.#deliver(session, data, isBinary);
+    this.#pongBy = Infinity; // a pong may come far behind what the client has yet to read
+    if (!this.isHeldUp) return this.#deliver(session, data, isBinary);
+    this.#heldBytes += data.length;
+    (this.#held ??= []).push({ data, isBinary });
   }
 
   #deliver(session: Session, data: Buffer, isBinary: boolean): void {
@@ -246,6 +263,7 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
         this.#held = held.slice(index);
         return;
       }
+      this.#heldBytes -= data.length;
       this.#deliver(session, data, isBinary);
     }
     if (this.isHeldUp) return;
@@ -261,10 +279,20 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
     if (this.#isOver) return;
     this.#end();
     if (closeCode === 1006 || this.readyState !== this.OPEN) return this.terminate();
-    this.#held = undefined;
+    this.#forgetHeld();
     this.resume(); // the application's close frame has to be read
     if (isClose(closeCode, reason) && closeCode !== 1005) this.close(closeCode, reason);
     else this.close();
+  }
+
+  override terminate(): void {
+    this.#forgetHeld();
+    super.terminate();
+  }
+
+  #forgetHeld(): void {
+    this.#held = undefined;
+    this.#heldBytes = 0;
   }
 
   /** The link is over: it is counted once. */

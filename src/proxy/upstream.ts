@@ -1,7 +1,9 @@
 import type { IncomingMessage } from 'node:http';
 import { randomInt } from 'node:crypto';
 import type { Duplex } from 'node:stream';
+import type { Principal } from '../authentication/principal.js';
 import type { ConnectionContext, ReachedUpstream, Upstream, UpstreamApplicant } from '../connection/context.js';
+import { PathPattern } from '../connection/paths.js';
 import type { GatewayServer } from '../connection/server.js';
 import { SUBPROTOCOL } from '../protocol/message.js';
 import { GatewayError } from '../protocol/errors.js';
@@ -26,9 +28,11 @@ const RETRY_MS = [500, 5_000] as const;
 class Target {
   readonly template: UrlTemplate;
   restsUntil = -Infinity;
+  /** Later than now while it rests since no answer came. An answer, whatever its status, may be the doing of one client's request. */
+  downUntil = -Infinity;
 
-  constructor(url: string) {
-    this.template = new UrlTemplate(url);
+  constructor(url: string, names: readonly string[]) {
+    this.template = new UrlTemplate(url, names);
   }
 }
 
@@ -52,7 +56,8 @@ export class PathUpstream implements Upstream, UpstreamHost {
     readonly options: ResolvedUpstream,
   ) {
     const { clock } = server.context;
-    this.#targets = options.urls.map((url) => new Target(url));
+    const { names } = new PathPattern(server.pathname);
+    this.#targets = options.urls.map((url) => new Target(url, names));
     this.#identity = new Identity(options.identity, () => clock.now());
   }
 
@@ -79,7 +84,7 @@ export class PathUpstream implements Upstream, UpstreamHost {
   /** Why no client can be served now; undefined while one URL at least was not seen to fail. */
   get problem(): string | undefined {
     const now = this.now();
-    return this.#targets.every(({ restsUntil }) => restsUntil > now)
+    return this.#targets.every(({ downUntil }) => downUntil > now)
       ? `the application behind ${this.pathname} cannot be reached`
       : undefined;
   }
@@ -91,8 +96,16 @@ export class PathUpstream implements Upstream, UpstreamHost {
 
   reach(applicant: UpstreamApplicant): Promise<ReachedUpstream> | undefined {
     const { auth } = this.server.context.options;
-    const comesLater = applicant.principal === undefined && !auth.anonymous && auth.sources.includes('message');
-    return comesLater ? undefined : this.connect(applicant);
+    const { principal } = applicant;
+    if (principal !== undefined) return this.#hasSlot(principal) ? this.connect(applicant) : undefined;
+    return !auth.anonymous && auth.sources.includes('message') ? undefined : this.connect(applicant);
+  }
+
+  /** False where the session of this principal ends as it begins, with SESSION_LIMIT: the application need not hear of it. */
+  #hasSlot({ subject }: Principal): boolean {
+    const { options, sessions } = this.server.context;
+    const { onSessionLimit, maxSessionsPerSubject } = options.auth;
+    return onSessionLimit !== 'refuse-new' || sessions.count({ subject }) < maxSessionsPerSubject;
   }
 
   /**
@@ -166,6 +179,7 @@ export class PathUpstream implements Upstream, UpstreamHost {
     const options = {
       headers: headers as Record<string, string>, // because Node takes a list where a header came more than once
       perMessageDeflate: false,
+      autoPong: false, // see Pongs
       maxPayload: maxMessageBytes ?? limits.maxMessageBytes,
       maxFragments: limits.maxFragments,
       maxBufferedChunks: MAX_BUFFERED_CHUNKS,
@@ -218,6 +232,7 @@ class Attempt implements HandshakeListener {
   }
 
   next(): void {
+    if (this.applicant.socket.destroyed) return this.#onGone(); // while its token was looked at
     const target = this.targets.shift();
     if (target === undefined) return this.#fail();
     this.giveUpAt = this.upstream.now() + this.upstream.options.connectTimeoutMs;
@@ -230,7 +245,7 @@ class Attempt implements HandshakeListener {
 
   accepted(socket: UpstreamSocket): void {
     const target = this.#current?.target;
-    if (target !== undefined) target.restsUntil = -Infinity;
+    if (target !== undefined) target.restsUntil = target.downUntil = -Infinity;
     if (socket.selected !== undefined && !this.applicant.subprotocols.includes(socket.selected)) {
       socket.abandon();
       this.#wasRefused = true;
@@ -246,7 +261,7 @@ class Attempt implements HandshakeListener {
     // Its refusal is the application's word; that it is not there, or can do nothing now, another URL may do better.
     this.#wasRefused = status !== undefined;
     if (status !== undefined && status < 500) return this.#fail();
-    this.#rest();
+    this.#rest(status !== undefined);
     this.next();
   }
 
@@ -255,14 +270,16 @@ class Attempt implements HandshakeListener {
     const { socket } = this.#current;
     this.#wasRefused = false;
     this.#causes.push(`${socket.label} did not answer within ${this.upstream.options.connectTimeoutMs} ms`);
-    this.#rest();
+    this.#rest(false);
     socket.abandon();
     this.next();
   }
 
-  #rest(): void {
+  #rest(hasAnswered: boolean): void {
     const target = this.#current?.target;
-    if (target !== undefined) target.restsUntil = this.upstream.now() + this.upstream.options.restMs;
+    if (target === undefined) return;
+    target.restsUntil = this.upstream.now() + this.upstream.options.restMs;
+    target.downUntil = hasAnswered ? -Infinity : target.restsUntil;
   }
 
   readonly #onGone = (): void => {

@@ -10,6 +10,7 @@ import { gatewaysOf, locationOf } from '../gateway/bind-gateways.js';
 import type { GatewayHost } from '../gateway/handlers.js';
 import { AccessGuard, asksFor, demand } from '../gateway/raw-gateways.js';
 import { ENVELOPE } from '../protocol/envelope.js';
+import { GatewayError } from '../protocol/errors.js';
 import type { InboundMessage } from '../protocol/message.js';
 import { rawProtocol } from '../protocol/raw.js';
 import type { WireProtocol } from '../protocol/wire-protocol.js';
@@ -96,7 +97,10 @@ function serve(server: GatewayServer, options: ResolvedUpstream, path: string): 
     exceptions: options.exceptions,
     traffic: context.traffic.of('relay'),
     untilToken: tokenComesLater ? (route) => connecting(route, upstream) : undefined,
-    demand: (session) => demand(session, access, anonymous),
+    demand: (session) => {
+      if (session.link === undefined) throw new GatewayError('UNAVAILABLE'); // a slot of its subject was free after all
+      demand(session, access, anonymous);
+    },
   } satisfies RawPath;
   return upstream;
 }

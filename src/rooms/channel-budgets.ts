@@ -16,6 +16,9 @@ const BURST_SECONDS = 10;
 /** Messages whose replay costs as much as one more subscribe. */
 const REPLAYED_MESSAGES = 100;
 
+/** Members on a page whose listing costs as much as one more message. */
+const LISTED_MEMBERS = 50;
+
 /** The buckets of a session; made with its first request about channels. */
 interface Buckets {
   readonly subscribes: TokenBucket;
@@ -45,6 +48,11 @@ export class ChannelBudgets {
     if (messages === 0) return;
     const burst = this.options.subscribesPerSecondPerSession * BURST_SECONDS;
     this.#bucketsOf(session).subscribes.charge(messages / REPLAYED_MESSAGES, burst);
+  }
+
+  /** A page of many members is long to write; it is paid with the messages that follow. */
+  chargeListing(session: Session, members: number): void {
+    session.server.context.firewall.metering.chargeAlso(session, members / LISTED_MEMBERS);
   }
 
   chargePublish(session: Session, channel: string): void {

@@ -218,12 +218,13 @@ export class Channels {
     const query = presenceOf(data);
     return this.#allowed(session, [query.channel], 'presence', asked, ([refusal]) => {
       if (refusal !== undefined) throw refusal;
-      return this.#present(query);
+      return this.#present(session, query);
     });
   }
 
-  #present({ channel, limit, cursor }: PresenceQuery): object {
+  #present(session: Session, { channel, limit, cursor }: PresenceQuery): object {
     const { items, next } = this.members.page(channel, { limit, ...(cursor !== undefined && { cursor }) });
+    this.budgets.chargeListing(session, items.length);
     const members = items.map(({ sessionId, subject, since }): PresentMember => ({ sessionId, subject, since }));
     return { channel, count: this.members.count(channel), members, ...(next !== undefined && { next }) };
   }

@@ -1,6 +1,16 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { ENGINE } from '../engine/engine.js';
-import type { Audience, Body, BusMessage, Engine, GapReason, LocalNode, Position } from '../engine/engine.js';
+import type {
+  Audience,
+  Body,
+  BusMessage,
+  Engine,
+  GapReason,
+  Kept,
+  LocalNode,
+  Position,
+  ReplayLimit,
+} from '../engine/engine.js';
 import { GatewayError } from '../protocol/errors.js';
 import type { Session } from '../session/session.js';
 import type { JoinOptions, WsSession } from '../session/ws-session.js';
@@ -112,13 +122,26 @@ export class Rooms extends WsRooms implements LocalNode {
 
   override async history(room: string, since?: Position, limit = PAGE): Promise<History> {
     checkRoom(room);
-    const window = this.memberships.ruleOf(room)?.history;
-    if (window === undefined) throw new GatewayError('NOT_FOUND');
     if (!Number.isInteger(limit) || limit < 1 || limit > MAX_HISTORY)
       throw new TypeError(`limit is 1 to ${MAX_HISTORY}`);
-    const most = { messages: limit, bytes: this.channels.maxHistoryBytes };
-    const { messages, ...rest } = await this.engine.bus.read(room, since, most, window);
-    return { ...rest, items: messages.map(({ offset, body }) => itemOf(offset, body)) };
+    return this.historyPage(room, since, { messages: limit, bytes: this.channels.maxHistoryBytes });
+  }
+
+  /**
+   * The oldest messages behind a position, as many as the limit has room for, and one at least; without one the newest.
+   *
+   * @throws GatewayError NOT_FOUND where the room has no history
+   */
+  async historyPage(room: string, since: Position | undefined, limit: ReplayLimit): Promise<History> {
+    const window = this.memberships.ruleOf(room)?.history;
+    if (window === undefined) throw new GatewayError('NOT_FOUND');
+    let replay = await this.engine.bus.read(room, since, limit, window);
+    if (replay.reason === 'limit') {
+      const all = { messages: window.count, bytes: this.channels.maxHistoryBytes };
+      replay = await this.engine.bus.read(room, since, all, window);
+    }
+    const { messages, ...rest } = replay;
+    return { ...rest, items: firstOf(messages, limit).map(({ offset, body }) => itemOf(offset, body)) };
   }
 
   deliver(message: BusMessage): void {
@@ -133,6 +156,15 @@ export class Rooms extends WsRooms implements LocalNode {
     const room = this.memberships.room(channel);
     if (room !== undefined) tellGap(room, position, reason);
   }
+}
+
+function firstOf(messages: readonly Kept[], { messages: most, bytes }: ReplayLimit): readonly Kept[] {
+  let count = 0;
+  for (let sum = 0; count < Math.min(messages.length, most); count++) {
+    sum += messages[count]?.body.bytes ?? 0;
+    if (sum > bytes && count > 0) break;
+  }
+  return messages.slice(0, count);
 }
 
 function itemOf(offset: number, { text }: Body): HistoryItem {

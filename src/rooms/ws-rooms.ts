@@ -131,7 +131,8 @@ export abstract class WsRooms {
   abstract members(room: string, page?: { limit?: number; cursor?: string }): Promise<MemberPage>;
 
   /**
-   * What a room with history has behind a position; without one, its newest messages.
+   * What a room with history has behind a position, page by page: the next page is behind the last item. Without a position, its
+   * newest messages.
    *
    * @param limit 1 to 10,000, default 100
    * @throws as a rejection, GatewayError NOT_FOUND where the room has no history

@@ -23,6 +23,12 @@ export interface SessionRooms<S> {
 export interface SessionLink {
   /** True while the peer has yet to read what that application has sent. */
   readonly isHeldUp: boolean;
+  /** Bytes that wait for the application, and those of its messages that wait for the peer. */
+  readonly outbound: number;
+  /** Bytes received of an unfinished message of the application's. */
+  readonly receiving: number;
+  /** Cuts the connection, and frees what waits for it. */
+  terminate(): void;
   /** The session is open: what the application says is for the peer. */
   start(): void;
   /** A message of the peer's. */

@@ -401,6 +401,16 @@ export class Session<State extends object = object>
     return this.server.context.options.limits;
   }
 
+  /** Bytes that wait to be sent and are freed by its end. */
+  get outbound(): number {
+    return this.socket.ownOutbound + (this.link?.outbound ?? 0);
+  }
+
+  /** Bytes of messages that are begun and not complete. */
+  get receiving(): number {
+    return this.socket.receiving + (this.link?.receiving ?? 0);
+  }
+
   get maxOutboundBytes(): number {
     return this.server.context.options.limits.maxOutboundBytes;
   }

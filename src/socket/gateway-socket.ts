@@ -164,11 +164,7 @@ export class GatewaySocket extends WebSocket {
 
   /** Bytes received of an unfinished message or frame, at least 1; 0 between two messages. */
   get receiving(): number {
-    const receiver = (this as unknown as Internals)._receiver;
-    if (receiver === undefined) return 0;
-    const { _bufferedBytes: buffered = 0, _totalPayloadLength: kept = 0, _fragmented = 0, _state } = receiver;
-    if (buffered + _fragmented === 0 && (_state === undefined || _state === BETWEEN_FRAMES)) return 0;
-    return Math.max(1, buffered + kept);
+    return receivingOf(this);
   }
 
   /** Sets the limits of messages from now on. `ws` reads them once for a connection, so this writes them where it keeps them. */
@@ -492,6 +488,15 @@ export class GatewaySocket extends WebSocket {
     const waiting = this.bufferedAmount;
     return this.#backlog === undefined ? waiting : waiting - this.#backlog.sharedOf(waiting);
   }
+}
+
+/** Bytes received of an unfinished message or frame, at least 1; 0 between two messages. @param socket one of `ws` */
+export function receivingOf(socket: WebSocket): number {
+  const receiver = (socket as unknown as Internals)._receiver;
+  if (receiver === undefined) return 0;
+  const { _bufferedBytes: buffered = 0, _totalPayloadLength: kept = 0, _fragmented = 0, _state } = receiver;
+  if (buffered + _fragmented === 0 && (_state === undefined || _state === BETWEEN_FRAMES)) return 0;
+  return Math.max(1, buffered + kept);
 }
 
 /** A binary message as a listener has asked for it by `socket.binaryType`. */

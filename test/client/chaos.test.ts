@@ -1,10 +1,11 @@
 import { afterEach, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
 import { isConnectionError, isException } from '../../src/client/index.js';
-import type { SocketLike } from '../../src/client/index.js';
+import type { Channel, Position, SocketLike } from '../../src/client/index.js';
 import { Random } from '../fuzz/random.js';
 import { until } from '../support/app.js';
 import { answering, ScriptedServer, stopAll, testClient } from './support.js';
+import type { Peer } from './support.js';
 
 const SEEDS = 20;
 const ACTS = 1_000;
@@ -19,16 +20,19 @@ it.each(Array.from({ length: SEEDS }, (_, seed) => seed))(
     const sockets: WebSocket[] = [];
     let mood: 'fair' | 'mute' | 'busy' | 'sour' = 'fair';
     const runs = new Map<number, number>();
+    const history = new History(random);
     server.script = (frame, peer) => {
       if (mood === 'mute') return;
       if (mood === 'sour') return peer.socket.terminate();
-      if (frame.event !== 'run' && frame.event !== 'count') return answering(frame, peer);
+      if (frame.event === 'unsubscribe') return history.leave(peer);
+      if (!['run', 'count', 'subscribe'].includes(frame.event)) return answering(frame, peer);
       if (mood === 'busy') {
         const data = { status: 'error', code: 'RATE_LIMITED', message: '', retryable: true, retryAfterMs: 300 };
         return peer.send({ event: 'exception', data, id: frame.id });
       }
+      if (frame.event === 'subscribe') return history.subscribe(frame, peer);
       const n = Number(frame.data);
-      runs.set(n, (runs.get(n) ?? 0) + 1);
+      if (frame.event === 'run') runs.set(n, (runs.get(n) ?? 0) + 1);
       peer.send({ event: frame.event, data: n, id: frame.id });
       if (frame.event === 'count' && random.chance(0.5)) peer.send({ event: 'count', id: frame.id, done: true });
     };
@@ -51,12 +55,28 @@ it.each(Array.from({ length: SEEDS }, (_, seed) => seed))(
       },
     });
     const { client, clock } = test;
+    const room = client.channel('room');
+    const witness = new Witness(room);
     const settled: Promise<unknown>[] = [];
     const mustRunOnce = new Set<number>();
     let asked = 0;
     const check = (error: unknown): void =>
       expect(isConnectionError(error) || isException(error) || error === 'aborted').toBe(true);
-    const acts: readonly (() => void)[] = [
+    const turns = async (count: number): Promise<void> => {
+      for (let turn = 0; turn < count; turn++) await new Promise(setImmediate);
+    };
+    /** All is well for a while: else it would hardly ever be open. */
+    const calm = async (most: number): Promise<void> => {
+      [mood, failsToken, server.proxy.isSilent] = ['fair', false, false];
+      for (const signal of ['online', 'visible', 'resume'] as const) test.signals[signal]();
+      client.connect().catch(check);
+      for (let n = 0; client.state.status !== 'open' && n < most; n++) {
+        clock.advance(500);
+        await turns(5);
+      }
+      await turns(10);
+    };
+    const acts: readonly (() => unknown)[] = [
       () => {
         const n = ++asked;
         mustRunOnce.add(n);
@@ -80,6 +100,16 @@ it.each(Array.from({ length: SEEDS }, (_, seed) => seed))(
         );
       },
       () => server.proxy.cut(),
+      ...Array.from({ length: 4 }, () => () => history.publish()),
+      () => history.publish(12),
+      () => history.restart(),
+      () => history.tellGap(),
+      () => witness.turn(),
+      () => {
+        const next = room[Symbol.asyncIterator]();
+        settled.push(next.next().catch(check));
+        void next.return?.();
+      },
       () => void (server.proxy.isSilent = !server.proxy.isSilent),
       () => void (mood = random.pick(['fair', 'mute', 'busy', 'sour', 'fair'])),
       () => void (failsToken = random.chance(0.3)),
@@ -105,25 +135,104 @@ it.each(Array.from({ length: SEEDS }, (_, seed) => seed))(
 
     for (let act = 0; act < ACTS; act++) {
       random.pick(acts)();
+      if (random.chance(0.08)) await calm(60);
       if (random.chance(0.5)) await new Promise(setImmediate);
       expect(sockets.filter(({ readyState }) => readyState <= WebSocket.OPEN).length).toBeLessThanOrEqual(1);
     }
 
     isMeddling = false;
-    [mood, failsToken, server.proxy.isSilent] = ['fair', false, false];
-    for (const signal of ['online', 'visible', 'resume'] as const) test.signals[signal]();
-    client.connect().catch(check);
-    for (let n = 0; client.state.status !== 'open' && n < 1_000; n++) {
-      clock.advance(1_000);
-      for (let turn = 0; turn < 10; turn++) await new Promise(setImmediate);
+    witness.listen();
+    let isAnswered = false;
+    while (!isAnswered || history.members === 0 || witness.last?.offset !== history.top) {
+      await calm(1_000);
+      void client.request('run', ++asked).then(() => (isAnswered = true), check);
+      if (history.members > 0) history.publish();
+      clock.advance(500);
+      await turns(20);
     }
-    expect(client.state.status).toBe('open');
-    expect(await client.request('run', ++asked)).toBe(asked);
     client.close();
     await Promise.all(settled);
     expect([clock.pending, test.listening(), client.state.status]).toEqual([0, 0, 'closed']);
     await until(() => sockets.every(({ readyState }) => readyState === WebSocket.CLOSED));
     expect([...mustRunOnce].filter((n) => (runs.get(n) ?? 0) > 1)).toEqual([]);
-    expect(test.errors).toEqual([]);
+    expect([test.errors, witness.faults]).toEqual([[], []]);
   },
 );
+
+/** A channel with a history, as the server keeps it. */
+class History {
+  readonly #members = new Set<Peer>();
+  #epoch = 0;
+  top = 0;
+
+  constructor(private readonly random: Random) {}
+
+  get members(): number {
+    return [...this.#members].filter(({ socket }) => socket.readyState === WebSocket.OPEN).length;
+  }
+
+  #push(frame: object): void {
+    for (const peer of this.#members) peer.send({ ...frame, channel: 'room' });
+  }
+
+  publish(count = 1): void {
+    for (let n = 0; n < count; n++) this.#push({ event: 'chat', data: ++this.top, offset: this.top });
+  }
+
+  /** The history is another: those who are there are told. */
+  restart(): void {
+    this.#epoch++;
+    this.top = this.random.below(3);
+    this.tellGap();
+  }
+
+  tellGap(): void {
+    const data = { epoch: `e${this.#epoch}`, offset: this.top, reason: 'epoch', reloadAfterMs: 0 };
+    this.#push({ event: 'gap', data });
+  }
+
+  leave(peer: Peer): void {
+    this.#members.delete(peer);
+  }
+
+  subscribe({ data, id }: { data?: unknown; id?: number }, peer: Peer): void {
+    const [{ since } = { since: undefined }] = (data as { channels: { since?: Position }[] }).channels;
+    const missed = since === undefined ? 0 : this.top - since.offset;
+    const recovered = since?.epoch === `e${this.#epoch}` && missed <= 10;
+    const replayed = recovered ? missed : 0;
+    const came = since === undefined ? {} : { recovered, ...(recovered ? { replayed } : { reason: 'window' }) };
+    const answer = { channel: 'room', epoch: `e${this.#epoch}`, offset: this.top, ...came };
+    peer.send({ event: 'subscribe', data: { channels: [answer] }, id });
+    for (let offset = this.top - replayed + 1; offset <= this.top; offset++) {
+      peer.send({ event: 'chat', data: offset, channel: 'room', offset });
+    }
+    this.#members.add(peer);
+  }
+}
+
+/** A listener that comes and goes: what it gets has no hole and nothing twice, unless it was told. */
+class Witness {
+  readonly faults: unknown[] = [];
+  last: Position | undefined;
+  #ends: (() => void)[] = [];
+
+  constructor(private readonly room: Channel) {}
+
+  listen(): void {
+    if (this.#ends.length > 0) return;
+    this.#ends = [
+      this.room.on('gap', () => void (this.last = this.room.position)),
+      this.room.on('chat', () => {
+        const { epoch, offset } = this.room.position ?? { epoch: '', offset: NaN };
+        if (this.last !== undefined && (epoch !== this.last.epoch || offset !== this.last.offset + 1))
+          this.faults.push([this.last, { epoch, offset }]);
+        this.last = { epoch, offset };
+      }),
+    ];
+  }
+
+  turn(): void {
+    if (this.#ends.length === 0) return this.listen();
+    for (const end of this.#ends.splice(0)) end();
+  }
+}

@@ -62,6 +62,7 @@ describe('a connection', () => {
     ],
     ['1000 of a proxy', (): void => server.peer.socket.close(1000), 'waiting'],
     ['1001', (): void => server.peer.socket.close(1001), 'waiting'],
+    ['1005, a close without a code', (): void => server.peer.socket.close(), 'waiting'],
     ['1002', (): void => server.peer.socket.close(1002), 'closed'],
     ['1011', (): void => server.peer.socket.close(1011), 'waiting'],
     ['3000', (): void => server.peer.socket.close(3000), 'closed'],
@@ -217,6 +218,51 @@ describe('a token', () => {
     await until(() => test.client.state.lastDisconnect !== undefined);
     expect(test.client.state).toMatchObject({ lastDisconnect: { code: 'TOKEN_EXPIRED', reconnect: true } });
     expect(test.client.state.status).not.toBe('closed');
+  });
+});
+
+describe('a client that goes on', () => {
+  it('as another user: listeners stay, and what was asked before settles', async () => {
+    let user = 'ada';
+    test = testClient({ url: server.url, auth: { token: () => `${user}.t.t` } });
+    server.script = ({ event, data, id }, peer) => {
+      const [subject] = ((data as { token?: string } | undefined)?.token ?? '').split('.');
+      if (event === 'auth') peer.send({ event, data: { sessionId: 's', subject, expiresAt: 0 }, id });
+    };
+    const seen: unknown[] = [];
+    test.client.on('news', (data) => seen.push(data));
+    expect(await test.client.connect()).toMatchObject({ subject: 'ada' });
+    const asked = failureOf(test.client.request('never'));
+    await until(() => server.received('never').length === 1);
+    user = 'bob';
+    test.client.reconnect();
+    expect(await asked).toMatchObject({ code: 'CONNECTION_LOST', maybeExecuted: true });
+    expect(test.client.state.session).toBeUndefined();
+    test.clock.advance(300);
+    await isOpen(test.client);
+    expect(test.client.state.session?.subject).toBe('bob');
+    server.peer.send({ event: 'news', data: 1 });
+    await until(() => seen.length === 1);
+    await until(() => server.live === 1);
+  });
+
+  it('with a refresh that spans a reconnect: it belongs to the connection that is over', async () => {
+    const given: ((token: string) => void)[] = [];
+    test = testClient({ url: server.url, auth: { token: () => new Promise((resolve) => given.push(resolve)) } });
+    const opened = test.client.connect();
+    await until(() => given.length === 1);
+    given[0]?.('first.t.t');
+    await opened;
+    server.peer.send({ event: 'auth.expiring', data: { expiresAt: test.clock.timeOfDay() + 30_000 } });
+    await until(() => given.length === 2);
+    server.proxy.cut();
+    await is(test.client, 'waiting');
+    test.clock.advance(1_000);
+    given[1]?.('second.t.t'); // one fetch at a time: the attempt waits for the same
+    await isOpen(test.client);
+    await test.client.request('echo');
+    expect(server.received('auth').map(({ data }) => data)).toEqual([{ token: 'first.t.t' }, { token: 'second.t.t' }]);
+    expect([given.length, server.peers.length, server.live]).toEqual([2, 2, 1]);
   });
 });
 

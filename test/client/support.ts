@@ -53,11 +53,11 @@ export class TestClock implements ClientClock {
 
 const proxies: Proxy[] = [];
 
-/** A TCP connection that a test can cut, or make silent in both directions while it stays open. */
+/** TCP connections that a test can cut, or make silent while they stay open. */
 export class Proxy {
   readonly #sockets = new Set<Socket>();
   readonly #server: Server;
-  isSilent = false;
+  #isSilent = false;
   /** Connections that it has taken. */
   count = 0;
 
@@ -70,12 +70,13 @@ export class Proxy {
         [far, near],
       ] as const) {
         this.#sockets.add(from);
-        from.on('data', (bytes) => void (this.isSilent || to.destroyed || to.write(bytes)));
+        from.on('data', (bytes) => void (to.destroyed || to.write(bytes)));
         from.on('error', () => undefined); // its close follows
         from.on('close', () => {
           this.#sockets.delete(from);
-          if (!this.isSilent) to.destroy();
+          to.destroy();
         });
+        if (this.#isSilent) from.pause();
       }
     });
   }
@@ -86,6 +87,16 @@ export class Proxy {
     await once(proxy.#server, 'listening');
     proxies.push(proxy);
     return proxy;
+  }
+
+  get isSilent(): boolean {
+    return this.#isSilent;
+  }
+
+  /** Nothing comes through in either direction; what was sent meanwhile comes later. */
+  set isSilent(isSilent: boolean) {
+    this.#isSilent = isSilent;
+    for (const socket of this.#sockets) socket[isSilent ? 'pause' : 'resume']();
   }
 
   get url(): string {

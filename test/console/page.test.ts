@@ -170,9 +170,17 @@ describe.runIf(hasBrowser())('the page of the console', () => {
   it('says that it is not connected, and comes back', async () => {
     const page = await start();
     await page.locator('header.top').waitFor();
-    await (t as WsTestingApp).sessions.find()[0]?.close(1_012);
+    // Each attempt fails until the network is back.
+    await page.evaluate(
+      'window.network = WebSocket; window.WebSocket = class { constructor() { throw new Error("down"); } }',
+    );
+    (t as WsTestingApp).sessions.find()[0]?.close(1_012);
     await page.getByText('Not connected').waitFor();
-    await page.getByRole('button', { name: 'Now' }).click();
+    await page.evaluate('window.WebSocket = window.network');
+    await page
+      .getByRole('button', { name: 'Now' })
+      .click({ timeout: 2_000 })
+      .catch(() => undefined); // it has come back by itself
     await page.getByText('Not connected').waitFor({ state: 'detached' });
     await tick();
     await page.locator('.tile .value', { hasText: '1' }).first().waitFor();

@@ -1,10 +1,11 @@
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { APP_GUARD, APP_INTERCEPTOR } from '@nestjs/core';
-import type { CanActivate, NestInterceptor } from '@nestjs/common';
+import type { CanActivate, INestApplication, NestInterceptor } from '@nestjs/common';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import { IsString } from 'class-validator';
@@ -130,6 +131,18 @@ describe.each([
     const paths = { '/ws-console/socket': { auth: { sources: ['subprotocol'] } } } as const;
     await start({ ...framework, options: { paths } });
     expect(await (await get('/ws-console/config.json')).json()).toMatchObject({ via: 'subprotocol' });
+  });
+
+  it('wins over headers that the application has set before', async () => {
+    const before = (app: INestApplication): void => {
+      const set = (_request: unknown, response: ServerResponse, next: () => void): void => {
+        response.setHeader('Content-Security-Policy', "script-src 'unsafe-inline'");
+        next();
+      };
+      app.use(set);
+    };
+    await start({ ...framework, before });
+    expect((await get('/ws-console/')).headers.get('content-security-policy')).toMatch(/^default-src 'none'/);
   });
 
   it('serves what was built, zipped and for ever, and nothing else', async () => {
@@ -271,6 +284,16 @@ describe('the data of the console', () => {
       roles: [['staff']],
       limit: { limit: 5, perMs: 60_000 },
       example: { text: 'text' },
+    });
+  });
+
+  it('shows rooms and nodes', async () => {
+    await start();
+    const root = await open();
+    expect(await root.request('ws-gateway.rooms')).toMatchObject({
+      rooms: 0,
+      state: 'single',
+      nodes: [{ isHere: true, sessions: 1 }],
     });
   });
 

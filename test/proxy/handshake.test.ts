@@ -123,6 +123,17 @@ describe('an application that is asked before the client is accepted', () => {
   });
 });
 
+it('does not hear of a session that is one too many of its subject', async () => {
+  const app = await upstream();
+  const { url } = await proxy(app.url, {}, { auth: { maxSessionsPerSubject: 1, onSessionLimit: 'refuse-new' } });
+  const first = await RawClient.connect(`${url}/chat`, { token: token() });
+  const second = await RawClient.connect(`${url}/chat`, { token: token() });
+  expect(await second.closed).toEqual({ code: 4429, reason: 'SESSION_LIMIT' });
+  expect(app.requests).toHaveLength(1);
+  first.send('x');
+  expect(await first.next()).toBe('x');
+});
+
 describe('several URLs', () => {
   it('are tried in their order, and one that failed comes last for a while', async () => {
     const [first, second] = [await upstream(), await upstream()];

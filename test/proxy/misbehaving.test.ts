@@ -206,6 +206,25 @@ describe('a reader that never reads', () => {
     await until(() => app.tcp.size === 0);
   });
 
+  it('holds with all others no more than they may together', async () => {
+    const app = await upstream((socket) => socket.pause());
+    const all = { maxOutboundBytes: 1_048_576, maxOutboundBytesTotal: 1_048_576, maxMessageBytes: 16_384 };
+    const test = await proxy(app.url, {}, { limits: all, heartbeat: { intervalMs: 3_600_000 } });
+    const clients = await Promise.all(
+      Array.from({ length: 4 }, () => RawClient.connect(`${test.url}/chat`, { token: token() })),
+    );
+    const sessions = test.app.get(WsSessions).find() as Session[]; // because there are no others
+    for (const [index, { socket }] of clients.entries())
+      await flood(socket, () => (sessions[index] as Session).socket.isStopped); // eslint-disable-line no-await-in-loop
+    const held = (): number => sessions.filter(({ isLive }) => isLive).reduce((sum, { outbound }) => sum + outbound, 0);
+    expect(held()).toBeGreaterThan(1_048_576);
+    test.clock.advance(250);
+    expect(held()).toBeLessThanOrEqual(1_048_576);
+    expect(held()).toBeGreaterThan(0);
+    expect(sessions.filter(({ isLive }) => !isLive).reduce((sum, { outbound }) => sum + outbound, 0)).toBe(0);
+    for (let i = 0; i < 4; i++) (await app.accepted()).resume(); // eslint-disable-line no-await-in-loop
+  });
+
   it.each(['client', 'application'])('as %s that reads again gets all of it in its order', async (side) => {
     const app = await upstream((socket) => void socket);
     const test = await proxy(app.url, {}, { limits, heartbeat: { intervalMs: 3_600_000 } });

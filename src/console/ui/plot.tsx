@@ -248,11 +248,11 @@ function lineOf(index: number): uPlot.Series {
 }
 
 function barOf(index: number): uPlot.Series {
-  const colour = colourOf(nameOf(index));
+  const fill = hatched(colourOf(nameOf(index)), colourOf('--card'), index);
   return {
     stroke: colourOf('--card'),
     width: 0.5,
-    fill: ({ ctx }) => hatched(ctx, colour, index),
+    fill: () => fill,
     points: { show: false },
     ...(uPlot.paths.bars !== undefined && { paths: uPlot.paths.bars({ size: [0.92, 60, 1], align: 1 }) }),
   };
@@ -262,7 +262,7 @@ function barOf(index: number): uPlot.Series {
 const HATCHES = ['', 'M0 6L6 0M-1 1L1 -1M5 7L7 5', 'M0 3H6', 'M3 0V6', 'M0 0L6 6M0 6L6 0', 'M2 3H4M3 2V4'] as const;
 const TILE = 6;
 
-function hatched(ctx: CanvasRenderingContext2D, colour: string, index: number): CanvasPattern | string {
+function hatched(colour: string, gap: string, index: number): CanvasPattern | string {
   const hatch = HATCHES[index % HATCHES.length];
   if (!hatch) return colour;
   const tile = new OffscreenCanvas(TILE, TILE);
@@ -270,10 +270,10 @@ function hatched(ctx: CanvasRenderingContext2D, colour: string, index: number): 
   if (brush === null) return colour;
   brush.fillStyle = colour;
   brush.fillRect(0, 0, TILE, TILE);
-  brush.strokeStyle = colourOf('--card');
+  brush.strokeStyle = gap;
   brush.lineWidth = 1.2;
   brush.stroke(new Path2D(hatch));
-  return ctx.createPattern(tile, 'repeat') ?? colour;
+  return brush.createPattern(tile, 'repeat') ?? colour;
 }
 
 function nameOf(index: number): string {

@@ -14,6 +14,8 @@ import type { AuthenticatedRequest } from './bearer.guard.js';
 import { readJson } from './json-body.js';
 
 const MAX_BODY_BYTES = 16_384;
+/** Of the messages on one page of a history; one message may be more. */
+const MAX_HISTORY_BYTES = 1_048_576;
 
 interface ChannelState extends Partial<Position> {
   readonly count: { readonly sessions: number; readonly subjects: number };
@@ -66,7 +68,8 @@ export class ChannelsController {
   ): Promise<Position & { items: readonly HistoryItem[]; recovered: boolean; reason?: string }> {
     this.backend.demand(request, channel);
     const since = sinceOf(query.since);
-    const { position, ...rest } = await this.rooms.history(channel, since, limitOf(query.limit));
+    const limit = { messages: limitOf(query.limit), bytes: MAX_HISTORY_BYTES };
+    const { position, ...rest } = await this.rooms.historyPage(channel, since, limit);
     return { ...position, ...rest };
   }
 

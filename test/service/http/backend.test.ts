@@ -172,6 +172,8 @@ describe('what a backend asks of a channel', () => {
       reason: 'window',
       items: [],
     });
+    const page = await call(`/channels/room.1/history?since=${epoch}:2&limit=2`);
+    expect(page.body).toMatchObject({ recovered: true, offset: 7, items: [{ offset: 3 }, { offset: 4 }] });
     expect((await call('/channels/room.1/history?limit=2')).body).toMatchObject({
       items: [{ offset: 6 }, { offset: 7 }],
     });

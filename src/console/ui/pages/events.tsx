@@ -106,11 +106,11 @@ export function Events(): JSX.Element {
 
 /** Who may send it, in words. */
 export function accessOf({ isPublic, roles, scopes, hasRules }: EventRow): string {
-  if (isPublic) return 'all, without a token too';
+  if (isPublic) return 'anyone, without a token too';
   const needs = [
     ...roles.map((list) => `role ${list.join(' or ')}`),
     ...(scopes.length > 0 ? [`scope ${scopes.join(' and ')}`] : []),
     ...(hasRules ? ['a rule of the application'] : []),
   ];
-  return needs.length === 0 ? 'whom a token names' : needs.join(', ');
+  return needs.length === 0 ? 'any session that is signed in' : needs.join(', ');
 }

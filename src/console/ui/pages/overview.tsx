@@ -2,7 +2,7 @@ import { useMemo } from 'preact/hooks';
 import type { ComponentChildren, JSX } from 'preact';
 import type { CodeKind, SeriesName } from '../../wire.js';
 import { bytes, count, ms, percent, short } from '../format.js';
-import { useConsole, useStore } from '../hooks.js';
+import { usePart, useStore } from '../hooks.js';
 import { binned } from '../bins.js';
 import { Plot, Spark } from '../plot.js';
 import type { Line } from '../plot.js';
@@ -17,7 +17,7 @@ const [LINE_S, BAR_S] = [5, 10];
 
 export function Overview(): JSX.Element {
   const store = useStore();
-  const { points } = useConsole(store);
+  const points = usePart(store, (state) => state.points);
   const { times, lines, barTimes, bars } = useMemo(() => {
     const bins = binned(points, LINE_S);
     const barBins = binned(points, BAR_S);

@@ -361,7 +361,7 @@ function Sender({ events, event, session, isOpen, note, url }: SenderProps): JSX
           </button>
         )}
       </div>
-      {row !== undefined && <p class="muted">{`For ${accessOf(row)}.`}</p>}
+      {row !== undefined && <p class="muted">{`Takes ${accessOf(row)}.`}</p>}
       <label>
         Data, as JSON
         <textarea
