@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { Logger } from '@nestjs/common';
 import { contain, loggerFaults } from '../base/contain.js';
+import { visible } from '../base/visible.js';
 import type { WsClock } from '../base/clock.js';
 import type { Cluster, ClusterTimes, LocalNode, SharedTickets } from '../engine/cluster.js';
 import { WsCluster } from '../engine/ws-cluster.js';
@@ -296,6 +297,6 @@ export class RedisCluster extends WsCluster implements Cluster {
   }
 
   #say(what: string, level: 'log' | 'warn' = 'warn'): void {
-    contain(() => this.#log[level](what), loggerFaults.tell);
+    contain(() => this.#log[level](visible(what)), loggerFaults.tell); // Redis writes texts of its own
   }
 }
