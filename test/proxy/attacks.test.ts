@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { WebSocket } from 'ws';
@@ -209,6 +210,89 @@ describe('a hostile application', () => {
       await turns(5); // eslint-disable-line no-await-in-loop
     }
     expect(client.socket.readyState).toBe(client.socket.OPEN);
+    client.socket.terminate();
+  });
+});
+
+describe('many handshakes that hang', () => {
+  it.each([
+    ['maxConnectionsPerAddress', 429],
+    ['maxConnections', 503],
+  ])('count as connections: no more than %s', async (bound, status) => {
+    const app = await tcpUpstream((socket) => socket.resume());
+    const { url, port } = await proxy(app.url, {}, { firewall: { [bound]: 3 } });
+    const lines = [`Authorization: Bearer ${token()}`];
+    const clients = await Promise.all(Array.from({ length: 3 }, () => openTcp(port)));
+    for (const client of clients) client.write(handshake('/chat', lines));
+    await until(() => app.sockets.size === 3);
+    expect(await refusal(`${url}/chat`, { headers: authorization() })).toMatchObject({ status });
+    expect(app.sockets.size).toBe(3);
+    for (const client of clients) client.destroy();
+    await until(() => app.sockets.size === 0);
+  });
+
+  it('of clients that have sent a message and left leave no socket', async () => {
+    const app = await tcpUpstream((socket) => socket.resume());
+    const { port, clock } = await proxy(app.url);
+    const client = await openTcp(port);
+    client.write(handshake('/chat', [`Authorization: Bearer ${token()}`]));
+    await until(() => app.sockets.size === 1);
+    client.end(encodeFrame({ opcode: 1, payload: 'x' }));
+    await turns(20);
+    clock.advance(5_500);
+    await until(() => app.sockets.size === 0);
+  });
+
+  it('of a gateway in front of itself end by the bound of an address', async () => {
+    let back = 0;
+    const loop = await tcpUpstream((socket) => {
+      const other = connect(back, '127.0.0.1');
+      for (const each of [socket, other])
+        each.on('error', () => undefined).on('close', () => [socket, other].map((one) => one.destroy()));
+      socket.pipe(other).pipe(socket);
+    });
+    const firewall = { maxConnectionsPerAddress: 20, ban: { violations: Infinity } };
+    const test = await proxy(loop.url, {}, { auth: { anonymous: true }, firewall });
+    back = test.port;
+    expect(await refusal(`${test.url}/chat`)).toMatchObject({ status: 502 });
+    expect(test.app.get(WsSessions).find()).toEqual([]);
+    await until(() => loop.sockets.size === 0);
+  });
+});
+
+describe('two sides that both send and do not read', () => {
+  it('get all of it when they read at last', async () => {
+    const app = await upstream(() => undefined);
+    const limits = {
+      maxOutboundBytes: 65_536,
+      maxMessageBytes: 16_384,
+      messagesPerSecond: 100_000,
+      messageBurst: 100_000,
+      bytesPerSecond: Infinity,
+    };
+    const test = await proxy(app.url, {}, { limits, heartbeat: { intervalMs: 3_600_000 } } as object);
+    const client = await RawClient.connect(`${test.url}/chat`, { token: token() });
+    const application = await app.accepted();
+    const sides = [client.socket, application];
+    const heard = [0, 0];
+    for (const [index, side] of sides.entries()) {
+      side.on('message', () => (heard[index] = (heard[index] ?? 0) + 1));
+      side.pause();
+    }
+    for (let i = 0; i < 800; i++) for (const side of sides) side.send(Buffer.alloc(10_000));
+    const [session] = test.app.get(WsSessions).find() as [Session];
+    await until(() => session.socket.isStopped && session.link?.isHeldUp === true);
+    for (const side of sides) side.resume();
+    await until(() => heard[0] === 800 && heard[1] === 800);
+  });
+});
+
+describe('an application at IPv6', () => {
+  it('is reached', async () => {
+    const app = await upstream(echo, { host: '::1' });
+    const { url } = await proxy(app.url);
+    const client = await RawClient.connect(`${url}/chat`, { token: token() });
+    expect(app.requests[0]?.headers.host).toBe(new URL(app.url).host);
     client.socket.terminate();
   });
 });
