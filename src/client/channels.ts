@@ -74,7 +74,7 @@ export function createChannels(
 
   const answered = (subscription: Subscription, answer: Subscribed): void => {
     const { error, epoch, offset = 0, recovered, replayed = 0, reason } = answer;
-    if (error !== undefined) return refuse(subscription, error);
+    if (error) return refuse(subscription, error);
     subscription.phase = 'subscribed';
     subscription.position = epoch === undefined ? epoch : { epoch, offset: offset - replayed };
     if (recovered === false) emit(subscription, 'gap', { ...subscription.position, reason, reloadAfterMs: 0 });
@@ -83,7 +83,7 @@ export function createChannels(
   const subscribe = (): void => {
     const missing = [...subscriptions.values()].filter(({ phase }) => phase === 'missing').slice(0, MAX_BATCH);
     const { link } = connection;
-    if (missing.length === 0 || link === undefined) return;
+    if (missing.length === 0 || !link) return;
     const channels = missing.map((subscription) => {
       subscription.phase = 'asked';
       return { channel: subscription.name, since: subscription.position };
@@ -118,7 +118,7 @@ export function createChannels(
 
   const join = (name: string, position: Position | undefined): Subscription => {
     let subscription = subscriptions.get(name);
-    if (subscription === undefined) {
+    if (!subscription) {
       subscription = { name, listeners: createEmitter(guard), count: 0, position, phase: 'missing' };
       subscriptions.set(name, subscription);
     }
@@ -197,7 +197,7 @@ export function createChannels(
       if (event === 'gap') {
         const { epoch, offset: top } = data as Position; // because that is its form (PROTOCOL.md §5)
         subscription.position = { epoch, offset: top };
-      } else if (offset !== undefined && position !== undefined) {
+      } else if (offset !== undefined && position) {
         if (offset <= position.offset) return true; // it has been here already
         subscription.position = { ...position, offset };
       }

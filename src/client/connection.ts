@@ -40,8 +40,8 @@ export interface Connection {
 /** Longest pause of a client that hurries: the network is back, or the page is shown again. */
 const HURRY_MS = 300;
 const ATTEMPTS_UNTIL_HINT = 3;
+/** Pause after the first refresh that fails; each is twice as long as the one before. */
 const REFRESH_RETRY_MS = 1_000;
-const MAX_REFRESH_RETRY_MS = 4_000;
 
 export function createConnection(settings: Settings, owner: ConnectionOwner): Connection {
   const { clock, random, after, whenHidden } = settings;
@@ -70,6 +70,8 @@ export function createConnection(settings: Settings, owner: ConnectionOwner): Co
     owner.changed(state);
   };
 
+  const ready = (): Link | undefined => (state.status === 'open' && link?.isReady() ? link : undefined);
+
   // --- attempts
 
   const start = (): void => {
@@ -78,13 +80,12 @@ export function createConnection(settings: Settings, owner: ConnectionOwner): Co
     notBefore = neverOpened = 0;
     isOffline = isHidden = isSuspended = false;
     tokens = tokensOf(source);
-    if (endSignals === undefined) settings.guard(() => (endSignals = settings.signals(signals)));
+    if (!endSignals) settings.guard(() => (endSignals = settings.signals(signals)));
     attempt(0);
   };
 
   const attempt = (n: number): void => {
-    const credential = (): Promise<string> | string | undefined =>
-      source === undefined ? ticket?.() : tokens.fetch(reason);
+    const credential = (): Promise<string> | string | undefined => (source ? tokens.fetch(reason) : ticket?.());
     link = openLink(settings, credential, () => nextId++, {
       opening(token) {
         tokens.shown(token);
@@ -166,11 +167,10 @@ export function createConnection(settings: Settings, owner: ConnectionOwner): Co
   // --- tokens
 
   const authenticate = async (why: TokenReason): Promise<Session> => {
-    const own = link;
+    const own = ready();
     const token = await tokens.fetch(why);
     return new Promise((resolve, reject) => {
-      if (own === undefined || own !== link || state.status !== 'open')
-        return reject(new ConnectionError('NOT_CONNECTED', false));
+      if (!own || own !== link) return reject(new ConnectionError('NOT_CONNECTED', false));
       own.ask('auth', JSON.stringify({ token }), {
         value(data) {
           const session = data as Session; // because that is its form (PROTOCOL.md §2)
@@ -186,10 +186,10 @@ export function createConnection(settings: Settings, owner: ConnectionOwner): Co
   /** A failed refresh is tried again while the token lives; afterwards the server's TOKEN_EXPIRED does the rest. */
   const refresh = (expiresAt: number, pause: number): void => {
     const own = link;
-    if (source === undefined) return;
+    if (!source) return;
     authenticate('expiring').catch(() => {
       if (own !== link || clock.timeOfDay() >= expiresAt) return;
-      stopRefresh = after(pause, () => refresh(expiresAt, Math.min(pause * 2, MAX_REFRESH_RETRY_MS)));
+      stopRefresh = after(pause, () => refresh(expiresAt, pause * 2));
     });
   };
 
@@ -215,7 +215,7 @@ export function createConnection(settings: Settings, owner: ConnectionOwner): Co
     hidden: () => void (isHidden = true),
     suspend() {
       isSuspended = true;
-      if (link !== undefined) return lose(ended('SUSPENDED'));
+      if (link) return lose(ended('SUSPENDED'));
       if (state.status === 'waiting') change(wait(Infinity, state.attempt));
     },
     resume() {
@@ -229,7 +229,7 @@ export function createConnection(settings: Settings, owner: ConnectionOwner): Co
       return state;
     },
     get link() {
-      return state.status === 'open' && link?.isReady() ? link : undefined;
+      return ready();
     },
     start,
     begin() {
@@ -238,7 +238,7 @@ export function createConnection(settings: Settings, owner: ConnectionOwner): Co
     close,
     retryNow,
     reconnect() {
-      if (link !== undefined) lose(ended('RECONNECT'));
+      if (link) lose(ended('RECONNECT'));
       if (state.status === 'waiting') retryNow();
       else start();
     },

@@ -90,7 +90,7 @@ export function openLink(
     const text = data === '' ? head : `${head.slice(0, -1)},"data":${data}}`;
     write(text, event === 'auth' ? head : text); // a token is shown to nobody
     return () => {
-      if (answers.delete(id) && answer.isStream === true) write(`{"event":"cancel","data":{"id":${id}}}`);
+      if (answers.delete(id) && answer.isStream) write(`{"event":"cancel","data":{"id":${id}}}`);
     };
   };
 
@@ -118,16 +118,16 @@ export function openLink(
   const receive = (text: unknown): void => {
     liveness?.seen();
     const frame = parsed(text);
-    if (frame === undefined) return;
+    if (!frame) return;
     if (onFrame) guard(() => onFrame('in', frame));
     const { event, data, id, done } = frame;
     const answer = answers.get(id);
-    if (answer !== undefined) {
+    if (answer) {
       const isException = event === settings.exceptionEvent;
-      if (isException || done === true || answer.isStream !== true) answers.delete(id);
+      if (isException || done || !answer.isStream) answers.delete(id);
       if (isException)
         answer.failed(new GatewayException(data as ExceptionData)); // because that is its form (PROTOCOL.md §3)
-      else if (done === true) answer.done?.();
+      else if (done) answer.done?.();
       else answer.value(data);
     } else if (id !== undefined)
       return; // of a request that was given up
@@ -187,7 +187,7 @@ export function openLink(
       liveness?.stop();
       const dead = socket; // it can take minutes to close, so it is not waited for
       socket = undefined;
-      if (dead !== undefined) {
+      if (dead) {
         dead.onopen = dead.onmessage = dead.onclose = null;
         guard(() => dead.close(1000)); // a socket of the application's own
       }

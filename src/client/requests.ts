@@ -42,7 +42,7 @@ export function createRequests(settings: Settings, connection: Connection): Requ
   const { clock, after, meta } = settings;
   const { maxRequests, maxBytes, maxInFlight } = settings.queue;
   let queue: Request[] = [];
-  let inFlight = 0;
+  const inFlight = new Set<Request>();
   let calls = 0;
   /** Monotonic: nothing is sent before. Until `pacedUntil` it is one message in every `pace`. */
   let notBefore = 0;
@@ -52,7 +52,7 @@ export function createRequests(settings: Settings, connection: Connection): Requ
 
   const pump = (): void => {
     stopHold();
-    while (queue.length > 0 && inFlight < maxInFlight && connection.link !== undefined) {
+    while (queue.length > 0 && inFlight.size < maxInFlight && connection.link) {
       const now = clock.now();
       if (now < notBefore) {
         stopHold = after(notBefore - now, pump);
@@ -78,14 +78,15 @@ export function createRequests(settings: Settings, connection: Connection): Requ
     let text = '';
     let deadline = 0;
     let stopTimer: () => void = nothing;
-    /** Gives up the answer; there while it is in flight. */
+    /** Gives up an answer that has not come; there while it is in flight. */
     let forget: (() => void) | undefined;
     let maybeExecuted = false;
     let isOver = false;
 
     const land = (): void => {
-      if (forget !== undefined) inFlight--;
+      forget?.();
       forget = undefined;
+      inFlight.delete(request);
     };
     const settle = (act: () => void): void => {
       if (isOver) return;
@@ -98,20 +99,16 @@ export function createRequests(settings: Settings, connection: Connection): Requ
       pump();
     };
     const failed = (error: unknown): void => settle(() => answer.failed(error));
-    const giveUp = (error: unknown): void => {
-      forget?.();
-      failed(error);
-    };
     const fail: Request['fail'] = (code, disconnect) =>
-      giveUp(new ConnectionError(code, maybeExecuted || forget !== undefined, disconnect));
-    const onAbort = (): void => giveUp(reasonOf(signal as AbortSignal)); // because it is the signal's listener
+      failed(new ConnectionError(code, maybeExecuted || forget !== undefined, disconnect));
+    const onAbort = (): void => failed(reasonOf(signal as AbortSignal)); // because it is the signal's listener
     const arm = (ms: number): void => {
       stopTimer();
       stopTimer = after(ms, () => fail('TIMEOUT'));
       deadline = clock.now() + ms;
     };
     const requeue = (ms: number): void => {
-      if (isStream === true) arm(ms);
+      if (isStream) arm(ms);
       queue.push(request);
       queue.sort((a, b) => a.order - b.order);
       pump();
@@ -123,14 +120,16 @@ export function createRequests(settings: Settings, connection: Connection): Requ
       send: () =>
         trying(() => {
           const about = meta?.();
-          if (isStream === true) stopTimer();
-          inFlight++;
-          forget = connection.link?.ask(event, text, link, about);
+          if (!connection.link) return requeue(timeoutMs); // meta() is the application's
+          if (isStream) stopTimer();
+          inFlight.add(request);
+          forget = connection.link.ask(event, text, link, about);
+          if (isOver) land(); // onFrame() is, too
         }, failed),
     };
     const link: Answer = {
       isStream,
-      value: (value) => (isStream === true ? answer.value(value) : settle(() => answer.value(value))),
+      value: (value) => (isStream ? answer.value(value) : settle(() => answer.value(value))),
       done: () => settle(() => answer.done?.()),
       failed(error) {
         land();
@@ -170,7 +169,7 @@ export function createRequests(settings: Settings, connection: Connection): Requ
 
 /** React Native's signals have no reason. */
 function reasonOf(signal: AbortSignal): Error {
-  return (signal.reason as Error) ?? Object.assign(new Error('aborted'), { name: 'AbortError' });
+  return (signal.reason as Error) ?? new Error('AbortError');
 }
 
 /** Undefined has no text. */

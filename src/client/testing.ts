@@ -20,6 +20,8 @@ export interface MockGateway<S extends Shape = AnyGateway> {
   /** Sockets that are open. */
   readonly connections: number;
   push<E extends PushName<S>>(event: E, data: S['pushes'][E]): void;
+  /** To the subscribers of a channel. All channels may be subscribed to, and have a history without an end. */
+  publish(channel: string, event: string, data: unknown): void;
   /** Connections break without a word; new ones are taken. */
   drop(): void;
   /** Nothing is answered any more, though connections stay open, until `speak()`. */
@@ -33,6 +35,8 @@ export interface MockGateway<S extends Shape = AnyGateway> {
 }
 
 const OPEN = 1;
+/** Of the histories of channels. */
+const EPOCH = 'mock';
 const CLOSED = 3;
 
 /** One end of a connection that has no other process behind it. What is sent arrives in a later microtask, as over a network. */
@@ -43,6 +47,7 @@ class MockSocket implements SocketLike {
   onclose: ((event: never) => void) | null = null;
   onerror: ((event: never) => void) | null = null;
   readonly cancelled = new Set<unknown>();
+  readonly channels = new Set<string>();
 
   constructor(
     private readonly onText: (text: string, socket: MockSocket) => void,
@@ -79,12 +84,64 @@ export function createMockGateway<S extends Shape = AnyGateway>(
   const who: Session = { sessionId: 'mock', subject: 'ada', expiresAt: Date.now() + 3_600_000, ...session };
   const sockets = new Set<MockSocket>();
   const received: Frame[] = [];
+  /** By channel, the pushes of its history, the first first. */
+  const histories = new Map<string, { event: string; data: unknown }[]>();
   let isSilent = false;
   let refusal: DisconnectData | undefined;
 
   const end = (socket: MockSocket, data: DisconnectData): void => {
     socket.deliver({ event: 'disconnect', data });
     socket.close(data.closeCode, data.code);
+  };
+
+  const historyOf = (channel: string): { event: string; data: unknown }[] => {
+    const history = histories.get(channel) ?? [];
+    histories.set(channel, history);
+    return history;
+  };
+
+  const publish = (channel: string, event: string, data: unknown): void => {
+    const offset = historyOf(channel).push({ event, data });
+    if (isSilent) return;
+    for (const socket of sockets) {
+      if (socket.channels.has(channel)) socket.deliver({ event, data, channel, offset });
+    }
+  };
+
+  const subscribe = (socket: MockSocket, { data, id }: Frame): void => {
+    const { channels } = data as { channels: { channel: string; since?: { offset: number } }[] }; // because our own client has written it
+    const answers = channels.map(({ channel, since }) => {
+      const { length: offset } = historyOf(channel);
+      const position = { channel, epoch: EPOCH, offset };
+      return since === undefined ? position : { ...position, recovered: true, replayed: offset - since.offset };
+    });
+    socket.deliver({ event: 'subscribe', data: { channels: answers }, id });
+    for (const { channel, since } of channels) {
+      socket.channels.add(channel);
+      historyOf(channel).forEach((push, index) => {
+        if (since !== undefined && index >= since.offset) socket.deliver({ ...push, channel, offset: index + 1 });
+      });
+    }
+  };
+
+  /** What clients do with channels. @returns false for an event that is none of theirs */
+  const onChannel = (socket: MockSocket, frame: Frame): boolean => {
+    const { event, id } = frame;
+    const { channel = '', ...data } = (frame.data ?? {}) as { channel?: string; event?: string; data?: unknown };
+    if (event === 'subscribe') subscribe(socket, frame);
+    else if (event === 'unsubscribe') socket.channels.delete(channel);
+    else if (event === 'publish') {
+      publish(channel, data.event ?? 'publication', data.data ?? null);
+      socket.deliver({ event, data: { channel, epoch: EPOCH, offset: historyOf(channel).length }, id });
+    } else if (event === 'presence') {
+      const sessions = [...sockets].filter(({ channels }) => channels.has(channel)).length;
+      socket.deliver({
+        event,
+        data: { channel, count: { sessions, subjects: Math.min(1, sessions) }, members: [] },
+        id,
+      });
+    } else return false;
+    return true;
   };
 
   const answer = async (socket: MockSocket, { event, data, id }: Frame): Promise<void> => {
@@ -110,6 +167,7 @@ export function createMockGateway<S extends Shape = AnyGateway>(
     if (event === 'ping') return socket.deliver({ event: 'pong', data: null, id });
     if (event === 'auth' || event === 'session') return socket.deliver({ event, data: who, id });
     if (event === 'cancel') return void socket.cancelled.add((data as { id: unknown }).id);
+    if (!Object.hasOwn(handlers, event) && onChannel(socket, frame)) return;
     answer(socket, frame).catch((error: unknown) => {
       socket.deliver({ event: 'exception', data: exceptionOf(error), id });
     });
@@ -128,6 +186,7 @@ export function createMockGateway<S extends Shape = AnyGateway>(
     push(event, data) {
       if (!isSilent) for (const socket of sockets) socket.deliver({ event, data });
     },
+    publish,
     drop() {
       for (const socket of sockets) socket.close(1006);
     },

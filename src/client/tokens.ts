@@ -29,7 +29,7 @@ export function tokensOf(source: TokenSource | undefined): Tokens {
   let current: string | undefined;
   let spent: string | undefined;
   const fetch = async (reason: TokenReason): Promise<string> => {
-    if (source === undefined) throw new TypeError('No token');
+    if (!source) throw new TypeError('No token');
     const token = await source({ reason });
     if (token === spent) throw new ConnectionError('SAME_TOKEN', false);
     return token;

@@ -28,7 +28,7 @@ export function readable<Value>(begin: (sink: Sink<Value>) => () => void): Async
   };
   const sink: Sink<Value> = {
     value(value) {
-      if (end !== undefined) return;
+      if (end) return;
       if (unread.push(value) <= MAX_UNREAD) return wake?.();
       sink.failed(new ConnectionError('TOO_SLOW', true));
       stop?.();
@@ -44,7 +44,7 @@ export function readable<Value>(begin: (sink: Sink<Value>) => () => void): Async
     stop = begin(sink);
     for (;;) {
       while (unread.length > 0) yield unread.shift() as Value; // because there is one
-      if (end !== undefined) return end();
+      if (end) return end();
       await new Promise<void>((resolve) => (wake = resolve));
     }
   })();

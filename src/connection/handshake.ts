@@ -168,6 +168,7 @@ function accept(handshake: Handshake, client: Client, principal: Principal | und
     let isAttached = false;
     try {
       refuseWhileDraining(server.context);
+      server.context.firewall.admission.checkLists(client); // it may have been banned meanwhile
       admitted(handshake, client, principal, sessionId, (session) => {
         isAttached = true;
         upstream.attach(session);

@@ -7,6 +7,7 @@ import { WsGatewayAdapter } from '../connection/adapter.js';
 import { CONTEXT } from '../connection/options.js';
 import type { ConnectionContext } from '../connection/context.js';
 import type { Ban, BanTarget } from '../firewall/bans.js';
+import { WsCluster } from '../engine/ws-cluster.js';
 import { WsFirewall } from '../firewall/ws-firewall.js';
 import { WsHealth } from '../monitoring/health.js';
 import { PRIVACY } from '../monitoring/monitoring.providers.js';
@@ -24,8 +25,8 @@ import type { ConsoleOptions } from './options.js';
 import { quantilesOf } from './percentiles.js';
 import type { About, BanRow, EventRow, FirewallReply, RoomsReply, SessionRow, SessionsReply } from './wire.js';
 
-/** Sessions of one page, bans and addresses that are listed, and events. */
-const [PAGE, MAX_BANS, TOP_ADDRESSES, MAX_EVENTS] = [50, 100, 10, 500];
+/** Sessions of one page; bans, addresses, events and nodes that are listed. */
+const [PAGE, MAX_BANS, TOP_ADDRESSES, MAX_EVENTS, MAX_NODES] = [50, 100, 10, 500, 100];
 
 /** Reads what the gateway knows of itself, as a console shows it: personal data as `privacy` says. */
 @Injectable()
@@ -42,6 +43,7 @@ export class ConsoleData implements OnApplicationBootstrap, OnApplicationShutdow
     private readonly adapter: WsGatewayAdapter,
     private readonly totals: Totals,
     private readonly monitoredRooms: Rooms,
+    private readonly cluster: WsCluster,
     private readonly firewall: WsFirewall,
     private readonly health: WsHealth,
     private readonly clock: WsClock,
@@ -153,8 +155,18 @@ export class ConsoleData implements OnApplicationBootstrap, OnApplicationShutdow
   }
 
   rooms(): RoomsReply {
-    const { traffic, ...stats } = this.monitoredRooms.stats;
-    return { ...stats, rules: [...traffic].map(([rule, total]) => ({ rule, ...total })) };
+    const { traffic, rooms, memberships, historyMessages, historyBytes } = this.monitoredRooms.stats;
+    const { nodeId, state } = this.cluster;
+    const nodes = this.cluster.nodes().map(({ id, name, version, startedAt, seenAt, sessions, rooms: own }) => {
+      return { id, name, version, startedAt, seenAt, sessions, rooms: own, isHere: id === nodeId };
+    });
+    const stats = { rooms, memberships, historyMessages, historyBytes };
+    return {
+      ...stats,
+      state,
+      nodes: nodes.slice(0, MAX_NODES),
+      rules: [...traffic].map(([rule, total]) => ({ rule, ...total })),
+    };
   }
 
   #sessionOf({ id, principal, clientAddress, connectedAt, server, intake, socket }: Session): SessionRow {

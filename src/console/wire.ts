@@ -131,7 +131,23 @@ export interface EventRow {
   readonly spark: readonly number[];
 }
 
+/** A node of the cluster. */
+export interface NodeRow {
+  readonly id: string;
+  readonly name: string;
+  readonly version: string;
+  readonly startedAt: number;
+  readonly seenAt: number;
+  readonly sessions: number;
+  readonly rooms: number;
+  /** True for the node that this console looks at. */
+  readonly isHere: boolean;
+}
+
 export interface RoomsReply {
+  readonly nodes: readonly NodeRow[];
+  /** `single` where nothing is shared. */
+  readonly state: string;
   readonly rooms: number;
   readonly memberships: number;
   readonly historyMessages: number;

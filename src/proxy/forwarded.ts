@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { parseCookie } from 'cookie';
-import { compile } from 'path-to-regexp';
+import { compile, parse } from 'path-to-regexp';
+import type { Token } from 'path-to-regexp';
 import { secretParameters } from '../authentication/credentials.js';
 import type { TokenSource } from '../authentication/credentials.js';
 import type { PathParams } from '../base/path-params.js';
@@ -36,11 +37,11 @@ const OF_ONE_HOP: ReadonlySet<string> = new Set([
 const PROXY_HEADERS = /^(?:forwarded|x-forwarded-.*|x-real-ip|traceparent|tracestate)$/;
 
 /**
- * The name that a header has for an application that knows it as a CGI variable: there `X_Auth_Subject` and `X-Auth-Subject` are one, so
- * a client could write the one that the gateway does not.
+ * The name that a header has for an application that knows it as a CGI variable (RFC 3875 §4.1.18): there `X_Auth_Subject`,
+ * `X.Auth.Subject` and `X-Auth-Subject` are one, so a client could write the one that the gateway does not.
  */
-function known(name: string): string {
-  return name.toLowerCase().replaceAll('_', '-');
+export function known(name: string): string {
+  return name.toLowerCase().replaceAll(/[^a-z0-9]/g, '-');
 }
 
 /** What the client has sent and goes on, by its name in lower case. */
@@ -107,6 +108,9 @@ function forwardedQuery(target: string, { sources }: CredentialPlaces, keepsCred
     .join('&');
 }
 
+/** What `new URL()` reads as a step to another folder: it takes a backslash for a slash. */
+const STEP = /\\|\/(?:\.|%2e){1,2}(?:\/|$)/i;
+
 /** The URL of an application, as it is declared, with what the client adds to it. */
 export class UrlTemplate {
   readonly #base: string;
@@ -114,12 +118,22 @@ export class UrlTemplate {
   /** Undefined where the path is the client's. */
   readonly #pathOf: ((params: Record<string, string | string[]>) => string) | undefined;
 
-  /** @throws Error for a path that cannot be read */
-  constructor(readonly source: string) {
+  /**
+   * @param names of the parameters that the client's path has
+   * @throws Error for a path that cannot be read, or needs another parameter
+   */
+  constructor(
+    readonly source: string,
+    names: readonly string[],
+  ) {
     const [, base = '', path = '', query = ''] = /^(wss?:\/\/[^/?]+)([^?]*)(?:\?(.*))?$/.exec(source) ?? [];
     this.#base = base;
     this.#query = query;
-    this.#pathOf = path === '' || path === '/' ? undefined : compile(path);
+    if (path === '' || path === '/') return;
+    const tokens = parse(path);
+    const missing = parametersOf(tokens.tokens).find((name) => !names.includes(name));
+    if (missing !== undefined) throw new Error(`${source} needs "${missing}", which the path does not have`);
+    this.#pathOf = compile(tokens);
   }
 
   /** As the log and the metrics have it: without user, password and query. */
@@ -127,12 +141,21 @@ export class UrlTemplate {
     return this.source.replace(/^(wss?:\/\/)[^/]*@/, '$1').replace(/\?.*$/s, '');
   }
 
-  /** @throws TypeError for parameters that it needs and the path does not have */
+  /**
+   * @throws TypeError for parameters that it needs and the path does not have
+   * @throws Error for a path that leads elsewhere than it says
+   */
   urlOf({ url: target = '/' }: IncomingMessage, params: PathParams, places: CredentialPlaces, keeps: boolean): string {
     const path = this.#pathOf?.(params as Record<string, string | string[]>) ?? pathOf(target); // because compile() changes none
+    if (STEP.test(path)) throw new Error('The path holds a backslash or a dot segment');
     const query = [this.#query, forwardedQuery(target, places, keeps)].filter((part) => part !== '').join('&');
     return `${this.#base}${path}${query === '' ? '' : `?${query}`}`;
   }
+}
+
+/** Names of the parameters that a path cannot do without. */
+function parametersOf(tokens: readonly Token[]): string[] {
+  return tokens.filter((token) => token.type === 'param' || token.type === 'wildcard').map(({ name }) => name);
 }
 
 /** The path of a request target (RFC 9112 §3.2) as it came. */

@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import { JwtService } from '@nestjs/jwt';
 import type { Principal } from '../authentication/principal.js';
 import { addressOf } from '../firewall/client-address.js';
+import { known } from './forwarded.js';
 import type { ResolvedIdentity, ResolvedIdentityToken } from './options.js';
 
 /** Who a client is, as the application behind the gateway is told. */
@@ -34,7 +35,7 @@ export class Identity {
     readonly session: string;
   };
   readonly #token: IdentityToken | undefined;
-  /** The names, as they are compared: in lower case, with hyphens. Those of a token are among them, so that a client can write neither. */
+  /** The names, as {@link known} has them. Those of a token are among them, so that a client can write neither. */
   readonly names: ReadonlySet<string>;
 
   /** @throws Error for a key that cannot be read */
@@ -51,7 +52,7 @@ export class Identity {
     };
     this.#token = jwt && new IdentityToken(jwt);
     const all = [...Object.values(this.#names), ...(this.#token === undefined ? [] : [this.#token.header])];
-    this.names = new Set(all.map((name) => name.toLowerCase().replaceAll('_', '-')));
+    this.names = new Set(all.map(known));
   }
 
   headersOf(client: Introduced): Record<string, string> {

@@ -7,6 +7,7 @@ import { GatewayError } from '../protocol/errors.js';
 import type { Session } from '../session/session.js';
 import type { SessionLink } from '../session/session-host.js';
 import { isClose, receivingOf } from '../socket/gateway-socket.js';
+import { Pongs } from '../socket/pongs.js';
 import { corkSoon, onceDrained } from '../socket/corks.js';
 import type { UpstreamTraffic } from './traffic.js';
 
@@ -66,6 +67,7 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
   /** A listener is there already: the sweep may have released before. */
   #awaitsDrain = false;
   #awaitsClientDrain = false;
+  #pongs: Pongs | undefined;
   #pingAt = Infinity;
   #pongBy = Infinity;
   /** The subprotocol that the application has selected. */
@@ -87,6 +89,9 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
     switch (event) {
       case 'message':
         this.#onMessage(args[0] as Buffer, args[1] as boolean); // because ws is left at Buffers
+        return true;
+      case 'ping':
+        (this.#pongs ??= new Pongs(this)).answer(args[0] as Buffer); // because ws says so
         return true;
       case 'pong':
         this.#pongBy = Infinity;
@@ -219,6 +224,7 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
   #onMessage(data: Buffer, isBinary: boolean): void {
     const session = this.#session;
     if (session === undefined || !session.isLive) return;
+    this.#pongBy = Infinity; // a pong may come far behind what the client has yet to read
     if (!this.isHeldUp) return this.#deliver(session, data, isBinary);
     this.#heldBytes += data.length;
     (this.#held ??= []).push({ data, isBinary });
@@ -341,8 +347,9 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
     }
     if (this.#farewell !== undefined) return;
     if (now >= this.#pongBy) {
-      if (!this.isPaused) return this.#giveUp(session, 'does not answer a ping');
-      this.#pongBy = now + this.host.heartbeat.timeoutMs; // the pong may have come: a paused socket is not read
+      const mayWait = this.isPaused || this.#upstreamReadsBy !== Infinity;
+      if (!mayWait) return this.#giveUp(session, 'does not answer a ping');
+      this.#pongBy = now + this.host.heartbeat.timeoutMs; // a paused socket is not read, and the ping may stand behind what is queued
     }
     if (now < this.#pingAt) return;
     this.#pingAt = now + this.host.heartbeat.intervalMs;

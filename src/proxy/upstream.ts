@@ -3,6 +3,7 @@ import { randomInt } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import type { Principal } from '../authentication/principal.js';
 import type { ConnectionContext, ReachedUpstream, Upstream, UpstreamApplicant } from '../connection/context.js';
+import { PathPattern } from '../connection/paths.js';
 import type { GatewayServer } from '../connection/server.js';
 import { SUBPROTOCOL } from '../protocol/message.js';
 import { GatewayError } from '../protocol/errors.js';
@@ -27,9 +28,11 @@ const RETRY_MS = [500, 5_000] as const;
 class Target {
   readonly template: UrlTemplate;
   restsUntil = -Infinity;
+  /** Later than now while it rests since no answer came. An answer, whatever its status, may be the doing of one client's request. */
+  downUntil = -Infinity;
 
-  constructor(url: string) {
-    this.template = new UrlTemplate(url);
+  constructor(url: string, names: readonly string[]) {
+    this.template = new UrlTemplate(url, names);
   }
 }
 
@@ -53,7 +56,8 @@ export class PathUpstream implements Upstream, UpstreamHost {
     readonly options: ResolvedUpstream,
   ) {
     const { clock } = server.context;
-    this.#targets = options.urls.map((url) => new Target(url));
+    const { names } = new PathPattern(server.pathname);
+    this.#targets = options.urls.map((url) => new Target(url, names));
     this.#identity = new Identity(options.identity, () => clock.now());
   }
 
@@ -80,7 +84,7 @@ export class PathUpstream implements Upstream, UpstreamHost {
   /** Why no client can be served now; undefined while one URL at least was not seen to fail. */
   get problem(): string | undefined {
     const now = this.now();
-    return this.#targets.every(({ restsUntil }) => restsUntil > now)
+    return this.#targets.every(({ downUntil }) => downUntil > now)
       ? `the application behind ${this.pathname} cannot be reached`
       : undefined;
   }
@@ -175,6 +179,7 @@ export class PathUpstream implements Upstream, UpstreamHost {
     const options = {
       headers: headers as Record<string, string>, // because Node takes a list where a header came more than once
       perMessageDeflate: false,
+      autoPong: false, // see Pongs
       maxPayload: maxMessageBytes ?? limits.maxMessageBytes,
       maxFragments: limits.maxFragments,
       maxBufferedChunks: MAX_BUFFERED_CHUNKS,
@@ -240,7 +245,7 @@ class Attempt implements HandshakeListener {
 
   accepted(socket: UpstreamSocket): void {
     const target = this.#current?.target;
-    if (target !== undefined) target.restsUntil = -Infinity;
+    if (target !== undefined) target.restsUntil = target.downUntil = -Infinity;
     if (socket.selected !== undefined && !this.applicant.subprotocols.includes(socket.selected)) {
       socket.abandon();
       this.#wasRefused = true;
@@ -256,7 +261,7 @@ class Attempt implements HandshakeListener {
     // Its refusal is the application's word; that it is not there, or can do nothing now, another URL may do better.
     this.#wasRefused = status !== undefined;
     if (status !== undefined && status < 500) return this.#fail();
-    this.#rest();
+    this.#rest(status !== undefined);
     this.next();
   }
 
@@ -265,14 +270,16 @@ class Attempt implements HandshakeListener {
     const { socket } = this.#current;
     this.#wasRefused = false;
     this.#causes.push(`${socket.label} did not answer within ${this.upstream.options.connectTimeoutMs} ms`);
-    this.#rest();
+    this.#rest(false);
     socket.abandon();
     this.next();
   }
 
-  #rest(): void {
+  #rest(hasAnswered: boolean): void {
     const target = this.#current?.target;
-    if (target !== undefined) target.restsUntil = this.upstream.now() + this.upstream.options.restMs;
+    if (target === undefined) return;
+    target.restsUntil = this.upstream.now() + this.upstream.options.restMs;
+    target.downUntil = hasAnswered ? -Infinity : target.restsUntil;
   }
 
   readonly #onGone = (): void => {

@@ -22,7 +22,7 @@ export class Pongs {
   #send(payload: Buffer): void {
     if (this.socket.readyState !== this.socket.OPEN) return;
     this.#pending++;
-    this.socket.pong(payload, false, this.#sent);
+    this.socket.pong(payload, undefined, this.#sent); // masked where it has to be
   }
 
   readonly #sent = (): void => {

@@ -95,7 +95,7 @@ class NumbersGateway {
   }
 }
 
-describe.runIf(hasBrowser())('in a browser, React', { timeout: 60_000 }, () => {
+describe.runIf(hasBrowser())('in a browser, React', { timeout: 120_000 }, () => {
   it('opens one socket under StrictMode, with all its hooks, and none a second after they are gone', async () => {
     const origin = await serveScript(await page('strict'));
     const { app, port } = await startApp({
@@ -123,7 +123,7 @@ describe.runIf(hasBrowser())('in a browser, React', { timeout: 60_000 }, () => {
   });
 });
 
-describe.runIf(hasBrowser())('in a browser, the page of the README', { timeout: 60_000 }, () => {
+describe.runIf(hasBrowser())('in a browser, the page of the README', { timeout: 120_000 }, () => {
   const root = new URL('../..', import.meta.url).pathname;
 
   it('works as printed: it says, shows, and shows after a break what was said meanwhile', async () => {

@@ -87,6 +87,30 @@ describe('a mock gateway', () => {
     expect(gateway.received.map(({ event }) => event)).toEqual(['auth', 'order.place', 'order.place', 'prices']);
   });
 
+  it('has channels, which come back after a break with what was published meanwhile', async () => {
+    const { gateway, client, clock } = start();
+    const room = client.channel<{ chat: string }>('room.1');
+    const seen: unknown[] = [];
+    room.on('chat', (text, { offset }) => seen.push([text, offset]));
+    await until(() => room.position !== undefined);
+    expect(await room.publish('chat', 'one')).toEqual({ channel: 'room.1', epoch: 'mock', offset: 1 });
+    gateway.publish('room.1', 'chat', 'two');
+    gateway.publish('room.2', 'chat', 'elsewhere');
+    gateway.drop();
+    gateway.publish('room.1', 'chat', 'three');
+    await until(() => (clock.advance(100), seen.length === 3));
+    expect(seen).toEqual([
+      ['one', 1],
+      ['two', 2],
+      ['three', 3],
+    ]);
+    expect(await room.presence()).toMatchObject({ count: { sessions: 1, subjects: 1 } });
+    room.close();
+    await until(() => gateway.received.some(({ event }) => event === 'unsubscribe'));
+    gateway.publish('room.1', 'chat', 'unheard');
+    expect(seen).toHaveLength(3);
+  });
+
   it('drops, is silent, expires and refuses', async () => {
     const { gateway, client, clock } = start();
     await client.connect();

@@ -129,6 +129,26 @@ describe('a request', () => {
     expect(await failureOf(test.client.request('echo', 4, { timeoutMs: 300 }))).toMatchObject({ code: 'RATE_LIMITED' });
   });
 
+  it('is not lost where meta() or onFrame() ends it, and holds no place in flight', async () => {
+    const abort = new AbortController();
+    let isClosing = false;
+    const meddled = testClient({
+      url: server.url,
+      queue: { maxInFlight: 1 },
+      meta: () => void (isClosing && meddled.client.close()),
+      onFrame: (direction, { event }) =>
+        void (direction === 'out' && event === 'never' && abort.abort(new Error('enough'))),
+    });
+    expect((await failureOf(meddled.client.request('never', 1, { signal: abort.signal }))).message).toBe('enough');
+    expect(await meddled.client.request('echo', 1)).toBe(1);
+    isClosing = true;
+    const asked = meddled.client.request('echo', 2);
+    expect(meddled.client.state.status).toBe('closed');
+    isClosing = false;
+    expect([await meddled.client.connect(), await asked]).toEqual([undefined, 2]);
+    expect(await meddled.client.request('echo', 3)).toBe(3);
+  });
+
   it('is given up by its signal, with the reason of that', async () => {
     await test.client.connect();
     const abort = new AbortController();

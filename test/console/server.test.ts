@@ -287,6 +287,16 @@ describe('the data of the console', () => {
     });
   });
 
+  it('shows rooms and nodes', async () => {
+    await start();
+    const root = await open();
+    expect(await root.request('ws-gateway.rooms')).toMatchObject({
+      rooms: 0,
+      state: 'single',
+      nodes: [{ isHere: true, sessions: 1 }],
+    });
+  });
+
   it('mints tokens only where the application gives them away', async () => {
     await start();
     const claims = { sub: 'ada', roles: ['staff'], scope: '', seconds: 60 };

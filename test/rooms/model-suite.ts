@@ -63,7 +63,7 @@ export function testModel(name: string, engine: AppEngine): void {
   });
 
   it(`over the ${name} engine subscribers get what a model says, through breaks, bursts, and the passing of time`, async () => {
-    const { app, clock, url } = await startChannels({}, {}, { engine: engine.make });
+    const { app, clock, url } = await startChannels({}, {}, { engine });
     const rooms = app.get(WsRooms);
     const table = app.get(Memberships);
     const connect = (): Promise<Client> => Client.connect(`${url}/ws`, { token: token() });

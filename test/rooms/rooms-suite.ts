@@ -16,7 +16,7 @@ interface Entered {
 /** Rooms of the application, over an engine. */
 export function testRooms(name: string, engine: AppEngine): void {
   const start = async () => {
-    const { app, url, clock } = await startApp({ engine: engine.make });
+    const { app, url, clock } = await startApp({ engine });
     const enter = async (subject: string, ...names: string[]): Promise<Entered> => {
       const client = await Client.connect(`${url}/ws`, { token: token({ sub: subject }) });
       const { sessionId } = (await client.ask({ event: 'session', id: 0 })).data as { sessionId: string };

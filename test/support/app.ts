@@ -5,7 +5,7 @@ import type { DynamicModule, INestApplication, ModuleMetadata, Type } from '@nes
 import type { AddressInfo } from 'node:net';
 import { WsClock } from '../../src/base/clock.js';
 import { ENGINE } from '../../src/engine/engine.js';
-import type { Engine } from '../../src/engine/engine.js';
+import type { AppEngine } from './engines.js';
 import { FailureSink } from '../../src/monitoring/log/failure-log.js';
 import type { FailureRecord, NoticeRecord } from '../../src/monitoring/log/failure-log.js';
 import { WsGatewayModule } from '../../src/index.js';
@@ -61,7 +61,7 @@ export interface TestAppOptions extends Pick<ModuleMetadata, 'providers' | 'impo
   socketPath?: string;
   before?: (app: INestApplication) => void;
   /** What the nodes share. @default the module's own */
-  engine?: ((clock: ManualClock) => Engine) | undefined;
+  engine?: AppEngine | undefined;
 }
 
 /** Every test is one address, and most are in a hurry. */
@@ -86,18 +86,23 @@ const running = new Map<INestApplication, ManualClock>();
 /** A Nest application with the module and the given gateways, listening on a free port of loopback. */
 export async function startApp(setup: TestAppOptions = {}): Promise<TestApp> {
   const { options = {}, gateways = [], providers = [], imports = [], controllers = [] } = setup;
-  const clock = new ManualClock();
+  const clock = setup.engine?.clock?.() ?? new ManualClock();
   const log = new MemorySink();
   const auth = { jwt: { secret: SECRET }, ...options.auth };
   const { firewall, limits } = unlimited(options);
   const builder = Test.createTestingModule({
-    imports: [WsGatewayModule.forRoot({ ...options, auth, firewall, limits }), LogModule.of(log), ...imports],
+    imports: [
+      WsGatewayModule.forRoot({ ...options, ...setup.engine?.options?.(), auth, firewall, limits }),
+      LogModule.of(log),
+      ...imports,
+    ],
     providers: [...gateways, ...providers],
     controllers,
   })
     .overrideProvider(WsClock)
     .useValue(clock);
-  if (setup.engine !== undefined) builder.overrideProvider(ENGINE).useValue(setup.engine(clock));
+  if (setup.engine?.make !== undefined) builder.overrideProvider(ENGINE).useValue(setup.engine.make(clock));
+  for (const [what, value] of setup.engine?.overrides ?? []) builder.overrideProvider(what).useValue(value);
   const module = await builder.compile();
   const https = setup.https ?? (OVER_TLS ? { cert: localTls().server.cert, key: localTls().server.key } : undefined);
   const app = setup.fastify

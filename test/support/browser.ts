@@ -40,6 +40,7 @@ export async function openPage(url: string, errors: string[] = []): Promise<Page
   browser ??= chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
   const context = await (await browser).newContext();
   const page = await context.newPage();
+  page.setDefaultTimeout(60_000);
   pages.add(page);
   page.on('pageerror', (error) => errors.push(String(error)));
   page.on('console', (message) => message.type() === 'error' && errors.push(message.text()));

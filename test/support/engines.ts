@@ -10,18 +10,46 @@ import type {
 } from '../../src/engine/engine.js';
 import type { Body } from '../../src/engine/engine.js';
 import { MemoryEngine } from '../../src/engine/memory-engine.js';
-import type { ManualClock } from './app.js';
+import type { WsGatewayOptions } from '../../src/index.js';
+import { ManualClock } from '../../src/testing/manual-clock.js';
 
 /** The engine of a suite that starts applications. */
 export interface AppEngine {
   /** A fresh one, with nothing in it. Unset: the module's own. */
   readonly make?: (clock: ManualClock) => Engine;
+  /** Options of the module that choose it. */
+  readonly options?: () => Omit<WsGatewayOptions, 'auth'>;
+  readonly overrides?: readonly (readonly [token: symbol, value: unknown])[];
+  /** @default one that stands still */
+  readonly clock?: () => ManualClock;
   /** Lets so much time pass for what the engine keeps. Unset: only real time passes, and what takes minutes is not asked. */
   readonly pass?: (clock: ManualClock, ms: number) => void | Promise<void>;
   /** Resolves when what was published has been delivered. */
   readonly settle?: () => void | Promise<void>;
   /** After each test, when its applications have stopped. */
   readonly stop?: () => void | Promise<void>;
+}
+
+/** Real time passes as well: for engines that have a time of their own. */
+export class LiveClock extends ManualClock {
+  readonly #begun = performance.now();
+
+  override now(): number {
+    return Math.floor(super.now() + performance.now() - this.#begun);
+  }
+
+  override monotonic(): number {
+    return super.monotonic() + performance.now() - this.#begun;
+  }
+
+  override every(ms: number, task: () => void): () => void {
+    const timer = setInterval(task, ms);
+    const stop = super.every(ms, task);
+    return () => {
+      clearInterval(timer);
+      stop();
+    };
+  }
 }
 
 /** The module's own. */

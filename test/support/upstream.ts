@@ -20,12 +20,12 @@ export class UpstreamApp {
 
   static async start(
     onConnection: (socket: WebSocket, request: IncomingMessage) => void = echo,
-    options: { verify?: (request: IncomingMessage) => number | undefined; port?: number } & Pick<
+    options: { verify?: (request: IncomingMessage) => number | undefined; port?: number; host?: string } & Pick<
       ConstructorParameters<typeof WebSocketServer>[0] & object,
       'handleProtocols' | 'maxPayload'
     > = {},
   ): Promise<UpstreamApp> {
-    const { verify, port = 0, ...rest } = options;
+    const { verify, port = 0, host = '127.0.0.1', ...rest } = options;
     const http = createHttpServer();
     const verifyClient = (
       { req }: { req: IncomingMessage },
@@ -35,9 +35,12 @@ export class UpstreamApp {
       answer(status === undefined, status, 'the secret of the application');
     };
     const server = new WebSocketServer({ server: http, verifyClient, ...rest });
-    http.listen(port, '127.0.0.1');
+    http.listen(port, host);
     await once(http, 'listening');
-    const app = new UpstreamApp(http, `ws://127.0.0.1:${(http.address() as AddressInfo).port}`);
+    const app = new UpstreamApp(
+      http,
+      `ws://${host.includes(':') ? `[${host}]` : host}:${(http.address() as AddressInfo).port}`,
+    );
     http.on('connection', (socket: Socket) => {
       app.tcp.add(socket);
       socket.on('close', () => app.tcp.delete(socket));

@@ -5,7 +5,7 @@ import { useChannel, useGateway, usePush, useStream } from '../../../src/client/
 import { page } from './page.js';
 
 const [url, token] = decodeURI(page.location.hash.slice(1)).split(' ') as [string, string]; // because the test writes it so
-const client = createClient({ url, auth: { token: () => token } });
+const client = createClient({ url, auth: { token: () => token }, timeoutMs: 60_000, connectTimeoutMs: 60_000 });
 
 function App(): ReturnType<typeof createElement> {
   const { status } = useGateway(client);

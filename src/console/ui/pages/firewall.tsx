@@ -195,8 +195,8 @@ export function Table({ title, head, rows, none }: TableProps): JSX.Element {
             </tr>
           </thead>
           <tbody>
-            {rows.map((row) => (
-              <tr key={row[0]}>
+            {rows.map((row, at) => (
+              <tr key={`${row[0]} ${at}`}>
                 {row.map((cell, index) => (
                   <td key={head[index]} class={index === 0 ? 'mono' : 'end'}>
                     {cell}
