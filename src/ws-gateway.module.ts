@@ -203,6 +203,7 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
   ],
   exports: [
     WsCluster,
+    CLUSTER,
     // For the console.
     CONTEXT,
     OptionsByPath,

@@ -9,6 +9,13 @@ interface Place {
   last: Position | undefined;
   /** What came behind a hole, while that is read. */
   held: Held[] | undefined;
+  /** Readers of a top that is yet to be delivered. */
+  waiting: Reader[] | undefined;
+}
+
+interface Reader {
+  readonly top: Position;
+  readonly reached: () => void;
 }
 
 interface Held {
@@ -42,13 +49,30 @@ export class Positions {
   }
 
   forget(channel: string): void {
+    const place = this.#places.get(channel);
     this.#places.delete(channel);
+    for (const { reached } of place?.waiting ?? []) reached();
   }
 
-  /** A reader knows the top: what is delivered next follows it. */
-  begin(channel: string, position: Position): void {
+  /**
+   * A reader knows the top of the channel. Messages up to it may still be on their way to this node: one that is released before they are
+   * delivered would get them twice.
+   *
+   * @returns undefined where they have been delivered
+   */
+  reach(channel: string, top: Position): Promise<void> | undefined {
     const place = this.#of(channel);
-    place.last ??= position;
+    place.last ??= top;
+    if (hasReached(place.last, top)) return undefined;
+    return new Promise((reached) => (place.waiting ??= []).push({ top, reached }));
+  }
+
+  #advance(place: Place, last: Position): void {
+    place.last = last;
+    if (place.waiting === undefined) return;
+    for (const { top, reached } of place.waiting) if (hasReached(last, top)) reached();
+    place.waiting = place.waiting.filter(({ top }) => !hasReached(last, top));
+    if (place.waiting.length === 0) place.waiting = undefined;
   }
 
   take(channel: string, { epoch, messages }: Carrier): void {
@@ -67,7 +91,8 @@ export class Positions {
 
   #of(channel: string): Place {
     let place = this.#places.get(channel);
-    if (place === undefined) this.#places.set(channel, (place = { last: undefined, held: undefined }));
+    if (place === undefined)
+      this.#places.set(channel, (place = { last: undefined, held: undefined, waiting: undefined }));
     return place;
   }
 
@@ -82,8 +107,8 @@ export class Positions {
     }
     if (last?.epoch === epoch && offset <= last.offset) return;
     if (last === undefined || (last.epoch === epoch && offset === last.offset + 1)) {
-      place.last = { epoch, offset };
       this.#deliver(channel, message);
+      this.#advance(place, at);
       return;
     }
     place.held = [{ at, message }];
@@ -91,9 +116,9 @@ export class Positions {
   }
 
   async #repair(channel: string, place: Place): Promise<void> {
-    place.held ??= [];
     const { last } = place;
     if (last === undefined) return;
+    place.held ??= [];
     try {
       const { position, recovered, reason = 'window', messages } = await this.read(channel, last);
       if (this.#places.get(channel) !== place) return;
@@ -105,7 +130,7 @@ export class Positions {
         this.repaired++;
         this.#deliver(channel, { body, offset, except: undefined, volatile: false });
       }
-      place.last = position;
+      this.#advance(place, position);
       const held = place.held;
       place.held = undefined;
       // One of another epoch is of before Redis lost what it had.
@@ -118,4 +143,9 @@ export class Positions {
   #deliver(channel: string, { body, offset, except, volatile }: BusMessage | Carried): void {
     this.local()?.deliver({ channel, body, offset, except, volatile });
   }
+}
+
+/** A top of another epoch is one that a gap tells of. */
+function hasReached(last: Position, top: Position): boolean {
+  return last.epoch === top.epoch && last.offset >= top.offset;
 }

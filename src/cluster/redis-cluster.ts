@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { Logger } from '@nestjs/common';
 import { contain, loggerFaults } from '../base/contain.js';
+import { visible } from '../base/visible.js';
 import type { WsClock } from '../base/clock.js';
 import type { Cluster, ClusterTimes, LocalNode, SharedTickets } from '../engine/cluster.js';
 import { WsCluster } from '../engine/ws-cluster.js';
 import type { ClusterState, NodeInfo } from '../engine/ws-cluster.js';
+import { Asks } from './asks.js';
 import { RedisClaims } from './claims.js';
 import { cardOf, readCards } from './cards.js';
 import { Connector, RedisRefusal } from './links.js';
@@ -44,6 +46,7 @@ export class RedisCluster extends WsCluster implements Cluster {
   readonly tickets: SharedTickets;
   readonly engine: RedisEngine;
   readonly claims: RedisClaims;
+  readonly questions: Asks;
   readonly #log = new Logger('WsCluster');
   readonly names: Names;
   readonly #commands: Link;
@@ -80,13 +83,22 @@ export class RedisCluster extends WsCluster implements Cluster {
       this.names,
       {
         id: this.nodeId,
-        others: () => this.#nodes.map(({ id }) => id).filter((id) => id !== this.nodeId),
+        others: () => this.#others,
         changed: () => void this.#beat(),
       },
       times,
       clock,
       () => options.admission === 'closed',
       () => this.facts.lagMs < times.blindMs,
+    );
+    this.questions = new Asks(
+      this.#commands,
+      this.names,
+      this.nodeId,
+      times.answerMs,
+      this.facts,
+      () => this.#others,
+      clock,
     );
     this.claims = new RedisClaims(
       this.#commands,
@@ -104,6 +116,7 @@ export class RedisCluster extends WsCluster implements Cluster {
       this.names,
       options,
       () => this.#state,
+      (text) => this.questions.receive(text),
       clock,
     );
     this.tickets = {
@@ -151,6 +164,10 @@ export class RedisCluster extends WsCluster implements Cluster {
   /** True while this node knows what the others know, and hears of what comes. */
   get #isInformed(): boolean {
     return this.facts.isOpen && this.facts.lagMs < this.times.blindMs;
+  }
+
+  get #others(): readonly string[] {
+    return this.#nodes.map(({ id }) => id).filter((id) => id !== this.nodeId);
   }
 
   get #blindMs(): number {
@@ -280,6 +297,6 @@ export class RedisCluster extends WsCluster implements Cluster {
   }
 
   #say(what: string, level: 'log' | 'warn' = 'warn'): void {
-    contain(() => this.#log[level](what), loggerFaults.tell);
+    contain(() => this.#log[level](visible(what)), loggerFaults.tell); // Redis writes texts of its own
   }
 }

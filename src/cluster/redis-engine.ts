@@ -32,6 +32,9 @@ const COMPARE_MS = 5_000;
 const SWEEP_MS = 250;
 const COMPARED_AT_ONCE = 500;
 
+/** How long a message may be on its way before it is read instead, in milliseconds. */
+const LATE_MS = 50;
+
 /** How long a subscriber waits until its channel is heard, in milliseconds. */
 const READ_WAIT_MS = 2_000;
 
@@ -101,6 +104,8 @@ export class RedisEngine implements Engine, Bus {
     private readonly names: Names,
     private readonly limits: QueueLimits,
     private readonly stateOf: () => ClusterState,
+    /** Called with what other nodes write to this one. */
+    receive: (text: string) => void,
     private readonly clock: WsClock,
   ) {
     const mailbox = names.mailbox(nodeId);
@@ -114,6 +119,7 @@ export class RedisEngine implements Engine, Bus {
       mailbox,
       async () => Number(await this.commands.call('PUBLISH', mailbox, '')),
       (topic, frame) => this.#hear(topic, frame),
+      receive,
       () => this.#compareAll(),
       clock,
     );
@@ -192,7 +198,15 @@ export class RedisEngine implements Engine, Bus {
     }
     if (this.#subscriptions.has(topic)) {
       this.#windows.set(channel, window);
-      this.#positions.begin(channel, replay.position);
+      const reached = this.#positions.reach(channel, replay.position);
+      if (reached !== undefined) {
+        // Most are a moment late; what does not come is read.
+        await Promise.race([reached, pause(LATE_MS)]);
+        this.#positions.compare(channel, replay.position);
+        let isLate = false;
+        await Promise.race([reached, pause(READ_WAIT_MS).then(() => (isLate = true))]);
+        if (isLate) throw unavailable('what was published before has not come');
+      }
     }
     return replay;
   }

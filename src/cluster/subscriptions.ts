@@ -43,13 +43,16 @@ export class Subscriptions {
     private readonly mailbox: string,
     private readonly probe: () => Promise<number>,
     deliver: (topic: string, frame: string) => void,
+    /** Called with what other nodes write to the mailbox. */
+    receive: (text: string) => void,
     private readonly back: () => void,
     private readonly clock: Pick<WsClock, 'monotonic'>,
   ) {
     const { client } = link;
     client.on('message', (topic: string, frame: string) => {
-      if (topic === mailbox) this.#heardAt = this.clock.monotonic();
-      else deliver(topic, frame);
+      if (topic !== mailbox) return deliver(topic, frame);
+      this.#heardAt = this.clock.monotonic();
+      if (frame !== '') receive(frame);
     });
     client.on('ready', () => void this.#connected());
     client.on('close', () => this.#lost());

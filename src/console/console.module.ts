@@ -2,6 +2,7 @@ import { Inject, Logger, Module } from '@nestjs/common';
 import type { DynamicModule, MiddlewareConsumer, NestModule, OnApplicationBootstrap, Type } from '@nestjs/common';
 import { WebSocketGateway } from '@nestjs/websockets';
 import { contain, loggerFaults } from '../base/contain.js';
+import { visible } from '../base/visible.js';
 import { pathnameOf } from '../base/pathname.js';
 import { OptionsByPath } from '../connection/options-by-path.js';
 import type { ConnectionOptions } from '../connection/options.js';
@@ -61,7 +62,7 @@ export class WsConsoleModule implements NestModule, OnApplicationBootstrap {
   }
 
   #warn(message: string): void {
-    contain(() => this.#log.warn(message), loggerFaults.tell);
+    contain(() => this.#log.warn(visible(message)), loggerFaults.tell);
   }
 }
 

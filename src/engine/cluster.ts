@@ -67,6 +67,21 @@ export interface SessionClaims {
   release(subject: string, sessionId: string): void;
 }
 
+/** What the other nodes have answered. */
+export interface Answers {
+  readonly answers: readonly unknown[];
+  /** Ids of the nodes that have not answered in time. */
+  readonly missing: readonly string[];
+}
+
+/** What nodes ask each other. */
+export interface NodeQuestions {
+  /** @param handler answers with a JSON value; what it throws makes this node one that is missing */
+  onAsk(name: string, handler: (payload: unknown) => unknown): void;
+  /** Asks the other nodes, and waits a second at most. Never rejects. */
+  ask(name: string, payload: unknown): Promise<Answers>;
+}
+
 /** The node that takes part. */
 export interface LocalNode {
   sessions(): number;
@@ -86,6 +101,7 @@ export interface Cluster extends WsCluster {
   readonly facts: Facts;
   readonly tickets: SharedTickets | undefined;
   readonly claims: SessionClaims | undefined;
+  readonly questions: NodeQuestions;
   /** Of rooms and channels; undefined on one node. */
   readonly engine: Engine | undefined;
   /** Why no client can be let in; undefined while they can. */
@@ -116,6 +132,10 @@ export class OneNode extends WsCluster implements Cluster {
   readonly facts = NOTHING;
   readonly tickets = undefined;
   readonly claims = undefined;
+  readonly questions: NodeQuestions = {
+    onAsk: () => undefined,
+    ask: async () => ({ answers: [], missing: [] }),
+  };
   readonly engine = undefined;
   readonly problem = undefined;
   readonly warning = undefined;

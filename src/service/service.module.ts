@@ -10,6 +10,7 @@ import { WsGatewayModule } from '../ws-gateway.module.js';
 import { AdminActs } from './http/admin-acts.js';
 import { AdminController } from './http/admin.controller.js';
 import type { ServiceConfiguration } from './configuration/configuration.js';
+import { Everywhere } from './http/everywhere.js';
 import { Backend } from './http/backend.js';
 import { BansController } from './http/bans.controller.js';
 import { ChannelsController } from './http/channels.controller.js';
@@ -63,6 +64,7 @@ export class ServiceModule {
         ProcessMetrics,
         AdminActs,
         Backend,
+        Everywhere,
       ],
       exports: [FailureSink, ...(auditSink === undefined ? [] : [AuditSink])],
     };

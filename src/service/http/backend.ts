@@ -10,9 +10,8 @@ import { Memberships } from '../../rooms/memberships.js';
 import { keysOf, Publications } from '../../rooms/publications.js';
 import type { Published } from '../../rooms/ws-rooms.js';
 import { WsGatewayReload } from '../../reload/ws-gateway-reload.js';
-import type { WsSession } from '../../session/ws-session.js';
-import { WsSessions } from '../../session/ws-sessions.js';
 import type { AuthenticatedRequest } from './bearer.guard.js';
+import type { Whose } from './everywhere.js';
 
 /** What a backend has published, as it reads it. */
 export interface PublishedItem {
@@ -29,7 +28,6 @@ export class Backend {
   constructor(
     private readonly memberships: Memberships,
     private readonly publications: Publications,
-    readonly sessions: WsSessions,
     private readonly reload: WsGatewayReload,
     @Inject(CHANNEL_CLAIMS) private readonly claims: ChannelClaims,
   ) {}
@@ -66,16 +64,16 @@ export class Backend {
   }
 
   /**
-   * The sessions of a subject, or the one with an id.
+   * Whom a body is about.
    *
    * @throws GatewayError VALIDATION_FAILED for both, or none
    */
-  sessionsOf({ sessionId, subject }: Record<string, unknown>): WsSession[] {
+  whoseOf({ sessionId, subject }: Record<string, unknown>): Whose {
     if ((sessionId === undefined) === (subject === undefined)) {
       throw invalid('', 'target', 'either sessionId or subject must be given');
     }
-    if (sessionId !== undefined) return this.sessions.find({ sessionId: textOf('sessionId', sessionId, 64) });
-    return this.sessions.find({ subject: textOf('subject', subject, 1_024) });
+    if (sessionId !== undefined) return { sessionId: textOf('sessionId', sessionId, 64) };
+    return { subject: textOf('subject', subject, 1_024) };
   }
 }
 

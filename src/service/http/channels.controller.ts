@@ -3,11 +3,12 @@ import { GatewayError } from '../../protocol/errors.js';
 import type { Position } from '../../engine/engine.js';
 import { cursorOf, invalid } from '../../rooms/channel-requests.js';
 import { MAX_PAGE, Members, PAGE } from '../../rooms/members.js';
-import { Subscriptions } from '../../rooms/subscriptions.js';
 import { Rooms } from '../../rooms/rooms.js';
 import type { HistoryItem, RoomMember } from '../../rooms/ws-rooms.js';
 import { AdminActs } from './admin-acts.js';
 import { Backend, bodyOf } from './backend.js';
+import { Everywhere } from './everywhere.js';
+import type { InChannel } from './everywhere.js';
 import { BearerGuard, RequireScope } from './bearer.guard.js';
 import type { AuthenticatedRequest } from './bearer.guard.js';
 import { readJson } from './json-body.js';
@@ -31,7 +32,7 @@ export class ChannelsController {
     private readonly backend: Backend,
     private readonly rooms: Rooms,
     private readonly members: Members,
-    private readonly subscriptions: Subscriptions,
+    private readonly everywhere: Everywhere,
     private readonly acts: AdminActs,
   ) {}
 
@@ -75,50 +76,36 @@ export class ChannelsController {
   /** The sessions stay until they end, or a backend takes them out; the rules are not asked. */
   @Post('subscribe')
   @HttpCode(200)
-  async subscribe(
-    @Param('channel') channel: string,
-    @Req() request: AuthenticatedRequest,
-  ): Promise<{ sessions: number }> {
+  async subscribe(@Param('channel') channel: string, @Req() request: AuthenticatedRequest): Promise<InChannel> {
     this.backend.demand(request, channel);
     const whose = bodyOf(await readJson(request, MAX_BODY_BYTES), ['sessionId', 'subject']);
-    let refused: unknown;
-    let count = 0;
-    for (const session of this.backend.sessionsOf(whose)) {
-      try {
-        if (session.join(channel)) count++;
-      } catch (error) {
-        refused = error;
-      }
-    }
-    const told = this.#told(request, 'channels.subscribe', whose, count);
+    const { done, refused } = await this.everywhere.subscribe(this.backend.whoseOf(whose), channel);
+    this.#told(request, 'channels.subscribe', whose, done);
     if (refused !== undefined) throw refused; // the others are in
-    return told;
+    return done;
   }
 
   @Post('unsubscribe')
   @HttpCode(200)
-  async unsubscribe(
-    @Param('channel') channel: string,
-    @Req() request: AuthenticatedRequest,
-  ): Promise<{ sessions: number }> {
+  async unsubscribe(@Param('channel') channel: string, @Req() request: AuthenticatedRequest): Promise<InChannel> {
     this.backend.demand(request, channel);
     const whose = bodyOf(await readJson(request, MAX_BODY_BYTES), ['sessionId', 'subject']);
-    const count = this.subscriptions.expel(this.backend.sessionsOf(whose), channel);
-    return this.#told(request, 'channels.unsubscribe', whose, count);
+    const done = await this.everywhere.unsubscribe(this.backend.whoseOf(whose), channel);
+    return this.#told(request, 'channels.unsubscribe', whose, done);
   }
 
   #told(
     request: AuthenticatedRequest,
     act: string,
     { sessionId, subject }: Readonly<Record<string, unknown>>,
-    sessions: number,
-  ): { sessions: number } {
+    done: InChannel,
+  ): InChannel {
     this.acts.tell(request, act, {
       ...(typeof sessionId === 'string' && { sessionId }),
       ...(typeof subject === 'string' && { subject }),
-      details: { sessions },
+      details: { sessions: done.sessions },
     });
-    return { sessions };
+    return done;
   }
 }
 

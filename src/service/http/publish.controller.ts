@@ -5,6 +5,7 @@ import { invalid } from '../../rooms/channel-requests.js';
 import { AdminActs } from './admin-acts.js';
 import { Backend, bodyOf } from './backend.js';
 import type { PublishedItem } from './backend.js';
+import { Everywhere } from './everywhere.js';
 import { BearerGuard, RequireScope } from './bearer.guard.js';
 import type { AuthenticatedRequest } from './bearer.guard.js';
 import { readJson } from './json-body.js';
@@ -30,6 +31,7 @@ export class PublishController {
   constructor(
     private readonly backend: Backend,
     private readonly acts: AdminActs,
+    private readonly everywhere: Everywhere,
   ) {}
 
   @Post('publish')
@@ -95,20 +97,19 @@ export class PublishController {
   @Post('disconnect')
   @RequireScope('ws-gateway:admin')
   @HttpCode(200)
-  async disconnect(@Req() request: AuthenticatedRequest): Promise<{ ended: number }> {
+  async disconnect(@Req() request: AuthenticatedRequest): ReturnType<Everywhere['disconnect']> {
     const { code, ...whose } = bodyOf(await readJson(request, MAX_DISCONNECT_BYTES), ['sessionId', 'subject', 'code']);
     // One that counts towards a ban would punish the client for what an operator does.
     if (code !== undefined && (!isErrorCode(code) || specOf(code).violation !== undefined)) {
       throw invalid('code', 'code', 'code must be one that a session can end with, and no violation');
     }
-    const sessions = this.backend.sessionsOf(whose);
-    for (const session of sessions) session.close(code);
+    const done = await this.everywhere.disconnect(this.backend.whoseOf(whose), code);
     this.acts.tell(request, 'sessions.disconnect', {
       ...(typeof whose.sessionId === 'string' && { sessionId: whose.sessionId }),
       ...(typeof whose.subject === 'string' && { subject: whose.subject }),
-      details: { ended: sessions.length },
+      details: { ended: done.ended },
     });
-    return { ended: sessions.length };
+    return done;
   }
 }
 
