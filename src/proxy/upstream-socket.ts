@@ -347,8 +347,9 @@ export class UpstreamSocket extends WebSocket implements SessionLink {
     }
     if (this.#farewell !== undefined) return;
     if (now >= this.#pongBy) {
-      if (!this.isPaused) return this.#giveUp(session, 'does not answer a ping');
-      this.#pongBy = now + this.host.heartbeat.timeoutMs; // the pong may have come: a paused socket is not read
+      const mayWait = this.isPaused || this.#upstreamReadsBy !== Infinity;
+      if (!mayWait) return this.#giveUp(session, 'does not answer a ping');
+      this.#pongBy = now + this.host.heartbeat.timeoutMs; // a paused socket is not read, and the ping may stand behind what is queued
     }
     if (now < this.#pingAt) return;
     this.#pingAt = now + this.host.heartbeat.intervalMs;

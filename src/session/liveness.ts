@@ -10,6 +10,8 @@ export class Liveness {
   #receivingSince = Infinity;
   #pingAt: number;
   #pongBy = Infinity;
+  /** The socket was not read while the pong was due: it comes behind the messages that the peer has sent meanwhile. */
+  #isPongBehind = false;
 
   /** @param now in monotonic milliseconds */
   constructor(now: number, { intervalMs }: SessionOptions['heartbeat']) {
@@ -18,15 +20,18 @@ export class Liveness {
 
   onPong(): void {
     this.#pongBy = Infinity;
+    this.#isPongBehind = false;
   }
 
   /** Sends the ping that is due. @returns why the session has to end; undefined while the peer is there */
   sweep(now: number, socket: GatewaySocket, options: SessionOptions): 'STALLED' | 'NO_PONG' | undefined {
     const { intervalMs, timeoutMs } = options.heartbeat;
+    const hasSpoken = this.received !== this.#receivedAtSweep;
     if (this.#isStalled(now, socket, options.limits.messageTimeoutMs)) return 'STALLED';
     if (now >= this.#pongBy) {
-      if (!socket.isPaused) return 'NO_PONG';
-      this.#pongBy = now + timeoutMs; // the pong may have come: a paused socket is not read
+      this.#isPongBehind ||= socket.isPaused;
+      if (!socket.isPaused && !(this.#isPongBehind && hasSpoken)) return 'NO_PONG';
+      this.#pongBy = now + timeoutMs; // the pong may have come
     }
     if (now >= this.#pingAt) {
       this.#pingAt = now + intervalMs;

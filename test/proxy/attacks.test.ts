@@ -6,7 +6,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { WebSocket } from 'ws';
 import { WsFirewall, WsHealth, WsSessions } from '../../src/index.js';
 import type { Session } from '../../src/session/session.js';
-import { startApp, until } from '../support/app.js';
+import { startApp, UNLIMITED, until } from '../support/app.js';
 import { refusal } from '../support/client.js';
 import { encodeFrame } from '../support/frames.js';
 import { proxy, stopProxies, tcpUpstream, upstream } from '../support/proxy.js';
@@ -285,6 +285,39 @@ describe('two sides that both send and do not read', () => {
     for (const side of sides) side.resume();
     await until(() => heard[0] === 800 && heard[1] === 800);
   });
+});
+
+it('a client whose pong is behind what a slow application has yet to read is there', async () => {
+  const app = await upstream((socket) => socket.pause());
+  const limits = { maxOutboundBytes: 65_536, maxMessageBytes: 16_384 };
+  const heartbeat = { intervalMs: 1_000, timeoutMs: 1_000 };
+  const test = await proxy(app.url, {}, { limits: { ...limits, ...UNLIMITED.limits }, heartbeat });
+  const client = await RawClient.connect(`${test.url}/chat`, { token: token(), autoPong: false } as object);
+  const pinged = once(client.socket, 'ping');
+  const [session] = test.app.get(WsSessions).find() as [Session];
+  while (!session.socket.isStopped) {
+    client.send(Buffer.alloc(10_000));
+    await turns(1); // eslint-disable-line no-await-in-loop
+  }
+  const application = await app.accepted();
+  application.on('pong', () => undefined);
+  test.clock.advance(1_250);
+  await pinged;
+  test.clock.advance(1_000);
+  let heard = 0;
+  application.on('message', (data: Buffer) => (heard = data.readUInt32BE(0)));
+  application.resume();
+  await until(() => !session.socket.isStopped);
+  for (let i = 1; i <= 8; i++) {
+    const message = Buffer.alloc(4);
+    message.writeUInt32BE(i);
+    client.send(message);
+    await until(() => heard === i); // eslint-disable-line no-await-in-loop
+    test.clock.advance(250);
+  }
+  expect(session.isLive).toBe(true);
+  for (let i = 0; i < 8; i++) test.clock.advance(250); // and says nothing any more
+  expect((await client.closed).reason).toBe('NO_PONG');
 });
 
 describe('an application at IPv6', () => {
