@@ -90,7 +90,7 @@ export class Channels {
     const { answers, follow } = this.subscriptions.answer(session, [entry]);
     const [one] = answers;
     if (one instanceof GatewayError) throw one;
-    answer(one);
+    this.#orGiveUp([entry], () => answer(one));
     this.budgets.chargeReplay(session, follow());
   }
 
@@ -167,15 +167,22 @@ export class Channels {
       const one = answers[index++];
       return one instanceof GatewayError || one === undefined ? refusedBy(one, failures, result.wanted.channel) : one;
     });
-    answer({ channels });
+    this.#orGiveUp(
+      results.filter((result) => isEntry(result)),
+      () => answer({ channels }),
+    );
     this.budgets.chargeReplay(session, follow());
     failures.tell(session);
   }
 
-  /** @throws why the answer is wanted no longer; those who were no subscribers before are none then */
   #demandWanted(asked: Asked, entries: readonly Entry[]): void {
+    this.#orGiveUp(entries, () => asked.demandWanted());
+  }
+
+  /** What throws ends the request: who was no subscriber before is none then. A protocol of the application's may throw. */
+  #orGiveUp(entries: readonly Entry[], act: () => void): void {
     try {
-      asked.demandWanted();
+      act();
     } catch (error) {
       for (const entry of entries) this.subscriptions.giveUp(entry);
       throw error;

@@ -108,7 +108,7 @@ export class Publications {
 
   #countWithout(room: Room | undefined, except: readonly string[] = []): number {
     if (room === undefined) return 0;
-    const excepted = except.filter((sessionId) =>
+    const excepted = [...new Set(except)].filter((sessionId) =>
       this.registry.find({ sessionId }).some((session) => this.memberships.find(session, room.name) !== undefined),
     );
     return room.members.length - excepted.length;

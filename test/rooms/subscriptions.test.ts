@@ -1,12 +1,15 @@
+import { WebSocketGateway } from '@nestjs/websockets';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Position, Replay, ReplayLimit, Window } from '../../src/engine/engine.js';
-import { ChannelAuthorizer, GatewayError, WsRooms } from '../../src/index.js';
+import { ChannelAuthorizer, GatewayError, UseProtocol, WsProtocol, WsRooms } from '../../src/index.js';
+import type { Decoded, DisconnectData, ExceptionData } from '../../src/index.js';
 import { Memberships } from '../../src/rooms/memberships.js';
 import { Rooms } from '../../src/rooms/rooms.js';
 import { stopApps, until } from '../support/app.js';
 import type { ManualClock } from '../support/app.js';
 import { startChannels } from '../support/channels.js';
 import { LateEngine } from '../support/engines.js';
+import { RawClient } from '../support/raw-client.js';
 import { token } from '../support/tokens.js';
 
 afterEach(stopApps);
@@ -269,4 +272,28 @@ it('a page of many members is paid for', async () => {
   expect(pages).toBeLessThan(50);
   clock.jump(2_000);
   expect(await ann.codeOf('presence', { channel: 'room.1' })).toBeUndefined();
+});
+
+it('a protocol of the application that throws at the answer leaves no subscriber behind', async () => {
+  class Broken extends WsProtocol {
+    decode(message: string | Uint8Array): Decoded {
+      return { event: 'subscribe', data: JSON.parse(String(message)) as unknown, id: 1 };
+    }
+    reply(): string {
+      throw new Error('no word for it');
+    }
+    push = (event: string): string => event;
+    exception = ({ code }: ExceptionData): string => code;
+    disconnect = ({ code }: DisconnectData): string => code;
+  }
+  @UseProtocol(Broken)
+  @WebSocketGateway({ path: '/broken' })
+  class BrokenGateway {}
+  const { app, url } = await startChannels({ rules: RULES }, {}, { gateways: [BrokenGateway] });
+  const client = await RawClient.connect(`${url}/broken`, { token: token() });
+  for (const data of [{ channel: 'room.1' }, { channels: [{ channel: 'room.1' }, { channel: 'room.2' }] }]) {
+    client.send(JSON.stringify(data));
+    expect(await client.next()).toBe('INTERNAL');
+    expect(app.get(Memberships).size).toEqual({ rooms: 0, memberships: 0 });
+  }
 });
