@@ -75,6 +75,7 @@ export { secretsEqual } from './data-protection/secrets-equal.js';
 export { WsSeal } from './data-protection/ws-seal.js';
 export type { SealBinding } from './data-protection/ws-seal.js';
 
+export type { BusEvent } from './engine/events.js';
 export { WsCluster } from './engine/ws-cluster.js';
 export type { ClusterState, NodeInfo } from './engine/ws-cluster.js';
 export type { ClusterOptions, RedisSource } from './cluster/options.js';
@@ -128,7 +129,6 @@ export type { PathParams } from './base/path-params.js';
 export { WsMonitor } from './monitoring/ws-monitor.js';
 export type {
   AdminEvent,
-  BusEvent,
   FailureListener,
   WsEvent,
   WsEventKind,

@@ -19,6 +19,8 @@ import { MemoryTicketStore } from './authentication/ticket-store.js';
 import { WsTickets } from './authentication/tickets.js';
 import { Verification } from './authentication/verification.js';
 import { SystemClock, WsClock } from './base/clock.js';
+import { EMITTER } from './base/emitter.js';
+import type { Emitter } from './base/emitter.js';
 import { packageVersion } from './base/package-version.js';
 import type { Swept } from './base/sweeper.js';
 import { WsGatewayAdapter } from './connection/adapter.js';
@@ -42,6 +44,7 @@ import { CLUSTER, CLUSTER_TIMES, CLUSTER_TIMING, OneNode, SESSION_CLAIMS, SHARED
 import type { Cluster, ClusterTimes, LocalNode } from './engine/cluster.js';
 import { ENGINE } from './engine/engine.js';
 import type { Engine } from './engine/engine.js';
+import type { BusEvent } from './engine/events.js';
 import { FACTS } from './engine/facts.js';
 import type { Facts } from './engine/facts.js';
 import { WsCluster } from './engine/ws-cluster.js';
@@ -141,7 +144,7 @@ function slice(token: symbol, of: (options: ResolvedOptions) => unknown): Factor
     ...slices,
     { provide: WsClock, useClass: SystemClock },
     { provide: CLUSTER_TIMES, useValue: CLUSTER_TIMING },
-    { provide: CLUSTER, inject: [OPTIONS, CLUSTER_TIMES, WsClock], useFactory: joinCluster },
+    { provide: CLUSTER, inject: [OPTIONS, CLUSTER_TIMES, WsClock, EMITTER], useFactory: joinCluster },
     { provide: WsCluster, useExisting: CLUSTER },
     { provide: FACTS, inject: [CLUSTER], useFactory: ({ facts }: Cluster) => facts },
     { provide: SESSION_CLAIMS, inject: [CLUSTER], useFactory: ({ claims }: Cluster) => claims },
@@ -316,11 +319,16 @@ export class WsGatewayModule
 }
 
 /** Redis is loaded only where it is configured. */
-async function joinCluster({ cluster }: ResolvedOptions, times: ClusterTimes, clock: WsClock): Promise<Cluster> {
+async function joinCluster(
+  { cluster }: ResolvedOptions,
+  times: ClusterTimes,
+  clock: WsClock,
+  emitter: Emitter<BusEvent>,
+): Promise<Cluster> {
   const { redis } = cluster;
   if (redis === undefined) return new OneNode(nodeNameOf(cluster), packageVersion(), clock);
   const { RedisCluster } = await import('./cluster/redis-cluster.js');
-  return RedisCluster.create({ ...cluster, redis }, packageVersion(), times, clock);
+  return RedisCluster.create({ ...cluster, redis }, packageVersion(), times, clock, emitter);
 }
 
 function localNode(sessions: SessionRegistry, rooms: Rooms, revocations: Revocations): LocalNode {

@@ -3,7 +3,9 @@ import { Logger } from '@nestjs/common';
 import { contain, loggerFaults } from '../base/contain.js';
 import { visible } from '../base/visible.js';
 import type { WsClock } from '../base/clock.js';
+import type { Emitter } from '../base/emitter.js';
 import type { Cluster, ClusterTimes, LocalNode, SharedTickets } from '../engine/cluster.js';
+import type { BusEvent } from '../engine/events.js';
 import { WsCluster } from '../engine/ws-cluster.js';
 import type { ClusterState, NodeInfo } from '../engine/ws-cluster.js';
 import { Asks } from './asks.js';
@@ -69,6 +71,7 @@ export class RedisCluster extends WsCluster implements Cluster {
     private readonly version: string,
     private readonly times: ClusterTimes,
     private readonly clock: WsClock,
+    private readonly emitter: Emitter<BusEvent>,
   ) {
     super();
     this.#startedAt = clock.now();
@@ -136,10 +139,11 @@ export class RedisCluster extends WsCluster implements Cluster {
     version: string,
     times: ClusterTimes,
     clock: WsClock,
+    emitter: Emitter<BusEvent>,
   ): Promise<RedisCluster> {
     const { redis, commandTimeoutMs } = options;
     const connector = await Connector.load(redis, commandTimeoutMs, times.readMs, nodeNameOf(options));
-    return new RedisCluster(options, connector, version, times, clock);
+    return new RedisCluster(options, connector, version, times, clock, emitter);
   }
 
   get state(): ClusterState {
@@ -268,6 +272,7 @@ export class RedisCluster extends WsCluster implements Cluster {
     this.#state = isLive ? 'live' : 'blind';
     this.#since = this.clock.monotonic();
     if (this.#isStopped) return;
+    this.emitter.emit({ kind: 'bus', action: isLive ? 'connected' : 'disconnected' });
     if (isLive) {
       // The others wait for this one from now on, when they revoke.
       void this.#beat().then(() => this.facts.announce().catch(() => undefined));

@@ -2,6 +2,7 @@ import type { AuthenticationEvent } from '../authentication/events.js';
 import { containResult, Faults } from '../base/contain.js';
 import type { Emitter } from '../base/emitter.js';
 import type { ConnectionEvent } from '../connection/events.js';
+import type { BusEvent } from '../engine/events.js';
 import type { FirewallEvent } from '../firewall/events.js';
 import type { ErrorCode } from '../protocol/errors.js';
 import type { RoomsEvent } from '../rooms/events.js';
@@ -22,12 +23,6 @@ export interface AdminEvent {
   readonly sessionId?: string;
   /** Any JSON value without personal data. */
   readonly details?: unknown;
-}
-
-/** Traffic between the nodes of a cluster, and the state of their link. */
-export interface BusEvent {
-  readonly kind: 'bus';
-  readonly action: 'published' | 'received' | 'dropped' | 'connected' | 'disconnected';
 }
 
 /** Every event: those of each folder, of the service and of a cluster. */

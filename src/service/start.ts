@@ -225,7 +225,7 @@ A demo token, valid for an hour:
 
 Try it from another terminal:
 
-  node ${main} try --url ${url.replace(host, hostOf(reachable(address), family, port))}${tls === undefined ? '' : ' --insecure'} --token ${token}
+  node ${main} try --url ${url.replace(host, hostOf(reachable(address), family, port))}${tls === undefined ? '' : ' --insecure'} --token ${token}${fronts.length > 0 ? ' --raw hello' : ''}
 ${console ? `\nOr look at the console: ${page}#token=${sign({ sub: 'admin', roles: [], scope: 'ws-gateway:admin' })}\n` : ''}
 `);
 }

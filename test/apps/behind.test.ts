@@ -91,6 +91,9 @@ describe.runIf(hasProgram('python3-websockets', python, ['-c', 'import websocket
     const tried = run(['try', '--url', url, '--token', token(), '--raw', 'hi']);
     expect(await tried.exited).toBe(0);
     expect(tried.output()).toContain('← Server received: hi');
+    const without = run(['try', '--url', url, '--raw', 'hi']);
+    expect(await without.exited).toBe(1);
+    expect(without.output()).toContain('gets no message before a token has come: --token TOKEN');
     expect(gateway.output()).toContain('"upstreams":["/{*path}"]');
     expect(app.printed).toBe('');
   });
@@ -197,6 +200,11 @@ describe.runIf(hasProgram('python3-websockets', python, ['-c', 'import websocket
     expect([...reasons].filter((reason) => !/^1014 BAD_GATEWAY$|server response: 50[23]$/.test(reason))).toEqual([]);
     expect(reasons).toContain('1014 BAD_GATEWAY');
   });
+});
+
+it('the command that the start prints without a key is for an application behind the gateway', async () => {
+  const gateway = await startService({ JWT_SECRET: '' }, ['proxy', '--to', `ws://127.0.0.1:${await freePort()}`]);
+  await expect.poll(gateway.output).toMatch(/ try --url \S+ --token \S+ --raw hello\n/);
 });
 
 it('a Node application knows who its client is', async () => {

@@ -1,8 +1,9 @@
 import { createElement } from 'react';
 import { renderToString } from 'react-dom/server';
-import { afterEach, expect, it } from 'vitest';
+import { afterEach, expect, it, vi } from 'vitest';
 import { createClient } from '../../src/client/index.js';
 import type { SignalHandlers } from '../../src/client/index.js';
+import { createMockGateway } from '../../src/client/testing.js';
 import { startApp, stopApps } from '../support/app.js';
 import { token } from '../support/tokens.js';
 import { whoAmI } from '../apps/clients/backend.js';
@@ -32,6 +33,24 @@ it('says whether an order was placed', async () => {
 });
 
 it('tests a front end', testOrders);
+
+it('goes by the fake timers of a test', async () => {
+  vi.useFakeTimers();
+  try {
+    const gateway = createMockGateway({});
+    const client = createClient({ url: 'ws://mock', createSocket: gateway.createSocket, random: () => 1 });
+    await client.connect();
+    gateway.drop();
+    await vi.advanceTimersByTimeAsync(999);
+    expect(client.state.status).toBe('waiting');
+    await vi.advanceTimersByTimeAsync(1);
+    expect(client.state.status).toBe('open');
+    client.close();
+    expect(vi.getTimerCount()).toBe(0);
+  } finally {
+    vi.useRealTimers();
+  }
+});
 
 it('asks from a backend who it is', async () => {
   const { url } = await startApp();

@@ -137,6 +137,7 @@ describe.skipIf(!hasRedis)('facts', () => {
     own.thaw();
     await eventually(() => isIn(node));
     await eventually(() => isLive(node));
+    expect(node.events).toEqual(['connected', 'disconnected', 'connected']);
     await own.stop();
   });
 

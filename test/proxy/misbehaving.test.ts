@@ -5,6 +5,7 @@ import type { WebSocket } from 'ws';
 import { WsSessions } from '../../src/index.js';
 import type { Session } from '../../src/session/session.js';
 import { until } from '../support/app.js';
+import { refusal } from '../support/client.js';
 import { encodeFrame } from '../support/frames.js';
 import { proxy, stopProxies, tcpUpstream, upstream } from '../support/proxy.js';
 import { RawClient } from '../support/raw-client.js';
@@ -288,10 +289,29 @@ describe('a path that takes JSON alone', () => {
   });
 });
 
-it('what a path says of limits holds for its application', async () => {
-  const app = await upstream();
-  const { url } = await proxy(app.url, {}, { paths: { '/chat': { limits: { maxMessageBytes: 10 } } } });
-  const client = await RawClient.connect(`${url}/chat`, { token: token() });
-  client.send('x'.repeat(11));
-  expect((await client.closed).code).toBe(1009);
+describe('what a path says of itself', () => {
+  it('holds for its application: limits', async () => {
+    const app = await upstream();
+    const { url } = await proxy(app.url, {}, { paths: { '/chat': { limits: { maxMessageBytes: 10 } } } });
+    const client = await RawClient.connect(`${url}/chat`, { token: token() });
+    client.send('x'.repeat(11));
+    expect((await client.closed).code).toBe(1009);
+  });
+
+  it('holds for its application: who may be there without a token, and where tokens are looked for', async () => {
+    const app = await upstream();
+    const upstreams = { '/open': { urls: [app.url] }, '/query': { urls: [app.url] } };
+    const paths = { '/open': { auth: { anonymous: true } }, '/query': { auth: { sources: ['query'] } } } as const;
+    const { url } = await proxy(app.url, {}, { upstreams, paths });
+    const open = await RawClient.connect(`${url}/open`);
+    open.send('x');
+    expect(await open.next()).toBe('x');
+    expect(await refusal(`${url}/query`, { headers: { authorization: `Bearer ${token()}` } })).toMatchObject({
+      status: 401,
+    });
+    const client = await RawClient.connect(`${url}/query?access_token=${token()}&a=1`);
+    client.send('y');
+    expect(await client.next()).toBe('y');
+    expect(app.requests.at(-1)?.url).toBe('/query?a=1');
+  });
 });

@@ -1,7 +1,7 @@
 import { propagation, trace } from '@opentelemetry/api';
 import { W3CTraceContextPropagator } from '@opentelemetry/core';
 import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base';
-import { afterEach, beforeAll, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { proxy, stopProxies, upstream } from '../support/proxy.js';
 import { RawClient } from '../support/raw-client.js';
 import { token } from '../support/tokens.js';
@@ -11,6 +11,10 @@ const exporter = new InMemorySpanExporter();
 beforeAll(() => {
   trace.setGlobalTracerProvider(new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }));
   propagation.setGlobalPropagator(new W3CTraceContextPropagator());
+});
+afterAll(() => {
+  trace.disable(); // files share their process
+  propagation.disable();
 });
 afterEach(stopProxies);
 

@@ -23,6 +23,8 @@ export interface TestNode {
   readonly cluster: RedisCluster;
   /** Data of the facts that others have recorded, in the order in which they were applied. */
   readonly heard: unknown[];
+  /** What it has told the monitor. */
+  readonly events: readonly string[];
   stop(): Promise<void>;
 }
 
@@ -40,6 +42,7 @@ export async function startNode(
   options: Partial<ResolvedCluster> = {},
   local: Partial<LocalNode> = {},
 ): Promise<TestNode> {
+  const events: string[] = [];
   const cluster = await RedisCluster.create(
     {
       name,
@@ -56,7 +59,9 @@ export async function startNode(
     '0.0.0',
     TIMES,
     new SystemClock(),
+    { has: () => true, emit: ({ action }) => void events.push(action) },
   );
+
   const heard: unknown[] = [];
   for (const topic of ['revocation', 'firewall'] as const) {
     cluster.facts.listen(topic, ({ data }) => heard.push(data));
@@ -76,6 +81,7 @@ export async function startNode(
   return {
     cluster,
     heard,
+    events,
     stop: async () => {
       running.delete(cluster);
       await cluster.stop();

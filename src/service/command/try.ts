@@ -31,6 +31,8 @@ export interface TryOptions {
   readonly patienceMs: number;
 }
 
+const NEEDS_TOKEN = 'An application behind the gateway gets no message before a token has come: --token TOKEN';
+
 /**
  * `ws-gateway try`: sends one request, prints every frame and explains a failure.
  *
@@ -107,10 +109,10 @@ export function tryOut({ url, token, event, data, raw, insecure, patienceMs }: T
       print(`← ${visibleJson(frame)}`);
       const message = parse(frame);
       if (message?.event === 'disconnect') goodbye = asFailure(message.data);
-      if (raw !== undefined) exitCode ??= EXIT.answered;
-      else if (message?.id !== 1) return; // a push
+      if (raw === undefined && message?.id !== 1) return; // a push
       const failure = message !== undefined && isException(message) ? asFailure(message.data) : undefined;
       if (failure !== undefined) print(adviseOnException(failure));
+      if (failure !== undefined && raw !== undefined && token === undefined) print(NEEDS_TOKEN);
       exitCode ??= failure === undefined ? EXIT.answered : EXIT.refused;
       socket.close(1000);
     });

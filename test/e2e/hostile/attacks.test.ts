@@ -10,7 +10,7 @@ import { token } from '../../support/tokens.js';
 const SLOWEST_MS = 1_000;
 
 /** Targets that start together, on all cores; those that are not attacked yet have no connection and no work. */
-const AHEAD = 5;
+const AHEAD = 3;
 
 let target: Target;
 afterEach(() => stopTarget(target));

@@ -1,13 +1,13 @@
 import { once } from 'node:events';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
-import * as attacks from '../support/hostile.js';
-import { MAX_HELD, memoryOf, startHostileTarget, Witness } from '../support/hostile.js';
-import type { Attack } from '../support/hostile.js';
-import { startTcp, UpstreamApp } from '../support/upstream.js';
-import { stopTargets } from '../support/target.js';
-import type { Target } from '../support/target.js';
-import { token } from '../support/tokens.js';
+import * as attacks from '../../support/hostile.js';
+import { MAX_HELD, memoryOf, startHostileTarget, Witness } from '../../support/hostile.js';
+import type { Attack } from '../../support/hostile.js';
+import { startTcp, UpstreamApp } from '../../support/upstream.js';
+import { stopTargets } from '../../support/target.js';
+import type { Target } from '../../support/target.js';
+import { token } from '../../support/tokens.js';
 
 /** As with the attacks on the gateway itself. */
 const SLOWEST_MS = 1_000;
