@@ -71,6 +71,7 @@ export class Connector {
       return new this.module.Cluster(hosts(REDIS_PORT), {
         redisOptions: given,
         enableOfflineQueue: false,
+        lazyConnect: true,
         clusterRetryStrategy: pauseBefore,
       });
     }
@@ -84,6 +85,7 @@ export class Connector {
       protocol: 2 as const, // ioredis 5 knows no other, so answers have one shape
       enableOfflineQueue: false, // it has no bound
       enableReadyCheck: false,
+      lazyConnect: true, // an application that does not come to start has to end
       maxRetriesPerRequest: 0,
       autoResendUnfulfilledCommands: false, // a command that timed out may have run
       autoResubscribe: false,
@@ -106,6 +108,11 @@ export class Link {
     const failed = (error: Error): void => void (this.lastError = error);
     client.on('error', failed); // without a listener it would end the process
     client.on('node error', failed);
+  }
+
+  /** Connects; it goes on trying. */
+  open(): void {
+    if (this.client.status === 'wait') this.client.connect().catch(() => undefined); // it is in lastError
   }
 
   get isReady(): boolean {

@@ -180,6 +180,7 @@ export class RedisCluster extends WsCluster implements Cluster {
 
   async start(local: LocalNode): Promise<void> {
     this.#local = local;
+    for (const link of [this.#commands, this.#control, this.#subscriber]) link.open();
     this.#stops.push(this.clock.every(WATCH_MS, () => this.#watch()));
     this.#stops.push(this.clock.every(this.options.leaseMs / BEATS_PER_LEASE, () => void this.#beat()));
     void this.facts.run();

@@ -64,6 +64,20 @@ describe.skipIf(!hasRedis)('two services on one Redis', () => {
     expect((await client.closed).reason).toBe('SESSION_REVOKED');
   });
 
+  it('end with a clear line where the password is wrong', async () => {
+    const guarded = await RedisServer.start('--requirepass', 'right');
+    const url = guarded.url.replace('//', '//:wrong@');
+    const { exited, output } = run([], {
+      REDIS_URL: url,
+      JWT_SECRET: SECRET,
+      FINGERPRINT_KEYS: `k:${'A'.repeat(43)}`,
+      PORT: '0',
+    });
+    expect(await exited).not.toBe(0);
+    expect(output()).toContain('cluster.redis: WRONGPASS');
+    await guarded.stop();
+  });
+
   it('do not start with a secret that each would make up, or without keys for pseudonyms', async () => {
     const { exited, output } = run([], { REDIS_URL: redis.url, PORT: '0' });
     expect(await exited).not.toBe(0);

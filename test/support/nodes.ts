@@ -29,7 +29,7 @@ export interface TestNode {
 }
 
 // Each node says what the Redis of a test lacks.
-Logger.overrideLogger(false);
+Logger.overrideLogger([]);
 
 const running = new Set<RedisCluster>();
 
