@@ -136,6 +136,11 @@ export class UrlTemplate {
     this.#pathOf = compile(tokens);
   }
 
+  /** True where the URL has a user: then it is the application's credential, and no client's goes on in its place. */
+  get hasUser(): boolean {
+    return this.#base.includes('@');
+  }
+
   /** As the log and the metrics have it: without user, password and query. */
   get label(): string {
     return this.source.replace(/^(wss?:\/\/)[^/]*@/, '$1').replace(/\?.*$/s, '');

@@ -26,6 +26,13 @@ export function encoded(value: string): string {
   return text.replace(UNSAFE, (part) => encodeURIComponent(part));
 }
 
+const DEFAULT_NAMES = {
+  subject: 'X-Auth-Subject',
+  roles: 'X-Auth-Roles',
+  scopes: 'X-Auth-Scopes',
+  session: 'X-Auth-Session',
+} as const;
+
 /** Writes the headers that say who the client is. A client's own headers of these names never go on. */
 export class Identity {
   readonly #names: {
@@ -45,13 +52,15 @@ export class Identity {
   ) {
     const { subject, roles, scopes, session } = headers ?? {};
     this.#names = {
-      subject: subject ?? 'X-Auth-Subject',
-      roles: roles ?? 'X-Auth-Roles',
-      scopes: scopes ?? 'X-Auth-Scopes',
-      session: session ?? 'X-Auth-Session',
+      subject: subject ?? DEFAULT_NAMES.subject,
+      roles: roles ?? DEFAULT_NAMES.roles,
+      scopes: scopes ?? DEFAULT_NAMES.scopes,
+      session: session ?? DEFAULT_NAMES.session,
     };
     this.#token = jwt && new IdentityToken(jwt);
-    const all = [...Object.values(this.#names), ...(this.#token === undefined ? [] : [this.#token.header])];
+    // The default ones too where others are written: an application may read both.
+    const written = [...Object.values(this.#names), ...(this.#token === undefined ? [] : [this.#token.header])];
+    const all = [...Object.values(DEFAULT_NAMES), ...written];
     this.names = new Set(all.map(known));
   }
 

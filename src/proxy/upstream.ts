@@ -27,12 +27,15 @@ const RETRY_MS = [500, 5_000] as const;
 /** One URL of an application, and until when it rests. */
 class Target {
   readonly template: UrlTemplate;
+  /** Headers that no client may write. */
+  readonly own: ReadonlySet<string>;
   restsUntil = -Infinity;
   /** Later than now while it rests since no answer came. An answer, whatever its status, may be the doing of one client's request. */
   downUntil = -Infinity;
 
-  constructor(url: string, names: readonly string[]) {
+  constructor(url: string, names: readonly string[], own: ReadonlySet<string>) {
     this.template = new UrlTemplate(url, names);
+    this.own = this.template.hasUser ? new Set([...own, 'authorization']) : own;
   }
 }
 
@@ -57,8 +60,8 @@ export class PathUpstream implements Upstream, UpstreamHost {
   ) {
     const { clock } = server.context;
     const { names } = new PathPattern(server.pathname);
-    this.#targets = options.urls.map((url) => new Target(url, names));
     this.#identity = new Identity(options.identity, () => clock.now());
+    this.#targets = options.urls.map((url) => new Target(url, names, this.#identity.names));
   }
 
   get pathname(): string {
@@ -170,7 +173,7 @@ export class PathUpstream implements Upstream, UpstreamHost {
     const limits = this.server.messageLimits;
     const introduced = { request, socket, address: client.address, principal, sessionId };
     const headers = {
-      ...forwardedHeaders(request, this.#identity.names, auth, keepCredentials),
+      ...forwardedHeaders(request, target.own, auth, keepCredentials),
       ...this.#identity.headersOf(introduced),
       ...trace?.headers(),
       ...(subprotocols.length > 0 && { 'Sec-WebSocket-Protocol': subprotocols.join(', ') }),

@@ -212,6 +212,22 @@ describe('what goes on to the application', () => {
     socket.destroy();
   });
 
+  it('has no header of who the client is by its default name, where others are written', async () => {
+    const app = await upstream();
+    const { url } = await proxy(app.url, { identity: { headers: { subject: 'X-User' } } });
+    const headers = { ...bearer(), 'x-auth-subject': 'root', 'x-user': 'root' };
+    await (await RawClient.connect(`${url}/chat`, { headers })).close();
+    expect(app.requests[0]?.headers).toMatchObject({ 'x-user': 'ada' });
+    expect(app.requests[0]?.headers).not.toHaveProperty('x-auth-subject');
+  });
+
+  it('has the user of the URL, which no client writes anew', async () => {
+    const app = await upstream();
+    const { url } = await proxy(app.url.replace('ws://', 'ws://gateway:secret@'), { keepCredentials: true });
+    await (await RawClient.connect(`${url}/chat`, { headers: bearer() })).close();
+    expect(app.requests[0]?.headers.authorization).toBe(`Basic ${btoa('gateway:secret')}`);
+  });
+
   it('is the credential as well, where that is asked for', async () => {
     const app = await upstream();
     const { url } = await proxy(app.url, { keepCredentials: true });
