@@ -78,7 +78,7 @@ function tagOf(name: string): string {
   return TAGS[partitionOf(name)] as string; // because there is a tag for each partition
 }
 
-/** No key holds what names a person: of a subject, or of what a fact is about, it has the digest. */
+/** Of a message; and of a subject, or what a fact is about, since no key holds what names a person. */
 export function digestOf(text: string): string {
   return createHash('sha256').update(text).digest('base64url');
 }

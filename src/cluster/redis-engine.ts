@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import type { WsClock } from '../base/clock.js';
 import type {
   Audience,
@@ -433,8 +433,4 @@ function audienceIn(json: string): Audience | undefined {
 
 function freshEpoch(): string {
   return randomBytes(6).toString('base64url');
-}
-
-function digestOf(text: string): string {
-  return createHash('sha256').update(text).digest('base64url');
 }

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import { Inject, Injectable } from '@nestjs/common';
 import type { OnApplicationBootstrap, OnApplicationShutdown } from '@nestjs/common';
@@ -195,10 +195,12 @@ export class ConsoleData implements OnApplicationBootstrap, OnApplicationShutdow
   }
 }
 
-/** Stands for the target, which may be shown as a pseudonym. */
+const SALT = randomBytes(16);
+
+/** Stands for the target, which may be shown as a pseudonym: salted, so that no address or subject is found by trying them all. */
 function idOf(ban: Ban): string {
   const target = 'address' in ban ? `address ${ban.address}` : `subject ${ban.subject}`;
-  return createHash('sha256').update(target).digest('base64url').slice(0, 22);
+  return createHash('sha256').update(SALT).update(target).digest('base64url').slice(0, 22);
 }
 
 const finite = (value: number): number | null => (Number.isFinite(value) ? value : null);

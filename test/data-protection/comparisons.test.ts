@@ -20,9 +20,13 @@ const COMPARED_BY_LIBRARIES = ['data-protection/ws-seal.ts tryOpen: jose.compact
 /** Plain digests: of what has full entropy, or of what is forgotten at once. */
 const PLAIN_DIGESTS = [
   "authentication/token.ts digestOf: hash('sha256', token, 'base64')", // signed by the issuer, or 256 random bits
+  "cluster/names.ts digestOf: createHash('sha256')", // in keys of Redis, whose values have the name beside it
+  "cluster/scripts.ts script: createHash('sha1')", // of a script of ours, as Redis names it
+  "console/console-data.ts idOf: createHash('sha256')", // with a salt of the process
   "data-protection/secrets-equal.ts secretsEqual: hash('sha256', expected, 'buffer')", // of one length, for the comparison
   "data-protection/secrets-equal.ts secretsEqual: hash('sha256', given, 'buffer')",
   "engine/memory-engine.ts digestOf: createHash('sha256')", // of a message, as long as its idempotency key counts
+  "firewall/firewall-facts.ts digestOf: createHash('sha256')", // of the lists of the configuration
   "monitoring/audit/audit-lock.ts acquire: createHash('sha256')", // of a path
   "monitoring/audit/audit-record.ts auditHash: createHash('sha256')", // of whole records, as the chain without a key
   'monitoring/audit/audit-record.ts lineOf: hash(sealed)',
@@ -51,6 +55,7 @@ const HARMLESS: Record<string, string> = {
   'authentication/revocations.ts #isRevokedById: this.#tokenIds.has(candidate)': NO_SECRET,
   'authentication/revocations.ts addToken: this.#tokens.get(digest)': NO_SECRET,
   'authentication/revocations.ts addToken: this.#tokens.has(digest)': NO_SECRET,
+  'authentication/revocations.ts addTokenId: this.#tokenIds.get(key)': NO_SECRET,
   'authentication/revocations.ts addTokenId: this.#tokenIds.has(key)': NO_SECRET,
   'authentication/revocations.ts isRevoked: this.#tokens.has(digest)': LOOK_UP,
   'authentication/ticket-store.ts take: this.#entries.get(digest)': LOOK_UP,
@@ -58,7 +63,7 @@ const HARMLESS: Record<string, string> = {
     'the credential is the client’s own, and the text is an error about it',
   'authentication/withheld.ts withheld: said.includes(secret)':
     'the credential is the client’s own, and the text is an error about it',
-  'client/connection.ts #fetchToken: token !== this.#expiredToken': 'both are the own token of the client',
+  'client/tokens.ts tokensOf: token === spent': 'both are the own token of the client',
   'connection/receive.ts acceptsBareToken: session.server.protocol.takesBareToken === true': NO_SECRET,
   'engine/memory-engine.ts publish: used.digest !== digest': NO_SECRET,
   'monitoring/log/scrub.ts isSecret: secretParameters.has(decoded)': NO_SECRET,

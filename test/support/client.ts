@@ -73,7 +73,8 @@ export class Client {
   }
 
   async close(): Promise<void> {
-    await this.#client.close();
+    this.socket.close(); // with no code, as most clients do
+    await this.closed;
   }
 }
 
