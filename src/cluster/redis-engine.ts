@@ -21,6 +21,7 @@ import { isJsonObject } from '../protocol/message.js';
 import { unavailable } from '../protocol/unavailable.js';
 import { howOf, readFrame, VERSION, writeFrame } from './frame.js';
 import type { Link } from './links.js';
+import { digestOf } from './names.js';
 import type { Names } from './names.js';
 import { pause } from './pause.js';
 import { Positions } from './positions.js';
