@@ -58,17 +58,8 @@ afterEach(stopServices);
 
 describe.runIf(hasBrowser())('a page in a browser', () => {
   it('of an allowed origin buys a ticket and connects with it', async () => {
-    const reports: string[] = [];
     const pages = createServer((request, response) => {
-      if (request.method === 'POST') {
-        const chunks: Buffer[] = [];
-        request.on('data', (chunk: Buffer) => chunks.push(chunk));
-        request.on('end', () => {
-          reports.push(Buffer.concat(chunks).toString());
-          pages.emit('report');
-        });
-        return void response.end();
-      }
+      request.resume(); // it reports to where it came from
       response.setHeader('content-type', 'text/html; charset=utf-8');
       response.end(readFileSync(new URL('account/page.html', import.meta.url)));
     }).listen(0, '127.0.0.1');
@@ -80,9 +71,8 @@ describe.runIf(hasBrowser())('a page in a browser', () => {
       ALLOWED_ORIGINS: origin,
     });
     const query = new URLSearchParams({ gateway: http, token: token(), report: `${origin}/report` });
-    await withPage(`${origin}/?${query}`, () => once(pages, 'report'));
+    await withPage(`${origin}/?${query}`, (page) => page.waitForFunction("document.title === 'session ada'"));
     pages.closeAllConnections();
     pages.close();
-    expect(reports).toEqual(['session ada']);
   });
 });

@@ -143,10 +143,10 @@ it.each(Array.from({ length: SEEDS }, (_, seed) => seed))(
     isMeddling = false;
     witness.listen();
     let isAnswered = false;
-    while (!isAnswered || history.members === 0 || witness.last?.offset !== history.top) {
+    for (let n = 0; !isAnswered || history.members === 0 || witness.last?.offset !== history.top; n++) {
       await calm(1_000);
       void client.request('run', ++asked).then(() => (isAnswered = true), check);
-      if (history.members > 0) history.publish();
+      if (history.members > 0 && n % 10 === 0) history.publish(); // one that has time to arrive
       clock.advance(500);
       await turns(20);
     }

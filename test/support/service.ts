@@ -42,7 +42,7 @@ export async function startService(environment: NodeJS.ProcessEnv = {}, args: st
   let over = false;
   void exited.then(() => (over = true));
   for (;;) {
-    const http = /https?:\/\/127\.0\.0\.1:[1-9]\d*/.exec(output())?.[0];
+    const http = /Listening on (https?:\/\/127\.0\.0\.1:[1-9]\d*)/.exec(output())?.[1];
     if (http !== undefined && /WebSocket at/.test(output())) {
       return { process: child, output, exited, http, url: `${http.replace('http', 'ws')}/ws` };
     }
