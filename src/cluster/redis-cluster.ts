@@ -59,6 +59,8 @@ export class RedisCluster extends WsCluster implements Cluster {
   #local: LocalNode | undefined;
   #nodes: readonly NodeInfo[] = [];
   #state: ClusterState = 'starting';
+  /** The life of Redis in which this node has announced itself and its sessions. */
+  #announcedIn: string | undefined;
   /** Since when it has been blind, or has been starting, in monotonic milliseconds. */
   #since: number;
   #commandMs = 0;
@@ -266,6 +268,9 @@ export class RedisCluster extends WsCluster implements Cluster {
 
   #watch(): void {
     const isLive = this.#isInformed;
+    // Redis may lose all and be told the facts again between two looks.
+    const { life } = this.facts;
+    if (isLive && this.#state === 'live' && life !== undefined && life !== this.#announcedIn) return this.#announce();
     if (isLive === (this.#state === 'live')) return this.#endIfBlind();
     if (!isLive && this.#state !== 'live') return;
     const wasStarting = this.#state === 'starting';
@@ -275,15 +280,20 @@ export class RedisCluster extends WsCluster implements Cluster {
     if (this.#isStopped) return;
     this.emitter.emit({ kind: 'bus', action: isLive ? 'connected' : 'disconnected' });
     if (isLive) {
-      // The others wait for this one from now on, when they revoke.
-      void this.#beat().then(() => this.facts.announce().catch(() => undefined));
-      this.claims.releaseLate();
-      void this.#local?.announce();
+      this.#announce();
       this.#say(
         wasStarting ? 'Redis is there: nodes know of each other' : `Redis is there again after ${lostMs} ms`,
         'log',
       );
     } else this.#say(`Redis is out of sight (${this.#why()}): ${this.#consequence()}`);
+  }
+
+  /** The others wait for this node from now on, when they revoke, and Redis knows its sessions. */
+  #announce(): void {
+    this.#announcedIn = this.facts.life;
+    void this.#beat().then(() => this.facts.announce().catch(() => undefined));
+    this.claims.releaseLate();
+    void this.#local?.announce();
   }
 
   #endIfBlind(): void {

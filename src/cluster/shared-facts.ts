@@ -174,6 +174,11 @@ export class SharedFacts implements Facts {
     for (const { done } of this.#questions.values()) done();
   }
 
+  /** The life of Redis that this node is in step with: another one when Redis has lost what it knew. */
+  get life(): string | undefined {
+    return this.#life;
+  }
+
   /** Number of the last entry of the log that was applied. */
   get position(): number {
     return this.#position;

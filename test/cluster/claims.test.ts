@@ -31,12 +31,18 @@ async function start(onSessionLimit: 'replace-oldest' | 'refuse-new'): Promise<v
 }
 
 const connect = ({ url }: TestMember): Promise<Client> => Client.connect(url, { token: token() });
+/** Connects, and waits until the session has its slot: that comes after the upgrade. */
+const enter = async (node: TestMember): Promise<Client> => {
+  const client = await connect(node);
+  await client.ask({ event: 'ping', id: 0 });
+  return client;
+};
 const isIn = async (client: Client): Promise<boolean> => (await client.ask({ event: 'ping', id: 0 })).event === 'pong';
 
 describe.skipIf(!hasRedis)('the limit of sessions of a subject', () => {
   it('holds over all nodes: the oldest makes room, wherever it is', async () => {
     await start('replace-oldest');
-    const [first, second] = [await connect(there), await connect(here)];
+    const [first, second] = [await enter(there), await enter(here)];
     expect([await isIn(first), await isIn(second)]).toEqual([true, true]);
     const third = await connect(here);
     expect((await first.closed).reason).toBe('SESSION_REPLACED');
@@ -45,7 +51,7 @@ describe.skipIf(!hasRedis)('the limit of sessions of a subject', () => {
 
   it('refuses the new one where it is to, and lets one in when another has closed', async () => {
     await start('refuse-new');
-    const [first, second] = [await connect(there), await connect(here)];
+    const [first, second] = [await enter(there), await enter(here)];
     expect([await isIn(first), await isIn(second)]).toEqual([true, true]);
     expect((await (await connect(here)).closed).reason).toBe('SESSION_LIMIT');
     first.socket.close();
@@ -61,7 +67,7 @@ describe.skipIf(!hasRedis)('the limit of sessions of a subject', () => {
     await start('replace-oldest');
     proxy.swallow(true);
     await eventually(() => there.app.get(WsCluster).state === 'blind');
-    const clients = [await connect(here), await connect(here)];
+    const clients = [await enter(here), await enter(here)];
     for (const client of clients) expect(await isIn(client)).toBe(true);
     proxy.swallow(false);
     proxy.cut();
@@ -72,7 +78,7 @@ describe.skipIf(!hasRedis)('the limit of sessions of a subject', () => {
 
   it('is known again to a Redis that has lost it', async () => {
     await start('replace-oldest');
-    const [first, second] = [await connect(there), await connect(here)];
+    const [first, second] = [await enter(there), await enter(here)];
     expect([await isIn(first), await isIn(second)]).toEqual([true, true]);
     await redis.say('FLUSHALL');
     await eventually(async () => (await redis.say('KEYS', '*:u:*')).includes(':u:'));
