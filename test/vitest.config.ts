@@ -7,6 +7,16 @@ const hasTls = hasProgram('openssl, for the runs over TLS,', 'openssl', ['versio
 /** What measures memory or time of its process: each has a process of its own, and nothing runs beside it. */
 const ALONE = ['test/e2e/hostile/*.test.ts', 'test/e2e/growth.test.ts', 'test/session/heap-cost.test.ts'];
 
+/** What changes what its process has (environment, tracer, timers): each has a process of its own. */
+const APART = [
+  'test/apps/*.test.ts',
+  'test/client/readme.test.ts',
+  'test/connection/tracing.test.ts',
+  'test/e2e/incident.test.ts',
+  'test/monitoring/tracing-faults.test.ts',
+  'test/proxy/tracing.test.ts',
+];
+
 export default defineConfig({
   root: new URL('..', import.meta.url).pathname,
   resolve: {
@@ -26,8 +36,9 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'ws', include: ['test/**/*.test.ts'], exclude: [...configDefaults.exclude, ...ALONE] },
+        test: { name: 'ws', include: ['test/**/*.test.ts'], exclude: [...configDefaults.exclude, ...ALONE, ...APART] },
       },
+      { extends: true, test: { name: 'apart', include: APART, isolate: true } },
       {
         // The dialogues of the protocol once more, with everything in TLS.
         extends: true,
