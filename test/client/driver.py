@@ -44,6 +44,8 @@ async def main() -> None:
     doing = []
     async with Gateway(sys.argv[2], token, base=0.01, stable=0.01, silence=0.3, answer=0.2) as gateway:
         gateway.on("news", lambda data: say(news=data))
+        for name in sys.argv[3:]:
+            gateway.channel(name, lambda event, data, name=name: say(channel=name, event=event, data=data))
         while line := await lines.readline():
             doing.append(asyncio.ensure_future(do(gateway, json.loads(line))))
         await asyncio.gather(*doing)

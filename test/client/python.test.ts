@@ -34,8 +34,8 @@ describe.runIf(hasProgram('python3-websockets', python, ['-c', 'import websocket
     await stopApps();
   });
 
-  const start = async (): Promise<void> => {
-    child = spawn(python, ['-B', driver, clients, server.url]);
+  const start = async (channels: readonly string[] = []): Promise<void> => {
+    child = spawn(python, ['-B', driver, clients, server.url, ...channels]);
     let faults = '';
     child.stderr.on('data', (text: Buffer) => (faults += text.toString()));
     child.on('close', () => expect(faults).toBe(''));
@@ -119,6 +119,50 @@ describe.runIf(hasProgram('python3-websockets', python, ['-c', 'import websocket
     expect(server.received('cancel')[0]?.data).toEqual({ id: server.received('numbers')[0]?.id });
     const resumed = await does({ do: 'stream', event: 'numbers', data: { from: 0 }, most: 9 });
     expect(resumed).toEqual({ value: [0, 1, 2, 3] });
+  });
+
+  it('comes back to its channels from its position, in one frame, and says what it has missed', async () => {
+    const answers: object[][] = [
+      [{ channel: 'a', epoch: 'e', offset: 5 }, { channel: 'b' }],
+      [
+        { channel: 'a', epoch: 'e', offset: 8, recovered: true, replayed: 2 },
+        { channel: 'b', error: { code: 'RATE_LIMITED', message: '', retryable: true, retryAfterMs: 10 } },
+      ],
+      [{ channel: 'b', error: { code: 'FORBIDDEN', message: 'no', retryable: false } }],
+      [{ channel: 'a', epoch: 'f', offset: 1, recovered: false, reason: 'epoch' }, { channel: 'b' }],
+    ];
+    const publish = (offset: number): void => server.peer.send({ event: 'chat', data: offset, channel: 'a', offset });
+    server.script = (frame, peer) => {
+      if (frame.event !== 'subscribe') return answering(frame, peer);
+      const channels = answers.shift();
+      peer.send({ event: 'subscribe', data: { channels }, id: frame.id });
+      if (answers.length === 2) for (const offset of [7, 8]) publish(offset);
+    };
+    await start(['a', 'b']);
+    const told = (): unknown[] =>
+      said.flatMap(({ channel, event, data }) => (channel === undefined ? [] : [[channel, event, data]]));
+    await until(() => server.received('subscribe').length === 1);
+    for (const offset of [5, 6, 6]) publish(offset);
+    await until(() => told().length === 1);
+    server.peer.socket.close(1012);
+    await until(() => server.received('subscribe').length === 3 && told().length === 5);
+    server.peer.socket.close(1012);
+    await until(() => server.received('subscribe').length === 4 && told().length === 6);
+    const since = { epoch: 'e', offset: 6 };
+    expect(server.received('subscribe').map(({ data }) => data)).toEqual([
+      { channels: [{ channel: 'a' }, { channel: 'b' }] },
+      { channels: [{ channel: 'a', since }, { channel: 'b' }] },
+      { channels: [{ channel: 'b' }] },
+      { channels: [{ channel: 'a', since: { epoch: 'e', offset: 8 } }, { channel: 'b' }] },
+    ]);
+    expect(told()).toEqual([
+      ['a', 'chat', 6],
+      ['b', 'unsubscribed', { code: 'RATE_LIMITED', message: '', resubscribe: true }],
+      ['a', 'chat', 7],
+      ['a', 'chat', 8],
+      ['b', 'unsubscribed', { code: 'FORBIDDEN', message: 'no', resubscribe: false }],
+      ['a', 'gap', { epoch: 'f', offset: 1, reason: 'epoch', reloadAfterMs: 0 }],
+    ]);
   });
 
   it('is the one of the README, with the gateway of the README', async () => {

@@ -18,6 +18,7 @@ STAY_AWAY = {1002, 1003, 1007, 1009, 3000, 3003}  # without a `disconnect`; and 
 LATER = {429, 500, 502, 503, 504}  # statuses of a refused handshake after which it may go better
 MAX_UNREAD = 1_000
 MAX_IN_FLIGHT = 64
+MAX_BATCH = 100
 
 
 class GatewayError(Exception):
@@ -39,6 +40,14 @@ class ConnectionLost(Exception):
         self.code, self.maybe_executed, self.disconnect = code, maybe_executed, disconnect
 
 
+class Channel:
+    """A subscription that outlives its connections."""
+
+    def __init__(self, name: str, listener: Callable[[str, Any], None], position: Optional[dict]) -> None:
+        self.name, self.listener, self.position = name, listener, position
+        self.phase = "missing"  # then asked, then subscribed or refused
+
+
 class Gateway:
     """All times are seconds. `token` gets the reason: connect, reconnect, expiring or expired; it may be a coroutine function."""
 
@@ -49,6 +58,9 @@ class Gateway:
         self._liveness = {"ping_interval": silence, "ping_timeout": answer, "close_timeout": 1}
         self._answers: dict[int, asyncio.Queue] = {}
         self._listeners: dict[str, list[Callable[[Any], None]]] = {}
+        self._channels: dict[str, Channel] = {}
+        self._subscribing: dict[int, list[Channel]] = {}
+        self._again: Optional[asyncio.TimerHandle] = None
         self._socket: Any = None
         self._next_id = 1
         self._held_until = 0.0
@@ -71,6 +83,19 @@ class Gateway:
     def on(self, event: str, listener: Callable[[Any], None]) -> None:
         """Calls it with the data of each push, over all connections."""
         self._listeners.setdefault(event, []).append(listener)
+
+    def channel(self, name: str, listener: Callable[[str, Any], None], *, since: Optional[dict] = None) -> Channel:
+        """Calls it with the event and the data of what is published, over all connections, from the position `since` on. Nothing comes
+        twice; `gap` says that something was missed, and `unsubscribed` with `resubscribe: False` that nothing comes any more."""
+        if name in self._channels:
+            raise ValueError(f"{name} has a listener")
+        self._channels[name] = channel = Channel(name, listener, since)
+        self._subscribe()
+        return channel
+
+    def leave(self, channel: Channel) -> None:
+        if self._channels.pop(channel.name, None) is not None and channel.phase != "missing":
+            self._send({"event": "unsubscribe", "data": {"channel": channel.name}})
 
     async def request(self, event: str, data: Any = None, *, timeout: Optional[float] = None, idempotent: bool = False) -> Any:
         """The reply. The timeout covers waiting and answer; `idempotent` asks again after a lost connection."""
@@ -172,6 +197,7 @@ class Gateway:
                     proof = self._ask("auth", {"token": token}) if token is not None else self._ask("ping")
                     self.session = await asyncio.wait_for(proof, 10) or {}
                     self._change.set()
+                    self._subscribe()
                 except GatewayError:
                     pass  # the server's disconnect comes behind it
                 except ConnectionLost:
@@ -203,7 +229,13 @@ class Gateway:
 
     def _receive(self, frame: dict) -> None:
         event, data, answers = frame["event"], frame.get("data"), self._answers.get(frame.get("id", 0))
-        if answers is not None:
+        asked = self._subscribing.pop(frame.get("id", 0), None)
+        if asked is not None:  # at once: what was missed comes behind it
+            for index, channel in enumerate(asked):
+                self._subscribed(channel, {"error": data} if event == "exception" else data["channels"][index])
+        elif "channel" in frame:
+            self._published(frame["channel"], event, data, frame.get("offset"))
+        elif answers is not None:
             if answers.qsize() >= MAX_UNREAD:
                 self._answers.pop(frame["id"])
                 self._send({"event": "cancel", "data": {"id": frame["id"]}})
@@ -226,6 +258,11 @@ class Gateway:
         for answers in self._answers.values():
             answers.put_nowait(("failed", ConnectionLost(code, True, disconnect)))
         self._answers.clear()
+        self._subscribing.clear()
+        if self._again is not None:
+            self._again.cancel()
+        for channel in self._channels.values():
+            channel.phase = "missing"
         self._change.set()
 
     # --- tokens
@@ -248,6 +285,59 @@ class Gateway:
                 return
             except Exception:  # of the application, or the server's
                 await asyncio.sleep(pause)
+
+    # --- channels
+
+    def _subscribe(self) -> None:
+        missing = [channel for channel in self._channels.values() if channel.phase == "missing"][:MAX_BATCH]
+        if self.session is None or not missing:
+            return
+        self._subscribing[self._next_id] = missing
+        asked = []
+        for channel in missing:
+            channel.phase = "asked"
+            asked.append({"channel": channel.name, **({} if channel.position is None else {"since": channel.position})})
+        self._send({"event": "subscribe", "id": self._next_id, "data": {"channels": asked}})
+        self._next_id += 1
+        self._subscribe()
+
+    def _subscribed(self, channel: Channel, answer: dict) -> None:
+        if channel.phase != "asked" or self._channels.get(channel.name) is not channel:
+            return
+        if "error" in answer:
+            return self._refused(channel, answer["error"])
+        channel.phase, channel.position = "subscribed", None
+        if "epoch" in answer:
+            channel.position = {"epoch": answer["epoch"], "offset": answer["offset"] - answer.get("replayed", 0)}
+        if answer.get("recovered") is False:
+            self._tell(channel, "gap", {**(channel.position or {}), "reason": answer.get("reason"), "reloadAfterMs": 0})
+
+    def _refused(self, channel: Channel, error: dict) -> None:
+        channel.phase = "missing" if error["retryable"] else "refused"
+        if error["retryable"]:
+            pause = error.get("retryAfterMs", 0) / 1000 + random.uniform(0, 1)
+            if self._again is not None:
+                self._again.cancel()
+            self._again = asyncio.get_running_loop().call_later(pause, self._subscribe)
+        told = {"code": error["code"], "message": error.get("message", ""), "resubscribe": error["retryable"]}
+        self._tell(channel, "unsubscribed", told)
+
+    def _published(self, name: str, event: str, data: Any, offset: Optional[int]) -> None:
+        channel = self._channels.get(name)
+        if channel is None or channel.phase != "subscribed":
+            return
+        if event == "unsubscribed":
+            return self._refused(channel, {**data, "retryable": data["resubscribe"]})
+        if event == "gap":
+            channel.position = {"epoch": data["epoch"], "offset": data["offset"]}
+        elif offset is not None and channel.position is not None:
+            if offset <= channel.position["offset"]:
+                return  # it has been here already
+            channel.position = {**channel.position, "offset": offset}
+        self._tell(channel, event, data)
+
+    def _tell(self, channel: Channel, event: str, data: Any) -> None:
+        asyncio.get_running_loop().call_soon(channel.listener, event, data)  # its errors are its own
 
     # --- frames
 
