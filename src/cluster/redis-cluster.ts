@@ -65,7 +65,6 @@ export class RedisCluster extends WsCluster implements Cluster {
   #since: number;
   #commandMs = 0;
   #isStopped = false;
-  #refusal: RedisRefusal | undefined;
 
   private constructor(
     private readonly options: ResolvedCluster,
@@ -290,10 +289,13 @@ export class RedisCluster extends WsCluster implements Cluster {
 
   /** The others wait for this node from now on, when they revoke, and Redis knows its sessions. */
   #announce(): void {
-    this.#announcedIn = this.facts.life;
+    const { life } = this.facts;
+    this.#announcedIn = life;
     void this.#beat().then(() => this.facts.announce().catch(() => undefined));
     this.claims.releaseLate();
-    void this.#local?.announce();
+    this.#local?.announce().catch(() => {
+      if (this.#announcedIn === life) this.#announcedIn = undefined; // the next look announces again
+    });
   }
 
   #endIfBlind(): void {
@@ -307,7 +309,6 @@ export class RedisCluster extends WsCluster implements Cluster {
   }
 
   #why(): string {
-    if (this.#refusal !== undefined) return this.#refusal.message;
     const error = this.#control.lastError ?? this.#commands.lastError;
     return error?.message ?? 'it does not answer';
   }

@@ -90,7 +90,7 @@ export interface LocalNode {
   latestExpiry(): number;
   /** Tokens that last so long are shown on other nodes. */
   noteLatestExpiry(until: number): void;
-  /** Claims for all sessions what other nodes may have forgotten. */
+  /** Claims for all sessions what other nodes may have forgotten. Rejects where it has to be called again. */
   announce(): Promise<void>;
   /** Ends all sessions with UNAVAILABLE: the node has been blind for `cluster.endBlindAfterMs`. */
   endAll(): void;
@@ -125,7 +125,7 @@ const NOTHING: Facts = {
   barrier: () => undefined,
 };
 
-/** One node, which has nobody to tell. */
+/** The only node: there is no other that it could tell or ask. */
 export class OneNode extends WsCluster implements Cluster {
   readonly nodeId = randomUUID();
   readonly state: ClusterState = 'single';

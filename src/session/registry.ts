@@ -255,17 +255,17 @@ export class SessionRegistry extends WsSessions {
     });
   }
 
-  /** Other nodes may not know which sessions there are here: Redis has lost that, or could not be reached. Never rejects. */
+  /**
+   * Other nodes may not know which sessions there are here: Redis has lost that, or could not be reached.
+   *
+   * @throws as a rejection, when a claim could not be made: those behind it are not made either
+   */
   async announce(): Promise<void> {
-    try {
-      for (const session of this.#sessions.values()) {
-        const { principal, isLive } = session;
-        if (principal === undefined || !isLive) continue;
-        const surplus = await this.slots.renew(principal.subject, session);
-        for (const other of surplus) other.end(new GatewayError('SESSION_REPLACED'));
-      }
-    } catch {
-      return; // it is announced again when Redis can be reached again
+    for (const session of this.#sessions.values()) {
+      const { principal, isLive } = session;
+      if (principal === undefined || !isLive) continue;
+      const surplus = await this.slots.renew(principal.subject, session);
+      for (const other of surplus) other.end(new GatewayError('SESSION_REPLACED'));
     }
   }
 

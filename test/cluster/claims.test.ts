@@ -11,6 +11,7 @@ let redis: RedisServer;
 let proxy: Proxy;
 let here: TestMember;
 let there: TestMember;
+let name: string;
 beforeAll(async () => {
   if (hasRedis) redis = await RedisServer.start();
 });
@@ -24,7 +25,7 @@ afterEach(async () => {
 afterAll(stopRedis);
 
 async function start(onSessionLimit: 'replace-oldest' | 'refuse-new'): Promise<void> {
-  const name = clusterName();
+  name = clusterName();
   const auth: WsGatewayOptions['auth'] = { jwt: { secret: SECRET }, maxSessionsPerSubject: 2, onSessionLimit };
   [here, there] = await Promise.all([startMember(redis.url, name, { auth }), startMember(proxy.url, name, { auth })]);
   await eventually(() => [here, there].every(({ app }) => app.get(WsCluster).nodes().length === 2));
@@ -81,6 +82,22 @@ describe.skipIf(!hasRedis)('the limit of sessions of a subject', () => {
     const [first, second] = [await enter(there), await enter(here)];
     expect([await isIn(first), await isIn(second)]).toEqual([true, true]);
     await redis.say('FLUSHALL');
+    await eventually(async () => (await redis.say('KEYS', '*:u:*')).includes(':u:'));
+    await connect(here);
+    expect((await first.closed).reason).toBe('SESSION_REPLACED');
+  });
+
+  it('is told again until Redis has taken it', async () => {
+    await start('replace-oldest');
+    const [first, second] = [await enter(there), await enter(here)];
+    expect([await isIn(first), await isIn(second)]).toEqual([true, true]);
+    const [key = ''] = /\S+:u:\S+/.exec(await redis.say('KEYS', `${name}:*:u:*`)) ?? [];
+    // A Redis that has lost all, and does not take the claims: the key is of another kind.
+    await redis.say('EVAL', "redis.call('FLUSHALL') return redis.call('SET', ARGV[1], 'x')", '0', key);
+    const refused = async (): Promise<number> =>
+      Number(/errorstat_WRONGTYPE:count=(\d+)/.exec(await redis.say('INFO', 'errorstats'))?.[1] ?? 0);
+    await eventually(async () => (await refused()) >= 2);
+    await redis.say('DEL', key);
     await eventually(async () => (await redis.say('KEYS', '*:u:*')).includes(':u:'));
     await connect(here);
     expect((await first.closed).reason).toBe('SESSION_REPLACED');
