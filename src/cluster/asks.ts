@@ -4,33 +4,28 @@ import type { Answers, NodeQuestions } from '../engine/cluster.js';
 import { isJsonObject } from '../protocol/message.js';
 import type { Link } from './links.js';
 import type { Names } from './names.js';
+import { Questions } from './questions.js';
 import type { SharedFacts } from './shared-facts.js';
 
 /** The notice that asks. */
 const ASK = 'ask';
 
-interface Asked {
-  readonly waiting: Set<string>;
-  readonly answers: unknown[];
-  readonly done: () => void;
-}
-
 /** Questions to the other nodes: they come by the log, and the answers to the mailbox of the node that asks. A dead node is named, and not waited for. */
 export class Asks implements NodeQuestions {
   readonly #handlers = new Map<string, (payload: unknown) => unknown>();
-  readonly #asked = new Map<string, Asked>();
   readonly #faults = new Faults('A question of another node could not be answered');
-  #count = 0;
+  readonly #questions: Questions<unknown>;
 
   constructor(
     private readonly commands: Link,
     private readonly names: Names,
     private readonly nodeId: string,
-    private readonly answerMs: number,
+    answerMs: number,
     private readonly facts: SharedFacts,
     private readonly others: () => readonly string[],
-    private readonly clock: Pick<WsClock, 'every'>,
+    clock: Pick<WsClock, 'every'>,
   ) {
+    this.#questions = new Questions(nodeId, answerMs, clock);
     facts.onNotice(ASK, (text) => this.#hear(text));
   }
 
@@ -41,30 +36,16 @@ export class Asks implements NodeQuestions {
   async ask(name: string, payload: unknown): Promise<Answers> {
     const others = this.others();
     if (others.length === 0) return { answers: [], missing: [] };
-    const id = `${this.nodeId}.${++this.#count}`;
-    const answers = new Promise<Answers>((resolve) => {
-      const waiting = new Set(others);
-      const got: unknown[] = [];
-      const done = (): void => {
-        stop();
-        this.#asked.delete(id);
-        resolve({ answers: got, missing: [...waiting] });
-      };
-      const stop = this.clock.every(this.answerMs, done);
-      this.#asked.set(id, { waiting, answers: got, done });
-    });
+    const { id, answered } = this.#questions.ask(others);
     // Where Redis does not take it, no node answers, and all of them are missing.
     await this.facts.notify(ASK, JSON.stringify({ id, from: this.nodeId, name, payload })).catch(() => undefined);
-    return answers;
+    return answered;
   }
 
   /** An answer has come. */
   receive(text: string): void {
     const { id, node, value } = objectIn(text);
-    const asked = this.#asked.get(String(id));
-    if (asked?.waiting.delete(String(node)) !== true) return;
-    asked.answers.push(value);
-    if (asked.waiting.size === 0) asked.done();
+    this.#questions.answer(String(id), String(node), value);
   }
 
   #hear(text: string): void {

@@ -68,7 +68,7 @@ export class Names {
 }
 
 /** The partition of a name, 0 to 63: FNV-1a of its UTF-16 units. */
-export function partitionOf(name: string): number {
+function partitionOf(name: string): number {
   let hash = 0x811c9dc5;
   for (let index = 0; index < name.length; index++) hash = Math.imul(hash ^ name.charCodeAt(index), 0x01000193);
   return (hash >>> 0) % PARTITIONS;

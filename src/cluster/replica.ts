@@ -24,10 +24,6 @@ export class Replica {
   /** How many a stranger has brought about. */
   automatic = 0;
 
-  get size(): number {
-    return this.#facts.size;
-  }
-
   all(): Iterable<Kept> {
     return this.#facts.values();
   }

@@ -6,9 +6,11 @@ import type { Fact, FactListener, Facts, FactTopic, Reached } from '../engine/fa
 import { GatewayError } from '../protocol/errors.js';
 import { unavailable } from '../protocol/unavailable.js';
 import type { Link } from './links.js';
+import { Door } from './door.js';
 import { digestOf } from './names.js';
 import type { Names } from './names.js';
 import { pause } from './pause.js';
+import { Questions } from './questions.js';
 import { isAutomatic, isNewer, Replica } from './replica.js';
 import type { Kept, Told } from './replica.js';
 import { ANSWER, GATE, MARK, RECORD } from './scripts.js';
@@ -36,18 +38,6 @@ const MARGIN_MS = 60_000;
 
 const ALONE: Reached = { answers: [], missing: [] };
 
-interface Waiter {
-  readonly until: number;
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
-}
-
-interface Question {
-  readonly waiting: Set<string>;
-  readonly answers: number[];
-  readonly done: () => void;
-}
-
 /** Which nodes there are, as of when Redis had last lost nothing. */
 interface Others {
   /** This node's id. */
@@ -67,8 +57,8 @@ export class SharedFacts implements Facts {
   readonly #replica = new Replica();
   readonly #faults = new Faults('A fact of another node could not be applied');
   readonly #notices = new Map<string, (value: string) => void>();
-  readonly #questions = new Map<string, Question>();
-  #asked = 0;
+  readonly #questions: Questions<number>;
+  readonly #door: Door;
   #position = 0;
   /** The life of Redis that has been told all this node knows. */
   #life: string | undefined;
@@ -78,8 +68,6 @@ export class SharedFacts implements Facts {
   #hasLived = false;
   /** The time of Redis less the monotonic time here. */
   #offset: number;
-  #waiters: Waiter[] = [];
-  #isAsking = false;
   #isStopped = false;
   #sweepAt = 0;
   /** True while what this node knows is all there is to know, as far as it was last seen. */
@@ -100,10 +88,8 @@ export class SharedFacts implements Facts {
     private readonly isSeen: () => boolean,
   ) {
     this.#offset = clock.now() - clock.monotonic();
-  }
-
-  get size(): number {
-    return this.#replica.size;
+    this.#questions = new Questions(nodes.id, times.answerMs, clock);
+    this.#door = new Door(() => this.#look(), times.doorMs, isClosed, clock);
   }
 
   /** How long ago the log was read, in milliseconds. */
@@ -145,10 +131,7 @@ export class SharedFacts implements Facts {
 
   barrier(): undefined | Promise<void> {
     if (!this.isClosed() && !this.isSeen()) return undefined;
-    return new Promise((resolve, reject) => {
-      this.#waiters.push({ until: this.clock.monotonic() + this.times.doorMs, resolve, reject });
-      void this.#ask();
-    });
+    return this.#door.pass();
   }
 
   /** Reads the log until it is stopped, and makes up for what was missed. */
@@ -170,8 +153,8 @@ export class SharedFacts implements Facts {
 
   stop(): void {
     this.#isStopped = true;
-    for (const { reject } of this.#waiters.splice(0)) reject(unavailable('the node has stopped'));
-    for (const { done } of this.#questions.values()) done();
+    this.#door.stop();
+    this.#questions.giveUpAll();
   }
 
   /** The life of Redis that this node is in step with: another one when Redis has lost what it knew. */
@@ -273,10 +256,7 @@ export class SharedFacts implements Facts {
     }
     if (entry.kind === 'answer') {
       if (entry.question === '') this.nodes.changed();
-      const question = this.#questions.get(entry.question);
-      question?.answers.push(entry.value);
-      question?.waiting.delete(entry.origin);
-      if (question?.waiting.size === 0) question.done();
+      this.#questions.answer(entry.question, entry.origin, entry.value);
       return;
     }
     this.#replica.merge(entry.fact);
@@ -382,17 +362,16 @@ export class SharedFacts implements Facts {
 
   async #record(fact: Kept, isAsked: boolean): Promise<Reached> {
     const others = isAsked ? this.nodes.others() : [];
-    const question = others.length === 0 ? '' : `${this.nodes.id}.${++this.#asked}`;
     // Before it is written: an answer may be read before this node hears that it was written.
-    const answers = question === '' ? undefined : this.#answersTo(question, others);
+    const question = others.length === 0 ? undefined : this.#questions.ask(others);
     try {
-      const [number, decided] = await this.#write(fact, undefined, question);
+      const [number, decided] = await this.#write(fact, undefined, question?.id ?? '');
       if (number !== -1) this.#replica.confirm(fact, decided);
       else if (!isAutomatic(fact))
         throw new GatewayError('OVERLOADED', { message: `The list of ${fact.topic}s is full` });
-      return (await answers) ?? ALONE;
+      return (await question?.answered) ?? ALONE;
     } catch (error) {
-      this.#questions.get(question)?.done();
+      if (question !== undefined) this.#questions.giveUp(question.id);
       throw error;
     }
   }
@@ -412,48 +391,6 @@ export class SharedFacts implements Facts {
       [this.times.settleMs, most, topic, key, rank ?? '', decided ?? '', ends, data, this.nodes.id, question],
     );
     return answer as [number, number]; // because the script returns that
-  }
-
-  /** Waits for the answers of these nodes. */
-  #answersTo(question: string, others: readonly string[]): Promise<Reached> {
-    return new Promise((resolve) => {
-      const waiting = new Set(others);
-      const answers: number[] = [];
-      const done = (): void => {
-        stop();
-        this.#questions.delete(question);
-        resolve({ answers, missing: [...waiting] });
-      };
-      const stop = this.clock.every(this.times.answerMs, done);
-      this.#questions.set(question, { waiting, answers, done });
-    });
-  }
-
-  /** One question at a time: what comes meanwhile shares the next. */
-  async #ask(): Promise<void> {
-    if (this.#isAsking) return;
-    this.#isAsking = true;
-    await new Promise(setImmediate); // the other handshakes of this turn come along
-    while (this.#waiters.length > 0) {
-      const asking = this.#waiters.splice(0);
-      try {
-        await this.#look();
-        for (const { resolve } of asking) resolve();
-      } catch (error) {
-        await this.#askAgain(asking, error);
-      }
-    }
-    this.#isAsking = false;
-  }
-
-  async #askAgain(asking: readonly Waiter[], error: unknown): Promise<void> {
-    const now = this.clock.monotonic();
-    for (const waiter of asking) {
-      if (!this.isClosed()) waiter.resolve();
-      else if (this.#isStopped || now >= waiter.until) waiter.reject(unavailable(error));
-      else this.#waiters.push(waiter);
-    }
-    if (this.#waiters.length > 0) await pause(RETRY_MS);
   }
 
   /** Redis' time. */

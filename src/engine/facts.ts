@@ -34,7 +34,7 @@ export interface Reached {
  */
 export type FactListener = (fact: Fact) => number | Promise<number>;
 
-/** What all nodes know, in one order. One node has to tell nobody, and answers at once. */
+/** What all nodes know, in one order. Where there is one node it tells no other, and answers at once. */
 export interface Facts {
   /** One listener for each topic. */
   listen(topic: FactTopic, listener: FactListener): void;

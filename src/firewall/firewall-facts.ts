@@ -20,7 +20,7 @@ export interface ListTold {
 export type FirewallTold = Exclude<FirewallEntry, ListsEntry> | ListTold;
 
 /**
- * What the other nodes are told of a decision.
+ * What this node tells the others when it has decided.
  *
  * @param configured the lists of the options
  * @param now in epoch milliseconds
