@@ -21,9 +21,18 @@ export interface Carrier {
   readonly messages: readonly Carried[];
 }
 
-/** How a message is to be delivered, as a line: JSON has no line breaks of its own, so lines need no lengths. */
-export function howOf(except: readonly string[] | undefined, volatile: boolean): string {
+/** How a message is to be delivered. */
+export type How = Pick<Carried, 'except' | 'volatile'>;
+
+/** As a line: JSON has no line breaks of its own, so lines need no lengths. */
+export function writeHow({ except, volatile }: How): string {
   return `${volatile ? 'v' : '-'}${except === undefined ? '' : JSON.stringify(except)}`;
+}
+
+/** @returns undefined for what no node of this version has written */
+export function readHow(line: string): How | undefined {
+  const except = exceptOf(line.slice(1));
+  return except === null ? undefined : { except, volatile: line.startsWith('v') };
 }
 
 /** A frame without history; the script writes those with. */
@@ -43,11 +52,11 @@ export function readFrame(frame: string): Carrier | undefined {
   if (version !== VERSION || origin === '' || lines.length % 3 !== 0) return undefined;
   const messages: Carried[] = [];
   for (let i = 3; i < lines.length; i += 3) {
-    const [offset = '', how = '', text = ''] = lines.slice(i, i + 3);
-    const except = exceptOf(how.slice(1));
-    if (except === null) return undefined;
+    const [offset = '', line = '', text = ''] = lines.slice(i, i + 3);
+    const how = readHow(line);
+    if (how === undefined) return undefined;
     const body = { text, bytes: Buffer.byteLength(text) };
-    messages.push({ body, offset: offset === '' ? undefined : Number(offset), except, volatile: how.startsWith('v') });
+    messages.push({ body, offset: offset === '' ? undefined : Number(offset), ...how });
   }
   return { origin, epoch: epoch === '' ? undefined : epoch, messages };
 }

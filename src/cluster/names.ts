@@ -27,12 +27,17 @@ export class Names {
     return [`${this.prefix}:{ctl}:facts:${topic}`, `${this.prefix}:{ctl}:ends:${topic}`];
   }
 
-  /** Where the messages of a channel, its history and its place are, all in one slot. */
-  channel(channel: string): { readonly topic: string; readonly history: string; readonly place: string } {
-    return { topic: this.#of('c', channel), history: this.#of('h', channel), place: this.#of('p', channel) };
+  /** Where the messages of a channel are published. */
+  topic(channel: string): string {
+    return this.#of('c', channel);
   }
 
-  /** The channel of a topic that {@link channel} has named. */
+  /** Its history and its place, in the slot of its topic. */
+  kept(channel: string): { readonly history: string; readonly place: string } {
+    return { history: this.#of('h', channel), place: this.#of('p', channel) };
+  }
+
+  /** The channel of a topic that {@link topic} has named. */
   channelOf(topic: string): string {
     return topic.slice(topic.indexOf('}:c:') + 4);
   }

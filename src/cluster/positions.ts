@@ -1,5 +1,10 @@
 import type { BusMessage, LocalNode, Position, Replay } from '../engine/engine.js';
-import type { Carried, Carrier } from './frame.js';
+import type { Carried, Carrier, How } from './frame.js';
+
+/** A replay that says how each message is delivered, since a repair delivers them. */
+export interface KeptReplay extends Replay {
+  readonly messages: readonly (Replay['messages'][number] & How)[];
+}
 
 /** Messages that one channel holds while a hole before them is read. */
 const MAX_HELD = 1_000;
@@ -36,16 +41,12 @@ export class Positions {
   /** @param read what follows a position, as far as it is kept; rejects while Redis cannot be asked */
   constructor(
     private readonly local: () => LocalNode | undefined,
-    private readonly read: (channel: string, since: Position) => Promise<Replay>,
+    private readonly read: (channel: string, since: Position) => Promise<KeptReplay>,
   ) {}
 
   /** Channels with history whose place is known. */
   channels(): readonly string[] {
     return [...this.#places.keys()];
-  }
-
-  get(channel: string): Position | undefined {
-    return this.#places.get(channel)?.last;
   }
 
   forget(channel: string): void {
@@ -126,9 +127,9 @@ export class Positions {
         this.gaps++;
         this.local()?.gap(channel, position, reason);
       }
-      for (const { offset, body } of messages) {
+      for (const message of messages) {
         this.repaired++;
-        this.#deliver(channel, { body, offset, except: undefined, volatile: false });
+        this.#deliver(channel, message);
       }
       this.#advance(place, position);
       const held = place.held;

@@ -19,12 +19,13 @@ import type { ClusterState } from '../engine/ws-cluster.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isJsonObject } from '../protocol/message.js';
 import { unavailable } from '../protocol/unavailable.js';
-import { howOf, readFrame, VERSION, writeFrame } from './frame.js';
+import { readFrame, readHow, VERSION, writeFrame, writeHow } from './frame.js';
 import type { Link } from './links.js';
 import { digestOf } from './names.js';
 import type { Names } from './names.js';
 import { pause } from './pause.js';
 import { Positions } from './positions.js';
+import type { KeptReplay } from './positions.js';
 import { PUBLISH, READ } from './scripts.js';
 import { Subscriptions } from './subscriptions.js';
 
@@ -47,9 +48,8 @@ const MESSAGE_BYTES = 96;
 
 /** A message that is to be published at the end of the turn. */
 interface Outgoing {
-  readonly how: string;
   readonly body: Body;
-  readonly key: PublishHow['key'];
+  readonly how: PublishHow;
   readonly resolve: (sent: Sent) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -151,19 +151,18 @@ export class RedisEngine implements Engine, Bus {
   }
 
   subscribe(channel: string): boolean | Promise<boolean> {
-    return this.#subscriptions.subscribe(this.names.channel(channel).topic);
+    return this.#subscriptions.subscribe(this.names.topic(channel));
   }
 
   unsubscribe(channel: string): void {
-    this.#subscriptions.leave(this.names.channel(channel).topic);
+    this.#subscriptions.leave(this.names.topic(channel));
   }
 
   publish(channel: string, body: Body, how: PublishHow): Sent | Promise<Sent> {
     const { history, key, except, volatile } = how;
-    const line = howOf(except, volatile);
-    if (history !== undefined || key !== undefined) return this.#publishByScript(channel, body, line, how);
+    if (history !== undefined || key !== undefined) return this.#publishByScript(channel, body, how);
     this.#local?.deliver({ channel, body, offset: undefined, except, volatile });
-    this.#collect(this.names.channel(channel).topic, { how: line, text: body.text }, body.bytes);
+    this.#collect(this.names.topic(channel), { how: writeHow(how), text: body.text }, body.bytes);
     return { cluster: this.#isReachable ? 'sent' : 'queued' };
   }
 
@@ -185,7 +184,7 @@ export class RedisEngine implements Engine, Bus {
   }
 
   async read(channel: string, since: Position | undefined, limit: ReplayLimit, window: Window): Promise<Replay> {
-    const { topic } = this.names.channel(channel);
+    const topic = this.names.topic(channel);
     const subscribed = this.#subscriptions.has(topic) ? undefined : this.#subscriptions.subscribed(topic);
     if (subscribed !== undefined) {
       await Promise.race([subscribed, pause(READ_WAIT_MS)]);
@@ -223,10 +222,6 @@ export class RedisEngine implements Engine, Bus {
     this.#compareSome();
   }
 
-  stop(): void {
-    this.#flush();
-  }
-
   /** True while it makes sense to write to Redis: else what is written piles up in the socket. */
   get #isReachable(): boolean {
     return this.commands.isReady && this.stateOf() !== 'blind' && this.#unanswered < this.limits.maxQueuedBytes;
@@ -249,13 +244,14 @@ export class RedisEngine implements Engine, Bus {
     }
   }
 
-  #publishByScript(channel: string, body: Body, how: string, { history, key }: PublishHow): Promise<Sent> {
+  #publishByScript(channel: string, body: Body, how: PublishHow): Promise<Sent> {
     if (!this.#isReachable) return Promise.reject(unavailable('the bus cannot take it now'));
     return new Promise((resolve, reject) => {
+      const { history } = how;
       const name = `${history === undefined ? '-' : '+'}${channel}`;
       let batch = this.#batches.get(name);
       if (batch === undefined) this.#batches.set(name, (batch = { channel, history, messages: [] }));
-      batch.messages.push({ how, body, key, resolve, reject });
+      batch.messages.push({ body, how, resolve, reject });
       this.#flushSoon();
     });
   }
@@ -292,17 +288,18 @@ export class RedisEngine implements Engine, Bus {
   }
 
   async #sendBatch({ channel, history, messages }: Batch): Promise<void> {
-    const { topic, history: kept, place } = this.names.channel(channel);
+    const topic = this.names.topic(channel);
+    const { history: kept, place } = this.names.kept(channel);
     const bytes = messages.reduce((sum, { body }) => sum + body.bytes + MESSAGE_BYTES, 0);
     this.#unanswered += bytes;
     try {
-      const keys = messages.map(({ key }) =>
+      const keys = messages.map(({ how: { key } }) =>
         key === undefined ? place : this.names.used(channel, key.owner, key.value),
       );
-      const texts = messages.flatMap(({ how, body, key }) => [
-        how,
+      const texts = messages.flatMap(({ how, body }) => [
+        writeHow(how),
         body.text,
-        key === undefined ? '' : digestOf(body.text),
+        how.key === undefined ? '' : digestOf(body.text),
       ]);
       const { count = 1, ageMs = 1 } = history ?? {};
       const reply = await this.commands.run(
@@ -332,16 +329,15 @@ export class RedisEngine implements Engine, Bus {
     if (became === 2) reject(new GatewayError('CONFLICT', { message: 'The key was used with another body' }));
     else if (became === 1) resolve({ cluster: 'sent', ...position, duplicate: true });
     else {
-      if (epoch === '') {
-        const carried = readFrame(writeFrame(this.nodeId, [{ how, text: body.text }]))?.messages[0];
-        if (carried !== undefined) this.#local?.deliver({ ...carried, channel });
-      }
+      // What has a key and no history; the own node leaves out what the bus brings of it.
+      const { except, volatile } = how;
+      if (epoch === '') this.#local?.deliver({ channel, body, offset: undefined, except, volatile });
       resolve({ cluster: 'sent', ...position });
     }
   }
 
-  async #read(channel: string, since: Position | undefined, limit: ReplayLimit, window: Window): Promise<Replay> {
-    const { place, history } = this.names.channel(channel);
+  async #read(channel: string, since: Position | undefined, limit: ReplayLimit, window: Window): Promise<KeptReplay> {
+    const { place, history } = this.names.kept(channel);
     const { count, ageMs } = window;
     const reply = await this.commands.run(
       READ,
@@ -359,10 +355,11 @@ export class RedisEngine implements Engine, Bus {
     const [epoch, offset, reason, ...rest] = reply as [string, number, string, ...(number | string)[]]; // because the script returns that
     const position = { epoch, offset };
     if (reason !== '') return { position, recovered: false, reason: reason as GapReason, messages: [] };
-    const messages: { offset: number; body: Body }[] = [];
-    for (let i = 0; i + 1 < rest.length; i += 2) {
-      const text = rest[i + 1] as string; // because offsets and texts alternate
-      messages.push({ offset: rest[i] as number, body: { text, bytes: Buffer.byteLength(text) } });
+    const messages: KeptReplay['messages'][number][] = [];
+    for (let i = 0; i + 2 < rest.length; i += 3) {
+      const [offset, text, line] = rest.slice(i, i + 3) as [number, string, string]; // because they come by threes
+      const how = readHow(line) ?? { except: undefined, volatile: false };
+      messages.push({ offset, body: { text, bytes: Buffer.byteLength(text) }, ...how });
     }
     return { position, recovered: true, messages };
   }

@@ -300,7 +300,7 @@ for i = 4, #KEYS do
   else
     if keeps then
       offset = offset + 1
-      redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[2], offset .. '-0', 'a', at, 't', text)
+      redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[2], offset .. '-0', 'a', at, 't', text, unpack(how ~= '-' and {'h', how} or {}))
     end
     local own = keeps and offset or 0
     local e = keeps and epoch or ''
@@ -322,7 +322,7 @@ return answer`,
 
 /**
  * Reads a history. KEYS place, history; ARGV an epoch for a fresh channel, the epoch of the position or '', its offset, most messages, most
- * bytes, count, ageMs. Returns epoch, offset, '' or why not, then offset and text of each message.
+ * bytes, count, ageMs. Returns epoch, offset, '' or why not, then offset, text and how of each message.
  */
 export const READ = script(
   TIME,
@@ -335,6 +335,11 @@ local since, most, bytes = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5
 local oldest, fresh = math.max(1, top - tonumber(ARGV[6]) + 1), now() - tonumber(ARGV[7])
 local answer = {epoch, top, ''}
 local function isFresh(entry) return tonumber(entry[2][2]) > fresh end
+local function put(list, entry)
+  list[#list + 1] = tonumber(string.match(entry[1], '^%d+'))
+  list[#list + 1] = entry[2][4]
+  list[#list + 1] = entry[2][6] or '-'
+end
 if ARGV[2] == '' then
   if most == 0 then return answer end
   local found = redis.call('XREVRANGE', KEYS[2], '+', oldest .. '-0', 'COUNT', most)
@@ -345,8 +350,7 @@ if ARGV[2] == '' then
     from = i
   end
   for i = from, 1, -1 do
-    answer[#answer + 1] = tonumber(string.match(found[i][1], '^%d+'))
-    answer[#answer + 1] = found[i][2][4]
+    put(answer, found[i])
   end
   return answer
 end
@@ -361,8 +365,7 @@ if #found > most then return {epoch, top, 'limit'} end
 local sum = 0
 for i = 1, #found do
   sum = sum + #found[i][2][4]
-  answer[#answer + 1] = tonumber(string.match(found[i][1], '^%d+'))
-  answer[#answer + 1] = found[i][2][4]
+  put(answer, found[i])
 end
 if sum > bytes then return {epoch, top, 'limit'} end
 return answer`,

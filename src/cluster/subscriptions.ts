@@ -65,10 +65,6 @@ export class Subscriptions {
     return this.#isUp;
   }
 
-  get size(): number {
-    return this.#topics.size;
-  }
-
   has(topic: string): boolean {
     return this.#topics.get(topic)?.isSubscribed === true;
   }

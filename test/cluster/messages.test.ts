@@ -120,6 +120,23 @@ describe.skipIf(!hasRedis)('messages with history', () => {
     expect(two.engine.numbers.repaired).toBeGreaterThanOrEqual(29);
   });
 
+  it('that a node has missed are still not for those that they leave out', async () => {
+    await one.engine.publish('c', body(1), KEPT);
+    await eventually(() => two.got.length === 1);
+    proxy.swallow(true);
+    await one.engine.publish('c', body(2), { ...KEPT, except: ['s1'], volatile: true });
+    await one.engine.publish('c', body(3), { ...KEPT, except: ['s2', 's3'] });
+    proxy.swallow(false);
+    proxy.cut();
+    await eventually(() => two.got.length === 3);
+    expect(two.got.map(({ except, volatile }) => [except, volatile])).toEqual([
+      [undefined, false],
+      [['s1'], true],
+      [['s2', 's3'], false],
+    ]);
+    expect(two.engine.numbers.repaired).toBe(2);
+  });
+
   it('are told as a gap where they are out of the window', async () => {
     const how = { ...KEPT, history: { ...WINDOW, count: 3 } };
     await one.engine.publish('c', body(1), how);
@@ -162,7 +179,7 @@ describe.skipIf(!hasRedis)('messages with history', () => {
   it('are found by a node that was told nothing of them: a quiet channel is compared with Redis', async () => {
     await one.engine.publish('c', body(1), KEPT);
     await eventually(() => two.got.length === 1);
-    const { place, history } = two.node.cluster.names.channel('c');
+    const { place, history } = two.node.cluster.names.kept('c');
     await redis.say('XADD', history, '2-0', 'a', `${Date.now()}`, 't', body(2).text);
     await redis.say('HSET', place, 's', '2');
     await eventually(() => two.got.length === 2);
