@@ -49,6 +49,10 @@ export class Positions {
     return [...this.#places.keys()];
   }
 
+  get size(): number {
+    return this.#places.size;
+  }
+
   forget(channel: string): void {
     const place = this.#places.get(channel);
     this.#places.delete(channel);

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import type { WsClock } from '../base/clock.js';
 import type {
   Audience,
@@ -15,14 +14,16 @@ import type {
   Sent,
   Window,
 } from '../engine/engine.js';
+import { freshEpoch, keyConflict } from '../engine/history.js';
 import type { ClusterState } from '../engine/ws-cluster.js';
-import { GatewayError } from '../protocol/errors.js';
 import { isJsonObject } from '../protocol/message.js';
 import { unavailable } from '../protocol/unavailable.js';
 import { readFrame, readHow, VERSION, writeFrame, writeHow } from './frame.js';
 import type { Link } from './links.js';
 import { digestOf } from './names.js';
 import type { Names } from './names.js';
+import { costOf, Outbox } from './outbox.js';
+import type { Parcel, QueueLimits } from './outbox.js';
 import { pause } from './pause.js';
 import { Positions } from './positions.js';
 import type { KeptReplay } from './positions.js';
@@ -43,9 +44,6 @@ const READ_WAIT_MS = 2_000;
 /** How much of a hole is read at once. */
 const REPAIR: ReplayLimit = { messages: 10_000, bytes: 8_388_608 };
 
-/** What a message costs in the queue beside its text, in bytes. */
-const MESSAGE_BYTES = 96;
-
 /** A message that is to be published at the end of the turn. */
 interface Outgoing {
   readonly body: Body;
@@ -61,19 +59,6 @@ interface Batch {
   readonly messages: Outgoing[];
 }
 
-/** Messages of one topic without history. */
-interface Plain {
-  readonly topic: string;
-  readonly messages: { how: string; text: string }[];
-  bytes: number;
-  readonly at: number;
-}
-
-interface QueueLimits {
-  readonly maxQueuedBytes: number;
-  readonly maxQueuedMs: number;
-}
-
 /**
  * Rooms and channels of many nodes. Without history the members of this node get a message at once, and other nodes by the bus; with history
  * a message is in Redis first, and comes to all nodes in one order.
@@ -82,21 +67,15 @@ export class RedisEngine implements Engine, Bus {
   readonly bus = this;
   readonly #subscriptions: Subscriptions;
   readonly #positions: Positions;
-  /** By topic, in the order of the turn. */
-  #plain = new Map<string, Plain>();
+  readonly #outbox: Outbox;
   #batches = new Map<string, Batch>();
   #isFlushing = false;
-  /** What waits until Redis can be reached, the oldest first. */
-  #queue: Plain[] = [];
-  #queuedBytes = 0;
   /** Bytes that Redis has not acknowledged. */
   #unanswered = 0;
   #local: LocalNode | undefined;
   /** Windows of the channels that are read, for repairs. */
   readonly #windows = new Map<string, Window>();
   #round: string[] = [];
-  /** Messages without history that no other node was sent. */
-  dropped = 0;
 
   constructor(
     private readonly nodeId: string,
@@ -107,13 +86,19 @@ export class RedisEngine implements Engine, Bus {
     private readonly stateOf: () => ClusterState,
     /** Called with what other nodes write to this one. */
     receive: (text: string) => void,
-    private readonly clock: WsClock,
+    clock: WsClock,
   ) {
     const mailbox = names.mailbox(nodeId);
     this.#positions = new Positions(
       () => this.#local,
       (channel, since) =>
         this.#read(channel, since, REPAIR, this.#windows.get(channel) ?? { count: Infinity, ageMs: 0 }),
+    );
+    this.#outbox = new Outbox(
+      (parcel) => this.#send(parcel),
+      () => this.#isReachable,
+      limits,
+      clock,
     );
     this.#subscriptions = new Subscriptions(
       subscriber,
@@ -142,7 +127,8 @@ export class RedisEngine implements Engine, Bus {
     readonly queuedBytes: number;
   } {
     const { repaired, gaps } = this.#positions;
-    return { repaired, gaps, dropped: this.dropped, queuedBytes: this.#queuedBytes };
+    const { dropped, queuedBytes } = this.#outbox;
+    return { repaired, gaps, dropped, queuedBytes };
   }
 
   start(local: LocalNode): void {
@@ -162,25 +148,18 @@ export class RedisEngine implements Engine, Bus {
     const { history, key, except, volatile } = how;
     if (history !== undefined || key !== undefined) return this.#publishByScript(channel, body, how);
     this.#local?.deliver({ channel, body, offset: undefined, except, volatile });
-    this.#collect(this.names.topic(channel), { how: writeHow(how), text: body.text }, body.bytes);
-    return { cluster: this.#isReachable ? 'sent' : 'queued' };
+    return { cluster: this.#post(this.names.topic(channel), writeHow(how), body) };
   }
 
   sendTo(audience: Audience, body: Body): Sent['cluster'] {
-    this.#collect(this.names.direct, { how: JSON.stringify(audience), text: body.text }, body.bytes);
-    return this.#isReachable ? 'sent' : 'queued';
+    return this.#post(this.names.direct, JSON.stringify(audience), body);
   }
 
   /** It leaves at the end of the turn. */
-  #collect(topic: string, message: { readonly how: string; readonly text: string }, bytes: number): void {
-    let plain = this.#plain.get(topic);
-    if (plain === undefined) {
-      plain = { topic, messages: [], bytes: 0, at: this.clock.monotonic() };
-      this.#plain.set(topic, plain);
-    }
-    plain.messages.push(message);
-    plain.bytes += bytes + MESSAGE_BYTES;
+  #post(topic: string, how: string, body: Body): 'sent' | 'queued' {
+    this.#outbox.add(topic, how, body);
     this.#flushSoon();
+    return this.#isReachable ? 'sent' : 'queued';
   }
 
   async read(channel: string, since: Position | undefined, limit: ReplayLimit, window: Window): Promise<Replay> {
@@ -217,8 +196,7 @@ export class RedisEngine implements Engine, Bus {
       this.#positions.forget(channel);
       this.#windows.delete(channel);
     });
-    this.#expire(now);
-    if (this.#isReachable && this.#queue.length > 0) this.#sendQueue();
+    this.#outbox.sweep(now);
     this.#compareSome();
   }
 
@@ -265,23 +243,17 @@ export class RedisEngine implements Engine, Bus {
   /** The end of a turn: one message of the bus for each channel. */
   #flush(): void {
     this.#isFlushing = false;
-    const [plain, batches] = [this.#plain, this.#batches];
-    this.#plain = new Map();
+    this.#outbox.flush();
+    const batches = this.#batches;
     this.#batches = new Map();
-    for (const one of plain.values()) {
-      if (this.#isReachable && this.#queue.length === 0) void this.#send(one);
-      else this.#enqueue(one);
-    }
     for (const batch of batches.values()) void this.#sendBatch(batch);
   }
 
-  async #send({ topic, messages, bytes }: Plain): Promise<void> {
+  async #send({ topic, messages, bytes }: Parcel): Promise<void> {
     this.#unanswered += bytes;
     try {
       const heard = await this.commands.call('PUBLISH', topic, writeFrame(this.nodeId, messages));
       if (heard === 0 && this.#subscriptions.has(topic)) this.#subscriptions.reconnect();
-    } catch {
-      this.dropped += messages.length; // it may have been sent: a second time would be twice
     } finally {
       this.#unanswered -= bytes;
     }
@@ -290,7 +262,7 @@ export class RedisEngine implements Engine, Bus {
   async #sendBatch({ channel, history, messages }: Batch): Promise<void> {
     const topic = this.names.topic(channel);
     const { history: kept, place } = this.names.kept(channel);
-    const bytes = messages.reduce((sum, { body }) => sum + body.bytes + MESSAGE_BYTES, 0);
+    const bytes = messages.reduce((sum, { body }) => sum + costOf(body), 0);
     this.#unanswered += bytes;
     try {
       const keys = messages.map(({ how: { key } }) =>
@@ -326,7 +298,7 @@ export class RedisEngine implements Engine, Bus {
   ): void {
     const [became, epoch = '', offset = 0] = outcome ?? [];
     const position = epoch !== '' && { position: { epoch, offset } };
-    if (became === 2) reject(new GatewayError('CONFLICT', { message: 'The key was used with another body' }));
+    if (became === 2) reject(keyConflict());
     else if (became === 1) resolve({ cluster: 'sent', ...position, duplicate: true });
     else {
       // What has a key and no history; the own node leaves out what the bus brings of it.
@@ -357,41 +329,11 @@ export class RedisEngine implements Engine, Bus {
     if (reason !== '') return { position, recovered: false, reason: reason as GapReason, messages: [] };
     const messages: KeptReplay['messages'][number][] = [];
     for (let i = 0; i + 2 < rest.length; i += 3) {
-      const [offset, text, line] = rest.slice(i, i + 3) as [number, string, string]; // because they come by threes
+      const [number, text, line] = rest.slice(i, i + 3) as [number, string, string]; // because they come by threes
       const how = readHow(line) ?? { except: undefined, volatile: false };
-      messages.push({ offset, body: { text, bytes: Buffer.byteLength(text) }, ...how });
+      messages.push({ offset: number, body: { text, bytes: Buffer.byteLength(text) }, ...how });
     }
     return { position, recovered: true, messages };
-  }
-
-  #enqueue(plain: Plain): void {
-    this.#queue.push(plain);
-    this.#queuedBytes += plain.bytes;
-    while (this.#queuedBytes > this.limits.maxQueuedBytes) this.#drop();
-  }
-
-  #expire(now: number): void {
-    for (let oldest = this.#queue[0]; oldest !== undefined; [oldest] = this.#queue) {
-      if (now - oldest.at < this.limits.maxQueuedMs) return;
-      this.#drop();
-    }
-  }
-
-  #drop(): void {
-    const oldest = this.#queue.shift();
-    if (oldest === undefined) return;
-    this.#queuedBytes -= oldest.bytes;
-    this.dropped += oldest.messages.length;
-  }
-
-  #sendQueue(): void {
-    const queue = this.#queue;
-    this.#queue = [];
-    this.#queuedBytes = 0;
-    for (const plain of queue) {
-      if (this.#isReachable) void this.#send(plain);
-      else this.#enqueue(plain);
-    }
   }
 
   /** After a connection was lost: what was published meanwhile is missing. */
@@ -404,7 +346,7 @@ export class RedisEngine implements Engine, Bus {
   #compareSome(): void {
     if (!this.#isReachable || !this.#subscriptions.isUp) return;
     if (this.#round.length === 0) this.#round = [...this.#positions.channels()];
-    const share = Math.ceil((this.#positions.channels().length * SWEEP_MS) / COMPARE_MS);
+    const share = Math.ceil((this.#positions.size * SWEEP_MS) / COMPARE_MS);
     for (const channel of this.#round.splice(0, Math.min(share, COMPARED_AT_ONCE))) void this.#compare(channel);
   }
 
@@ -427,8 +369,4 @@ function audienceIn(json: string): Audience | undefined {
   } catch {
     return undefined;
   }
-}
-
-function freshEpoch(): string {
-  return randomBytes(6).toString('base64url');
 }

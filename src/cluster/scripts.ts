@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { EPOCH_MS, KEY_MS } from '../engine/history.js';
 import { VERSION } from './frame.js';
 
 /** A script of Redis: its keys are all of one slot, and its loops are bounded. */
@@ -207,10 +208,6 @@ if of ~= id then return false end
 return text`,
 );
 
-/** How long a channel keeps its epoch, and a key what it was used for, after their last use. */
-const PLACE_MS = 86_400_000;
-const KEY_MS = 300_000;
-
 /** How long the sessions of a subject are kept after the last claim. */
 const CLAIM_MS = 7 * 86_400_000;
 
@@ -271,7 +268,7 @@ local function place(key, history, fresh)
     redis.call('HSET', key, 'r', id, 'e', fresh, 's', 0)
     known = {id, fresh, '0'}
   end
-  redis.call('PEXPIRE', key, ${PLACE_MS})
+  redis.call('PEXPIRE', key, ${EPOCH_MS})
   return known[2], tonumber(known[3])
 end`;
 

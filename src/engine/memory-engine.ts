@@ -1,6 +1,5 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import type { WsClock } from '../base/clock.js';
-import { GatewayError } from '../protocol/errors.js';
 import type {
   Body,
   Bus,
@@ -17,12 +16,9 @@ import type {
   Sent,
   Window,
 } from './engine.js';
+import { EPOCH_MS, freshEpoch, KEY_MS, keyConflict } from './history.js';
 
-const KEY_MS = 300_000;
 const MAX_KEYS = 100_000;
-
-/** How long a channel without members keeps its epoch behind its last message. */
-const EPOCH_MS = 86_400_000;
 
 /** Channels that nothing was published in, and that have no members: so many keep the epoch that they were asked for. */
 const MAX_FRESH = 10_000;
@@ -105,8 +101,7 @@ export class MemoryEngine implements Engine, Bus {
     if (key !== undefined) {
       const used = this.#keys.get(name);
       if (used !== undefined && used.until > now) {
-        if (used.digest !== digest)
-          throw new GatewayError('CONFLICT', { message: 'The key was used with another body' });
+        if (used.digest !== digest) throw keyConflict();
         return { ...used.sent, duplicate: true };
       }
     }
@@ -178,7 +173,7 @@ export class MemoryEngine implements Engine, Bus {
   #historyOf(channel: string, { ageMs }: Window, now: number): History {
     let history = this.#histories.get(channel);
     if (history === undefined) {
-      history = { epoch: randomBytes(6).toString('base64url'), offset: 0, kept: [], ageMs, bytes: 0, usedAt: now };
+      history = { epoch: freshEpoch(), offset: 0, kept: [], ageMs, bytes: 0, usedAt: now };
       this.#count(history, 0, CHANNEL_BYTES + channel.length * 2);
     } else this.#histories.delete(channel);
     this.#histories.set(channel, history);

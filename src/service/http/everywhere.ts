@@ -85,27 +85,24 @@ export class Everywhere {
     if (this.cluster.state === 'single') return this.#list(asked);
     const nodes = this.cluster.nodes().map(({ id }) => id);
     const [node = nodes[0] ?? this.cluster.nodeId] = cursor?.split('.') ?? [];
-    const { answers, missing } = await this.#ask('sessions', [node, asked]);
-    // because the node that was meant answers with a page, and the others with nothing
-    const answer = answers.find((one) => one !== undefined && one !== null) as Page | undefined;
-    const page = node === this.cluster.nodeId ? this.#list(asked) : (answer ?? { items: [] });
+    const { items, next: rest, missing } = await this.#listOf(node, asked);
     const after = nodes[nodes.indexOf(node) + 1];
-    const next = page.next === undefined ? after && `${after}.` : `${node}.${page.next}`;
-    return {
-      items: page.items.map((item) => ({ ...item, node })),
-      ...(next !== undefined && { next }),
-      missing: missing.filter((id) => id === node),
-    };
+    const next = rest === undefined ? after && `${after}.` : `${node}.${rest}`;
+    return { items: items.map((item) => ({ ...item, node })), ...(next !== undefined && { next }), missing };
+  }
+
+  /** A page of the sessions of one node; all nodes hear the question, and only that one answers with a page. */
+  async #listOf(node: string, query: SessionQuery): Promise<Page & Required<Missing>> {
+    if (node === this.cluster.nodeId) return { ...this.#list(query), missing: [] };
+    const { answers, missing } = await this.cluster.questions.ask('sessions', [node, query]);
+    const page = answers.find((one) => one !== undefined && one !== null) as Page | undefined; // because a node of this cluster answers
+    return { ...(page ?? { items: [] }), missing: missing.filter((id) => id === node) };
   }
 
   async #sum(name: string, payload: unknown, own: number): Promise<{ count: number } & Missing> {
     if (this.cluster.state === 'single') return { count: own };
-    const { answers, missing } = await this.#ask(name, payload);
+    const { answers, missing } = await this.cluster.questions.ask(name, payload);
     return { count: answers.reduce((sum: number, count) => sum + Number(count), own), missing };
-  }
-
-  #ask(name: string, payload: unknown): ReturnType<Cluster['questions']['ask']> {
-    return this.cluster.questions.ask(name, payload);
   }
 
   #disconnect(whose: Whose, code: ErrorCode | undefined): number {
