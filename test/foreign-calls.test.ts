@@ -36,8 +36,8 @@ const HELD_ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
     'WireProtocol.disconnect @ proxy/upstreams.ts',
     'WireProtocol.exception @ proxy/upstreams.ts',
     'typescript: CallableFunction.call @ monitoring/on-ws-event.ts',
-    'typescript: CallableFunction.call @ socket/gateway-socket.ts',
-    'Handler.handleEvent @ socket/gateway-socket.ts',
+    'typescript: CallableFunction.call @ socket/fenced-handlers.ts',
+    'Handler.handleEvent @ socket/fenced-handlers.ts',
     'typescript: CallableFunction.call @ gateway/after-init.ts',
     'Method @ gateway/handlers.ts',
     // Which of the four is named here depends on the order in which TypeScript reads the files.

@@ -88,7 +88,7 @@ export function openLink(
     answers.set(id, answer);
     const head = JSON.stringify({ event, id, meta });
     const text = data === '' ? head : `${head.slice(0, -1)},"data":${data}}`;
-    write(text, event === 'auth' ? head : text); // a token is shown to nobody
+    write(text, event === 'auth' ? head : text); // `onFrame` sees no token
     return () => {
       if (answers.delete(id) && answer.isStream) write(`{"event":"cancel","data":{"id":${id}}}`);
     };

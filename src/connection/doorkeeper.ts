@@ -105,7 +105,7 @@ export class Doorkeeper {
     const token = bearerOf(raw.headers.authorization);
     if (token === undefined) throw new GatewayError('UNAUTHENTICATED');
     await barrier({ facts: this.facts, deadlines: this.deadlines });
-    this.firewall.admission.checkLists(client); // another node may have banned it
+    this.firewall.admission.checkLists(client, false); // another node may have banned it
     let principal: Principal;
     try {
       principal = await this.authentication.authenticate(token, { source: 'header', request: raw }, client.address);

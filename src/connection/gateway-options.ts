@@ -61,16 +61,19 @@ export interface LimitsOfGateway {
   readonly limits: GatewayLimits;
 }
 
-const NAMES = { maxPayload: 'maxPayload', compression: 'perMessageDeflate' } as const;
+/** What two gateways of a path may not have otherwise, with the name that the decorator has for it. */
+const SHARED = [
+  ['maxPayload', 'maxPayload'],
+  ['compression', 'perMessageDeflate'],
+] as const;
 
 /** @returns a sentence for each option that two gateways of one path have otherwise; a gateway may leave it to the other */
 export function disagreements(pathname: string, gateways: readonly LimitsOfGateway[]): string[] {
-  return (['maxPayload', 'compression'] as const).flatMap((option) => {
+  return SHARED.flatMap(([option, name]) => {
     const given = gateways.filter(({ limits }) => limits[option] !== undefined);
     const [first, ...others] = given;
     const other = others.find(({ limits }) => !isDeepStrictEqual(limits[option], first?.limits[option]));
     if (first === undefined || other === undefined) return [];
-    const name = NAMES[option];
     return `${first.name} and ${other.name} share ${pathname} and have different ${name}: give both the same, or one of them none`;
   });
 }

@@ -11,7 +11,7 @@ import type { SocketDeadlines, SocketHolder } from '../socket/socket-deadlines.j
 import type { Client } from '../firewall/client.js';
 import type { Firewall } from '../firewall/firewall.js';
 import { barrier } from './barrier.js';
-import { admit, checkHandshake, refuseWhileDraining } from './upgrade-checks.js';
+import { admit, checkHandshake, readmit, refuseWhileDraining } from './upgrade-checks.js';
 import { isGatewayError } from '../session/failure.js';
 import { reportSetAside, refuseAfterUpgrade } from './refusal.js';
 import { open } from './lifecycle.js';
@@ -51,8 +51,7 @@ export function upgrade(handshake: Handshake): void | Promise<void> {
   const informed = barrier(context);
   if (!isThenable(informed)) return welcome(handshake, client);
   return Promise.resolve(informed).then(() => {
-    refuseWhileDraining(context); // which may have begun meanwhile
-    context.firewall.admission.checkLists(client); // another node may have banned it
+    readmit(client, context);
     return welcome(handshake, client);
   });
 }
@@ -70,7 +69,7 @@ function welcome(handshake: Handshake, client: Client): void | Promise<void> {
   if (!isThenable(principal)) return accept(handshake, client, principal);
   return Promise.resolve(principal).then(
     (settled) => {
-      refuseWhileDraining(context); // which may have begun meanwhile
+      readmit(client, context);
       return accept(handshake, client, settled);
     },
     (error: unknown) => {
@@ -167,8 +166,7 @@ function accept(handshake: Handshake, client: Client, principal: Principal | und
   return reaching.then((upstream) => {
     let isAttached = false;
     try {
-      refuseWhileDraining(server.context);
-      server.context.firewall.admission.checkLists(client); // it may have been banned meanwhile
+      readmit(client, server.context);
       admitted(handshake, client, principal, sessionId, (session) => {
         isAttached = true;
         upstream.attach(session);

@@ -41,6 +41,16 @@ export function admit(request: IncomingMessage, socket: Duplex, context: Connect
   return client;
 }
 
+/**
+ * Time has passed since {@link admit}: may the peer still connect?
+ *
+ * @throws GatewayError SHUTTING_DOWN, IP_FORBIDDEN, BANNED
+ */
+export function readmit(client: Client, context: ConnectionContext): void {
+  refuseWhileDraining(context);
+  context.firewall.admission.checkLists(client, false);
+}
+
 /** @throws GatewayError SHUTTING_DOWN */
 export function refuseWhileDraining({ sessions, options }: ConnectionContext): void {
   if (sessions.refusesNew) throw new GatewayError('SHUTTING_DOWN', { retryAfterMs: options.shutdown.drainMs });

@@ -86,15 +86,18 @@ export class Admission {
     throw new GatewayError('ORIGIN_FORBIDDEN', { message: 'Host not allowed', cause });
   }
 
-  /** @throws GatewayError IP_FORBIDDEN, BANNED */
-  checkLists(client: Client): void {
+  /**
+   * @param isFirst false where the same question is asked again: a dry run logs the answer once
+   * @throws GatewayError IP_FORBIDDEN, BANNED
+   */
+  checkLists(client: Client, isFirst = true): void {
     const { allow, deny } = this.#lists;
-    if (deny.has(client.address) || (!allow.isEmpty && !allow.has(client.address))) {
+    const isOut = deny.has(client.address) || (!allow.isEmpty && !allow.has(client.address));
+    if (isOut && (isFirst || !this.enforcement.isDry('lists'))) {
       this.violations.refuse('lists', client, () => new GatewayError('IP_FORBIDDEN'));
     }
-    if (client.isExempt) return;
     // No violation: a banned client that tries again would never get out.
-    this.#refuseBanned(addressKey(client.usage.key), client);
+    this.#refuseBanned(addressKey(client.usage.key), client, isFirst);
   }
 
   /**
@@ -116,8 +119,7 @@ export class Admission {
    * @throws GatewayError BANNED
    */
   checkSubject(client: Client, subject: string, isFirst = true): void {
-    if (client.isExempt || (!isFirst && this.enforcement.isDry('bans'))) return;
-    this.#refuseBanned(subjectKey(subject), client, subject);
+    this.#refuseBanned(subjectKey(subject), client, isFirst, subject);
   }
 
   #makeClients(): ClientAddresses {
@@ -129,7 +131,8 @@ export class Admission {
   }
 
   /** A ban that was made in a dry run is enforced neither then nor later. */
-  #refuseBanned(key: string, client: Client, subject?: string): void {
+  #refuseBanned(key: string, client: Client, isFirst: boolean, subject?: string): void {
+    if (client.isExempt || (!isFirst && this.enforcement.isDry('bans'))) return;
     const leftMs = this.bans.leftMs(key, this.clock.monotonic());
     if (leftMs === 0 || (this.bans.isDry(key) && !this.enforcement.isDry('bans'))) return;
     const refusal = (): GatewayError => new GatewayError('BANNED', { retryAfterMs: Math.ceil(leftMs) });

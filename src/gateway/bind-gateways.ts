@@ -50,13 +50,15 @@ export class GatewayBinder {
    * another decorator has taken away
    */
   async bind(): Promise<void> {
-    this.#readOptions();
-    this.#bindRawPaths();
-    this.#demandHandlers();
+    const hosts = gatewaysOf(this.modules);
+    const applications = hosts.filter(({ own }) => !own);
+    this.#readOptions(applications);
+    this.#bindRawPaths(applications);
+    this.#demandHandlers(applications);
     const handlers = new Handlers(this.config, this.modules, this.moduleRef, this.guard, this.pipe, this.filter);
     for (const server of this.adapter.servers) for (const route of this.channels.of(server)) server.router.add(route);
     // The package's own gateway comes first: no other gateway may handle `auth`.
-    for (const host of gatewaysOf(this.modules).toSorted((a, b) => Number(b.everywhere) - Number(a.everywhere))) {
+    for (const host of hosts.toSorted((a, b) => Number(b.everywhere) - Number(a.everywhere))) {
       const server = this.#serverOf(host);
       if (server === undefined) continue; // an application context without sockets
       if (server.port === 0 && !host.own && !this.adapter.hasApplicationServer) throw new Error(noServer(host));
@@ -71,10 +73,10 @@ export class GatewayBinder {
   }
 
   /** All gateways' decorators: Nest shows the adapter no more than those of the first gateway of a path. */
-  #readOptions(): void {
+  #readOptions(hosts: readonly GatewayHost[]): void {
     const problems: string[] = [];
     const asked = new Map<GatewayServer, LimitsOfGateway[]>();
-    for (const host of gatewaysOf(this.modules).filter(({ own }) => !own)) {
+    for (const host of hosts) {
       const { metatype, name } = host.wrapper;
       const given = (Reflect.getMetadata(GATEWAY_OPTIONS, metatype as object) ?? {}) as object;
       const unused: string[] = [];
@@ -94,8 +96,7 @@ export class GatewayBinder {
   }
 
   /** Before all else: the package's own handlers are not for raw paths, and no other gateway is. */
-  #bindRawPaths(): void {
-    const hosts = gatewaysOf(this.modules).filter(({ own }) => !own);
+  #bindRawPaths(hosts: readonly GatewayHost[]): void {
     for (const host of hosts) {
       const options = rawOptionsOf(host.wrapper.metatype as object);
       const server = this.#serverOf(host);
@@ -106,9 +107,9 @@ export class GatewayBinder {
   }
 
   /** A handler that another decorator has taken away would answer UNKNOWN_EVENT, and the log would not say why. */
-  #demandHandlers(): void {
-    const hosts = gatewaysOf(this.modules).filter((host) => !host.own && this.#serverOf(host)?.raw === undefined);
-    const lost = hosts.map(({ wrapper }) => lostHandlersOf(wrapper.metatype as Type));
+  #demandHandlers(hosts: readonly GatewayHost[]): void {
+    const heard = hosts.filter((host) => this.#serverOf(host)?.raw === undefined);
+    const lost = heard.map(({ wrapper }) => lostHandlersOf(wrapper.metatype as Type));
     const replaced = lost.flatMap((of) => of.replaced);
     const doubtful = lost.flatMap((of) => of.doubtful);
     if (replaced.length > 0) {
@@ -142,8 +143,9 @@ export class GatewayBinder {
   async #bindRoutes(host: GatewayHost, server: GatewayServer, handlers: Handlers): Promise<void> {
     const isSpoken = ({ raw }: GatewayServer): boolean => raw === undefined || raw.untilToken !== undefined;
     const servers = host.everywhere ? this.adapter.servers.filter(isSpoken) : [server];
+    const routes = await handlers.routesOf(host, server);
     for (const { router, port, pathname, raw } of servers) {
-      for (const route of await handlers.routesOf(host, server)) {
+      for (const route of routes) {
         if (router.add(raw?.untilToken?.(route) ?? route)) continue;
         const where = port === 0 ? pathname : `${pathname} on port ${port}`;
         const { name } = host.wrapper;
@@ -154,11 +156,11 @@ export class GatewayBinder {
     }
   }
 
-  async #bindBinary({ wrapper, ...host }: GatewayHost, server: GatewayServer, handlers: Handlers): Promise<void> {
-    for (const route of await handlers.binaryRoutesOf({ wrapper, ...host }, server)) {
+  async #bindBinary(host: GatewayHost, server: GatewayServer, handlers: Handlers): Promise<void> {
+    for (const route of await handlers.binaryRoutesOf(host, server)) {
       if (server.router.binary !== undefined) {
         throw new Error(
-          `${wrapper.name} takes binary messages at ${server.pathname}, which another method does already`,
+          `${host.wrapper.name} takes binary messages at ${server.pathname}, which another method does already`,
         );
       }
       server.router.binary = route;

@@ -1,16 +1,7 @@
-import { isDeeperThan, parseJson } from './codec.js';
-import { GatewayError } from './errors.js';
 import { isEventName } from './message.js';
 import type { DisconnectData, ExceptionData, MessageId } from './message.js';
-import type {
-  Decoded,
-  DecodedMessage,
-  FailedRequest,
-  ProtocolOptions,
-  Reply,
-  UnreadableMessage,
-  WireProtocol,
-} from './wire-protocol.js';
+import { readJson } from './read-json.js';
+import type { Decoded, FailedRequest, Part, ProtocolOptions, Reply, WireProtocol } from './wire-protocol.js';
 
 export interface ArraysOptions {
   /**
@@ -38,10 +29,8 @@ class Arrays implements WireProtocol<Peer> {
 
   constructor(readonly subprotocols: readonly string[] | undefined) {}
 
-  decode(message: string | Uint8Array, _isBinary: boolean, _session: Peer, { limits }: ProtocolOptions): Decoded {
-    if (typeof message !== 'string') throw new GatewayError('UNSUPPORTED_DATA');
-    if (isDeeperThan(message, limits.maxJsonDepth)) return { problem: 'Nested too deep' };
-    const value = parseJson(message);
+  decode(message: string | Uint8Array, _isBinary: boolean, _session: Peer, options: ProtocolOptions): Decoded {
+    const value = readJson(message, options);
     return Array.isArray(value) ? this.decodeArray(value) : { problem: NO_ARRAY };
   }
 
@@ -111,7 +100,7 @@ function isCallId(id: unknown): id is string {
   return typeof id === 'string' && id.length > 0 && id.length <= MAX_CALL_ID;
 }
 
-function callOf(id: unknown, action: unknown, payload: unknown): DecodedMessage | UnreadableMessage {
+function callOf(id: unknown, action: unknown, payload: unknown): Part {
   if (!isCallId(id)) return { problem: NO_CALL };
   return isEventName(action) ? { event: action, data: payload ?? {}, id } : { problem: NO_CALL, id };
 }
@@ -202,11 +191,7 @@ class Nostr extends Arrays {
 
 const UNNAMED = { problem: 'A subscription has an id' } as const;
 
-function withFilters(
-  event: string,
-  id: MessageId | undefined,
-  filters: readonly unknown[],
-): DecodedMessage | UnreadableMessage {
+function withFilters(event: string, id: MessageId | undefined, filters: readonly unknown[]): Part {
   return id === undefined ? UNNAMED : { event, data: filters, id, context: event };
 }
 

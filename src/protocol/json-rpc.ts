@@ -1,16 +1,7 @@
-import { isDeeperThan, parseJson } from './codec.js';
-import { GatewayError } from './errors.js';
 import { isEventName, isJsonObject } from './message.js';
 import type { DisconnectData, ExceptionData, MessageId } from './message.js';
-import type {
-  Decoded,
-  DecodedMessage,
-  FailedRequest,
-  ProtocolOptions,
-  Reply,
-  UnreadableMessage,
-  WireProtocol,
-} from './wire-protocol.js';
+import { readJson } from './read-json.js';
+import type { Decoded, FailedRequest, Part, ProtocolOptions, Reply, WireProtocol } from './wire-protocol.js';
 
 export interface JsonRpcOptions {
   /** Most requests of a batch, 1 to 1_000; a larger one is BAD_FRAME as a whole. @default 20 */
@@ -65,10 +56,8 @@ class JsonRpc implements WireProtocol<unknown> {
     readonly subprotocols: readonly string[] | undefined,
   ) {}
 
-  decode(message: string | Uint8Array, _isBinary: boolean, _session: unknown, { limits }: ProtocolOptions): Decoded {
-    if (typeof message !== 'string') throw new GatewayError('UNSUPPORTED_DATA');
-    if (isDeeperThan(message, limits.maxJsonDepth)) return { problem: 'Nested too deep' };
-    const value = parseJson(message);
+  decode(message: string | Uint8Array, _isBinary: boolean, _session: unknown, options: ProtocolOptions): Decoded {
+    const value = readJson(message, options);
     if (!Array.isArray(value)) return decodeOne(value, undefined);
     if (value.length === 0) return { problem: INVALID };
     if (value.length > this.maxBatch) return { problem: `A batch has at most ${this.maxBatch} requests` };
@@ -110,7 +99,7 @@ function encodeNotification(method: string, data: unknown): string {
   return JSON.stringify({ jsonrpc: '2.0', method, params });
 }
 
-function decodeOne(value: unknown, batch: Batch | undefined): DecodedMessage | UnreadableMessage | undefined {
+function decodeOne(value: unknown, batch: Batch | undefined): Part | undefined {
   if (!isJsonObject(value)) return { problem: INVALID, context: batch };
   const { jsonrpc, method, params } = value;
   // An answer to nothing that was asked: were it answered, two peers might do so for ever.

@@ -24,8 +24,11 @@ export interface UnreadableMessage {
   readonly context?: unknown;
 }
 
+/** A request, or a part of a message that is none. */
+export type Part = DecodedMessage | UnreadableMessage;
+
 /** What a message holds: a request, several of them, or undefined where there is nothing to do. */
-export type Decoded = DecodedMessage | UnreadableMessage | readonly (DecodedMessage | UnreadableMessage)[] | undefined;
+export type Decoded = Part | readonly Part[] | undefined;
 
 /** An answer, as a protocol writes it. */
 export interface Reply {

@@ -39,15 +39,14 @@ export class ChannelBudgets {
 
   chargeSubscribe(session: Session): void {
     const { subscribesPerSecondPerSession: rate } = this.options;
-    const burst = rate * BURST_SECONDS;
-    demand(session, 'subscribe', this.#bucketsOf(session).subscribes.take(1, rate, burst, this.clock.monotonic()));
+    const { subscribes } = this.#bucketsOf(session);
+    demand(session, 'subscribe', subscribes.take(1, rate, this.#burst, this.clock.monotonic()));
   }
 
   /** What was replayed is paid afterwards, so that no client that comes back is refused: only one that does it again and again. */
   chargeReplay(session: Session, messages: number): void {
     if (messages === 0) return;
-    const burst = this.options.subscribesPerSecondPerSession * BURST_SECONDS;
-    this.#bucketsOf(session).subscribes.charge(messages / REPLAYED_MESSAGES, burst);
+    this.#bucketsOf(session).subscribes.charge(messages / REPLAYED_MESSAGES, this.#burst);
   }
 
   /** A page of many members is long to write; it is paid with the messages that follow. */
@@ -68,11 +67,15 @@ export class ChannelBudgets {
     demand(session, 'publish', bucket.take(1, rate, rate, now));
   }
 
+  /** Read each time, since a reload changes it. */
+  get #burst(): number {
+    return this.options.subscribesPerSecondPerSession * BURST_SECONDS;
+  }
+
   #bucketsOf(session: Session): Buckets {
     let buckets = this.#buckets.get(session);
     if (buckets === undefined) {
-      const burst = this.options.subscribesPerSecondPerSession * BURST_SECONDS;
-      buckets = { subscribes: new TokenBucket(burst, this.clock.monotonic()), publishes: new Map() };
+      buckets = { subscribes: new TokenBucket(this.#burst, this.clock.monotonic()), publishes: new Map() };
       this.#buckets.set(session, buckets);
     }
     return buckets;

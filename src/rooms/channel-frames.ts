@@ -6,11 +6,16 @@ import type { Room } from './room.js';
 import { pushOf, speaksEnvelope } from './translations.js';
 
 /** After a gap clients reload what they show: over so many milliseconds, not all at once. */
-export const RELOAD_MS = 5_000;
+const RELOAD_MS = 5_000;
+
+/** @param head the text of a frame without its last brace, which it has not here either */
+export function inChannel(head: string, channel: string): string {
+  return `${head},"channel":${JSON.stringify(channel)}`;
+}
 
 /** Sends one frame about a channel to one session. */
 export function sendIn(session: Session, event: string, data: object, channel: string): void {
-  sendText(session, `${encode(event, data).slice(0, -1)},"channel":${JSON.stringify(channel)}}`);
+  sendText(session, `${inChannel(encode(event, data).slice(0, -1), channel)}}`);
 }
 
 /** @param text a whole frame of the envelope */

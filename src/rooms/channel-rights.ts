@@ -1,13 +1,12 @@
-import { randomInt } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
 import { WsClock } from '../base/clock.js';
 import { containWithin } from '../base/contain.js';
 import { isThenable } from '../base/thenable.js';
 import { GatewayError } from '../protocol/errors.js';
+import { unavailable } from '../protocol/unavailable.js';
 import { isGatewayError } from '../session/failure.js';
 import type { Session } from '../session/session.js';
 import type { ChannelAuthorizer } from './channel-authorizer.js';
-import { RELOAD_MS } from './channel-frames.js';
 import { mayDo } from './channel-rules.js';
 import type { ChannelAct, Rightholder } from './channel-rules.js';
 import { Memberships } from './memberships.js';
@@ -69,8 +68,7 @@ export class ChannelRights {
   }
 
   #mayDo(session: Session, channel: string, act: ChannelAct): boolean {
-    const { rules } = this.options;
-    if (rules === undefined) return false;
+    const { rules = [] } = this.options;
     const { principal } = session;
     const who = principal === undefined ? undefined : rightholderOf(principal, this.claims);
     if (act !== 'presence') return mayDo(rules, channel, act, who);
@@ -109,7 +107,7 @@ function refusalOf(answer: unknown): Refusal {
 function authorizerFailed(session: Session, error: unknown): GatewayError {
   if (isGatewayError(error) && error.code !== 'INTERNAL') return error;
   session.onFault(error, 'ChannelAuthorizer.authorize');
-  return new GatewayError('UNAVAILABLE', { retryAfterMs: randomInt(500, RELOAD_MS) });
+  return unavailable(error);
 }
 
 function rightholderOf(principal: Principal, claims: ChannelClaims): Rightholder {

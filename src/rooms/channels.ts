@@ -113,10 +113,7 @@ export class Channels {
         this.#answerAll(session, results, failures, answer);
       if (!entered.some(isThenable)) return finish(entered as (Entry | Refused)[]); // because none is a promise
       return Promise.all(entered).then((results) => {
-        this.#demandWanted(
-          asked,
-          results.filter((result) => isEntry(result)),
-        );
+        this.#demandWanted(asked, entriesOf(results));
         finish(results);
       });
     });
@@ -157,20 +154,15 @@ export class Channels {
     failures: Failures,
     answer: (result: unknown) => void,
   ): void {
-    const { answers, follow } = this.subscriptions.answer(
-      session,
-      results.filter((result) => isEntry(result)),
-    );
+    const entries = entriesOf(results);
+    const { answers, follow } = this.subscriptions.answer(session, entries);
     let index = 0;
     const channels = results.map((result): Subscribed | Refused => {
       if (!isEntry(result)) return result;
       const one = answers[index++];
       return one instanceof GatewayError || one === undefined ? refusedBy(one, failures, result.wanted.channel) : one;
     });
-    this.#orGiveUp(
-      results.filter((result) => isEntry(result)),
-      () => answer({ channels }),
-    );
+    this.#orGiveUp(entries, () => answer({ channels }));
     this.budgets.chargeReplay(session, follow());
     failures.tell(session);
   }
@@ -273,4 +265,8 @@ function isWanted(item: Wanted | Refused): item is Wanted {
 
 function isEntry(result: Entry | Refused): result is Entry {
   return 'membership' in result;
+}
+
+function entriesOf(results: readonly (Entry | Refused)[]): readonly Entry[] {
+  return results.filter((result) => isEntry(result));
 }

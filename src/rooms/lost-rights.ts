@@ -14,7 +14,7 @@ import { Subscriptions } from './subscriptions.js';
 /** Asks again for rights that may be lost: at a refresh and a revalidation of a session, and where the rules are others. */
 @Injectable()
 export class LostRights {
-  #rules = '';
+  #rules: string;
   /** Sessions whose rights the application is being asked for; true: they are to be asked for once more. */
   readonly #asking = new WeakMap<Session, boolean>();
 

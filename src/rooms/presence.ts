@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { encode } from '../protocol/codec.js';
+import { inChannel } from './channel-frames.js';
 import type { Membership, Room } from './room.js';
 import { Members } from './members.js';
 import { Memberships } from './memberships.js';
@@ -76,7 +77,6 @@ export class Presence {
     const count = this.members.count(room.name);
     const named = count.sessions <= MAX_MEMBERS;
     const data = { joined: named ? [...joined.values()] : [], left: named ? [...left.values()] : [], count };
-    const text = `${encode('presence.changed', data).slice(0, -1)},"channel":${JSON.stringify(room.name)}`;
-    room.send({ text, bytes: Buffer.byteLength(text) }, undefined, undefined, false);
+    room.send(inChannel(encode('presence.changed', data).slice(0, -1), room.name), undefined, undefined, false);
   }
 }

@@ -10,6 +10,7 @@ import { SessionRegistry } from '../session/registry.js';
 import type { Session } from '../session/session.js';
 import { SharedFrame } from '../socket/shared-frame.js';
 import { flushFanOuts, frame } from '../socket/text-frames.js';
+import { inChannel } from './channel-frames.js';
 import type { ChannelRule } from './channel-rules.js';
 import { Memberships } from './memberships.js';
 import { ROOM_OPTIONS } from './options.js';
@@ -81,7 +82,7 @@ export class Publications {
   publish(name: string, head: string, { except, volatile = false, key }: How): Published | Promise<Published> {
     const room = this.memberships.room(name);
     const rule = this.memberships.ruleOf(name);
-    const text = rule === undefined ? head : `${head},"channel":${JSON.stringify(name)}`;
+    const text = rule === undefined ? head : inChannel(head, name);
     const body = { text, bytes: Buffer.byteLength(text) };
     const members = this.#countWithout(room, except);
     const sent = this.engine.bus.publish(name, body, { history: rule?.history, key, except, volatile });
@@ -96,7 +97,7 @@ export class Publications {
     const room = this.memberships.room(channel);
     if (room === undefined) return;
     this.#trafficOf(room.rule).delivered += this.#countWithout(room, except);
-    room.send(body, offset, except, volatile);
+    room.send(body.text, offset, except, volatile);
   }
 
   #trafficOf(rule: ChannelRule | undefined): RoomTraffic {
@@ -106,8 +107,9 @@ export class Publications {
     return traffic;
   }
 
-  #countWithout(room: Room | undefined, except: readonly string[] = []): number {
+  #countWithout(room: Room | undefined, except: readonly string[] | undefined): number {
     if (room === undefined) return 0;
+    if (except === undefined) return room.members.length;
     const excepted = [...new Set(except)].filter((sessionId) =>
       this.registry.find({ sessionId }).some((session) => this.memberships.find(session, room.name) !== undefined),
     );

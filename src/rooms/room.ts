@@ -1,4 +1,3 @@
-import type { Body } from '../engine/engine.js';
 import type { Session } from '../session/session.js';
 import { SharedFrame } from '../socket/shared-frame.js';
 import type { SharedBytes } from '../socket/shared-frame.js';
@@ -114,10 +113,10 @@ export class Room {
     this.#isWriting = false;
   }
 
-  /** @param body the text of the frame without its last brace */
-  send({ text }: Body, offset: number | undefined, except: readonly string[] | undefined, volatile: boolean): void {
+  /** @param head the text of the frame without its last brace */
+  send(head: string, offset: number | undefined, except: readonly string[] | undefined, volatile: boolean): void {
     if (this.#waiting.length === 0) fanOutSoon(this);
-    const whole = offset === undefined ? `${text}}` : `${text},"offset":${offset}}`;
+    const whole = offset === undefined ? `${head}}` : `${head},"offset":${offset}}`;
     this.#waiting.push({ text: whole, offset, except, volatile });
     this.#isSpecial ||= volatile || except !== undefined;
     this.#length += whole.length;

@@ -1,4 +1,4 @@
-import type { Duplex, Writable } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
 import { contain, containResult, Faults } from '../base/contain.js';
 import type { WsClock } from '../base/clock.js';
@@ -7,6 +7,11 @@ import { Pongs } from './pongs.js';
 import type { SharedFrame } from './shared-frame.js';
 import { bytesFrame, flushFanOuts, flushSoon, frame, frames, MAX_COPIED_BYTES, waitingFanOuts } from './text-frames.js';
 import { corkSoon, onceDrained } from './corks.js';
+import { BINARY_TYPES, inType } from './binary-types.js';
+import type { BinaryType } from './binary-types.js';
+import { fencedOf } from './fenced-handlers.js';
+import type { Handler } from './fenced-handlers.js';
+import { internalsOf, receivingOf } from './ws-internals.js';
 
 // By symbol, not instanceof: an application may have a second copy of `ws`.
 export const SESSION = Symbol.for('nestjs-ws-gateway.session');
@@ -38,29 +43,6 @@ export interface SocketOwner {
   sent(messages: number, bytes: number): void;
 }
 
-/**
- * The private state of `ws` that this class reads, since nothing public has it: its receiver has given the peer up, the peer's close
- * frame has come, or fragments wait for more. Without it, the socket would report a violation as a close by the application, answer a
- * close twice, let fragments hold more memory than they are long, and end no session as STALLED.
- */
-interface Internals {
-  readonly _socket?: Duplex;
-  readonly _closeFrameReceived?: boolean;
-  readonly _receiver?: Writable & {
-    readonly _fragments?: Buffer[];
-    readonly _bufferedBytes?: number;
-    readonly _totalPayloadLength?: number;
-    readonly _fragmented?: number;
-    readonly _state?: number;
-    _maxPayload: number;
-    _maxFragments: number;
-  };
-  readonly _extensions?: { readonly 'permessage-deflate'?: { _maxPayload: number } };
-}
-
-/** The state of `ws`'s receiver between two frames. */
-const BETWEEN_FRAMES = 0;
-
 /** UTF-16 units queued within one tick before they are written all the same. */
 const MAX_QUEUED_LENGTH = 65_536;
 
@@ -70,31 +52,8 @@ const NATIVE: ReadonlySet<string> = new Set(['message', 'ping', 'pong', 'close',
 const BINARY = { binary: true } as const;
 const TEXT = { binary: false } as const;
 
-type BinaryType = WebSocket['binaryType'];
-
-const BINARY_TYPES: ReadonlySet<unknown> = new Set(['nodebuffer', 'arraybuffer', 'fragments', 'blob']);
-
 /** For a socket that never became a session: its upgrade was refused. */
 const FAULTS = new Faults('A listener of a WebSocket threw');
-
-/** A listener of the browser API, addEventListener(). */
-type Handler = ((event: unknown) => unknown) | { handleEvent(event: unknown): unknown };
-
-/** Returns the same fence for the same handler: removeEventListener() looks it up. */
-const fencedHandlers = new WeakMap<object, (this: GatewaySocket, event: { readonly type: string }) => void>();
-
-function fencedOf(handler: Handler): unknown {
-  if ((typeof handler !== 'function' && typeof handler !== 'object') || handler === null) return handler;
-  let fenced = fencedHandlers.get(handler);
-  if (fenced === undefined) {
-    fenced = function (event) {
-      const result = typeof handler === 'function' ? handler.call(this, event) : handler.handleEvent(event);
-      if (typeof result === 'object') this.returned(event.type, result);
-    };
-    fencedHandlers.set(handler, fenced);
-  }
-  return fenced;
-}
 
 /** Longest reason of a close, in bytes (RFC 6455 §5.5). */
 const MAX_REASON_BYTES = 123;
@@ -140,7 +99,7 @@ export class GatewaySocket extends WebSocket {
    */
   stopAtViolation(): void {
     if (this.extensions === '') return; // bytes wait only for decompression
-    const { _receiver: receiver } = this as unknown as Internals;
+    const { _receiver: receiver } = internalsOf(this);
     if (receiver === undefined) return;
     const write = receiver._write.bind(receiver);
     receiver._write = (chunk, encoding, done) => (receiver.errored ? done() : write(chunk, encoding, done));
@@ -151,7 +110,7 @@ export class GatewaySocket extends WebSocket {
    * message of 1,024 bytes could hold 64 MiB: where they come between fragments, those get memory of their own.
    */
   #releaseChunks(): void {
-    const fragments = (this as unknown as Internals)._receiver?._fragments;
+    const fragments = internalsOf(this)._receiver?._fragments;
     if (fragments === undefined) return;
     for (let i = this.#ownFragments; i < fragments.length; i++) {
       const fragment = fragments[i] as Buffer; // because i stays below the length
@@ -169,7 +128,7 @@ export class GatewaySocket extends WebSocket {
 
   /** Sets the limits of messages from now on. `ws` reads them once for a connection, so this writes them where it keeps them. */
   limitTo({ maxMessageBytes, maxFragments }: { maxMessageBytes: number; maxFragments: number }): void {
-    const { _receiver: receiver, _extensions: extensions } = this as unknown as Internals;
+    const { _receiver: receiver, _extensions: extensions } = internalsOf(this);
     if (receiver) {
       receiver._maxPayload = maxMessageBytes;
       receiver._maxFragments = maxFragments;
@@ -311,7 +270,7 @@ export class GatewaySocket extends WebSocket {
     if (waitingFanOuts > 0) flushFanOuts();
     this.flush();
     const session = this[SESSION];
-    const { _closeFrameReceived, _receiver } = this as unknown as Internals;
+    const { _closeFrameReceived, _receiver } = internalsOf(this);
     if (!session?.isLive || _closeFrameReceived) super.close(code, reason);
     else if (_receiver?.errored) session.onViolation(code ?? 1002);
     else if (isClose(code, reason)) session.onApplicationClose(code ?? 1000, reason?.toString() ?? '');
@@ -337,13 +296,7 @@ export class GatewaySocket extends WebSocket {
   /** In one write: `ws` makes two, of header and payload. */
   #sendBytes(data: Uint8Array, stream: Duplex): void {
     this.flush(); // what was sent first goes first
-    if (!stream.writable) return;
-    const before = stream.writableLength;
-    const bytes = bytesFrame(data, before > 0);
-    stream.write(bytes);
-    this[SESSION]?.sent(1, bytes.length);
-    if (this.#backlog === undefined && stream.writableLength === 0) return; // all of it has left
-    this.#checkOutbound(before, bytes.length);
+    if (stream.writable) this.#write(stream, bytesFrame(data, stream.writableLength > 0), 1);
   }
 
   /**
@@ -357,17 +310,13 @@ export class GatewaySocket extends WebSocket {
     }
     this.flush(); // what was sent first goes first
     if (!stream.writable) return;
-    const before = stream.writableLength;
     corkSoon(stream);
-    const bytes = bytesFrame(data, before > MAX_QUEUED_LENGTH, isBinary);
-    stream.write(bytes);
-    this[SESSION]?.sent(1, bytes.length);
-    this.#checkOutbound(before, bytes.length);
+    this.#write(stream, bytesFrame(data, stream.writableLength > MAX_QUEUED_LENGTH, isBinary), 1);
   }
 
   /** Calls back once when the peer has read all that is queued for it, or soon where that is little: look at `bufferedAmount` then. */
   onceDrained(callback: () => void): void {
-    onceDrained((this as unknown as Internals)._socket, callback);
+    onceDrained(internalsOf(this)._socket, callback);
   }
 
   /** Text is written at the end of the tick, together with all else that is sent in it. */
@@ -391,11 +340,7 @@ export class GatewaySocket extends WebSocket {
     }
     this.flush(); // what was sent first goes first
     if (!stream.writable) return;
-    const before = stream.writableLength;
-    stream.write(bytes);
-    this[SESSION]?.sent(texts.length, bytes.length);
-    if (this.#backlog === undefined && stream.writableLength === 0) return; // all of it has left
-    this.#checkOutbound(before, bytes.length);
+    this.#write(stream, bytes, texts.length);
     const waiting = stream.writableLength;
     if (waiting > 0) (this.#backlog ??= new Backlog(waiting)).holdShared(shared);
   }
@@ -408,10 +353,15 @@ export class GatewaySocket extends WebSocket {
     // ws or the peer has ended the stream: a write would be an error.
     const stream = this.#stream;
     if (!stream?.writable) return;
+    const isKept = stream.writableLength > 0;
+    if (typeof queued === 'string') this.#write(stream, frame(queued, isKept), 1);
+    else this.#write(stream, frames(queued, isKept), queued.length);
+  }
+
+  #write(stream: Duplex, bytes: Buffer, messages: number): void {
     const before = stream.writableLength;
-    const bytes = typeof queued === 'string' ? frame(queued, before > 0) : frames(queued, before > 0);
     stream.write(bytes);
-    this[SESSION]?.sent(typeof queued === 'string' ? 1 : queued.length, bytes.length);
+    this[SESSION]?.sent(messages, bytes.length);
     if (this.#backlog === undefined && stream.writableLength === 0) return; // all of it has left
     this.#checkOutbound(before, bytes.length);
   }
@@ -484,27 +434,10 @@ export class GatewaySocket extends WebSocket {
 
   /** Bytes queued for this peer alone; none once it is cut. */
   get ownOutbound(): number {
-    if ((this as unknown as Internals)._socket?.destroyed) return 0;
+    if (internalsOf(this)._socket?.destroyed) return 0;
     const waiting = this.bufferedAmount;
     return this.#backlog === undefined ? waiting : waiting - this.#backlog.sharedOf(waiting);
   }
-}
-
-/** Bytes received of an unfinished message or frame, at least 1; 0 between two messages. @param socket one of `ws` */
-export function receivingOf(socket: WebSocket): number {
-  const receiver = (socket as unknown as Internals)._receiver;
-  if (receiver === undefined) return 0;
-  const { _bufferedBytes: buffered = 0, _totalPayloadLength: kept = 0, _fragmented = 0, _state } = receiver;
-  if (buffered + _fragmented === 0 && (_state === undefined || _state === BETWEEN_FRAMES)) return 0;
-  return Math.max(1, buffered + kept);
-}
-
-/** A binary message as a listener has asked for it by `socket.binaryType`. */
-function inType(bytes: Buffer, type: BinaryType): unknown {
-  if (type === 'nodebuffer') return bytes;
-  if (type === 'fragments') return [bytes];
-  const own = new Uint8Array(bytes); // the chunk that it was read in holds other messages, too
-  return (type as string) === 'blob' ? new Blob([own]) : own.buffer;
 }
 
 function sizeOf(data: Parameters<WebSocket['send']>[0]): number {

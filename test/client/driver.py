@@ -5,7 +5,7 @@ import json
 import sys
 
 sys.path.insert(0, sys.argv[1])
-from gateway import ConnectionLost, Gateway, GatewayError  # noqa: E402
+from gateway import Channel, ConnectionLost, Gateway, GatewayError  # noqa: E402
 
 tokens = 0
 
@@ -21,10 +21,20 @@ def token(reason: str) -> str:
     return f"t.{tokens}.t"
 
 
-async def do(gateway: Gateway, act: dict) -> None:
+def listen(gateway: Gateway, name: str) -> Channel:
+    return gateway.channel(name, lambda event, data: say(channel=name, event=event, data=data))
+
+
+async def do(gateway: Gateway, channels: dict, act: dict) -> None:
     n = act["n"]
     try:
-        if act["do"] == "request":
+        if act["do"] == "rejoin":
+            left = channels[act["channel"]]
+            gateway.leave(left)
+            channels[act["channel"]] = listen(gateway, act["channel"])
+            gateway.leave(left)
+            say(n=n)
+        elif act["do"] == "request":
             say(n=n, value=await gateway.request(act["event"], act.get("data"), **act.get("options", {})))
         else:
             values = []
@@ -44,10 +54,9 @@ async def main() -> None:
     doing = []
     async with Gateway(sys.argv[2], token, base=0.01, stable=0.01, silence=0.3, answer=0.2) as gateway:
         gateway.on("news", lambda data: say(news=data))
-        for name in sys.argv[3:]:
-            gateway.channel(name, lambda event, data, name=name: say(channel=name, event=event, data=data))
+        channels = {name: listen(gateway, name) for name in sys.argv[3:]}
         while line := await lines.readline():
-            doing.append(asyncio.ensure_future(do(gateway, json.loads(line))))
+            doing.append(asyncio.ensure_future(do(gateway, channels, json.loads(line))))
         await asyncio.gather(*doing)
 
 

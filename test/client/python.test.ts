@@ -165,6 +165,33 @@ describe.runIf(hasProgram('python3-websockets', python, ['-c', 'import websocket
     ]);
   });
 
+  it('gives what comes of channels that the server has joined to the listeners of pushes', async () => {
+    await start();
+    server.peer.send({ event: 'news', data: 2, channel: 'joined', offset: 1 });
+    await until(() => said.some(({ news }) => news === 2));
+  });
+
+  it('leaves a channel that is still asked for, joins it anew, and leaves the first one only once', async () => {
+    const asked: unknown[] = [];
+    server.script = (frame, peer) => {
+      if (frame.event !== 'subscribe') return answering(frame, peer);
+      asked.push(frame.id);
+      if (asked.length < 2) return;
+      const data = { channels: [{ channel: 'a' }] };
+      peer.send({ event: 'subscribe', data, id: asked[0] });
+      peer.send({ event: 'old', data: 1, channel: 'a' });
+      peer.send({ event: 'subscribe', data, id: asked[1] });
+      peer.send({ event: 'new', data: 2, channel: 'a' });
+    };
+    await start(['a']);
+    await until(() => asked.length === 1);
+    await does({ do: 'rejoin', channel: 'a' });
+    await until(() => said.some(({ channel }) => channel === 'a'));
+    expect(said.filter(({ channel }) => channel === 'a')).toEqual([{ channel: 'a', event: 'new', data: 2 }]);
+    expect(await asks('echo', 1)).toEqual({ value: 1 });
+    expect(server.received('unsubscribe')).toHaveLength(1);
+  });
+
   it('is the one of the README, with the gateway of the README', async () => {
     const { url } = await startApp({ gateways: [OrdersGateway] });
     const args = [`${clients}/orders.py`, `${url}/ws`, token({ roles: ['buyer'] })];

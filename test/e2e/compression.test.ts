@@ -32,7 +32,7 @@ function blockThreads(): Promise<unknown> {
 
 /** Time for what has been written to be read, as a piece of its own. */
 async function turns(): Promise<void> {
-  for (let i = 0; i < 20; i++) await new Promise(setImmediate); // eslint-disable-line no-await-in-loop
+  for (let i = 0; i < 20; i++) await new Promise(setImmediate);
 }
 
 describe('behind a compressed message that is still being unpacked', () => {
@@ -53,7 +53,7 @@ describe('behind a compressed message that is still being unpacked', () => {
     const packed = deflateRawSync('{"event":"ping"}', { finishFlush: 2 }).subarray(0, -4);
     for (const piece of [frame(0xc1, packed), ...pieces]) {
       socket.write(piece);
-      await turns(); // eslint-disable-line no-await-in-loop
+      await turns();
     }
     await threads;
     await turns();

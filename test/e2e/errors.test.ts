@@ -54,7 +54,6 @@ class FailingGateway {
     return Promise.reject(new TypeError('the password is hunter2'));
   }
   @SubscribeMessage('nothing') nothing(): never {
-    // eslint-disable-next-line no-throw-literal
     throw undefined as unknown as Error;
   }
   @SubscribeMessage('bigint') bigint(): bigint {

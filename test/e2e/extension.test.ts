@@ -9,7 +9,9 @@ import {
   GatewayError,
   JwtAuthenticator,
   UseConnectionGuards,
+  WsFirewall,
   WsGatewayModule,
+  WsMonitor,
   WsSessions,
 } from '../../src/index.js';
 import type {
@@ -177,6 +179,28 @@ describe('an Authenticator of the application', () => {
     app.get(SessionRegistry).refusesNew = true;
     waiting[0]?.({ subject: 'late', expiresAt: clock.now() + 60_000 });
     expect(await connecting).toMatchObject({ status: 503, body: { code: 'SHUTTING_DOWN' } });
+  });
+
+  it('is refused when its address has been banned meanwhile', async () => {
+    const { url, clock, app } = await start();
+    const connecting = refusal(`${url}/ws`, { headers: { authorization: 'Bearer slow' } });
+    await until(() => waiting.length === 1);
+    await app.get(WsFirewall).ban({ address: '127.0.0.1' }, { forMs: 60_000 });
+    waiting[0]?.({ subject: 'late', expiresAt: clock.now() + 60_000 });
+    expect(await connecting).toMatchObject({ status: 403, body: { code: 'BANNED' } });
+  });
+
+  it('is told of once, where a dry run lets a banned address in', async () => {
+    waiting = [];
+    const { url, clock, app } = await startApp({ providers, options: { firewall: { dryRun: ['bans'] } } });
+    const told: string[] = [];
+    app.get(WsMonitor).on('admission', ({ code }) => told.push(code));
+    await app.get(WsFirewall).ban({ address: '127.0.0.1' }, { forMs: 60_000 });
+    const connecting = Client.connect(`${url}/ws`, { token: 'slow' });
+    await until(() => waiting.length === 1);
+    waiting[0]?.({ subject: 'late', expiresAt: clock.now() + 60_000 });
+    expect(await sessionOf(await connecting)).toMatchObject({ subject: 'late' });
+    expect(told).toEqual(['BANNED']);
   });
 
   describe('and refreshes that race', () => {

@@ -113,7 +113,7 @@ export class Conversation {
       const last = encodeFrame({ opcode: 0 });
       const filling = isInFrame ? Buffer.alloc(model.missing ?? 1, 0x80) : last;
       this.expect(filling);
-      await peer.write(filling); // eslint-disable-line no-await-in-loop
+      await peer.write(filling);
     }
   }
 

@@ -52,7 +52,7 @@ export async function fuzz({ seed, n, first = 0 }: FuzzOptions): Promise<Outcome
       const begun = performance.now();
       try {
         // Each lane tries one input after the other: that is what a lane is.
-        await sessions.run(input); // eslint-disable-line no-await-in-loop
+        await sessions.run(input);
       } catch (error) {
         findings.push({ seed, index, reason: reasonOf(error), input });
       }
@@ -74,9 +74,9 @@ export async function fuzz({ seed, n, first = 0 }: FuzzOptions): Promise<Outcome
 async function guilty(seed: number, indices: readonly number[], fault: string): Promise<Finding> {
   const found = (index: number, reason: string): Finding => ({ seed, index, reason, input: generate(seed, index) });
   for (const index of indices) {
-    const fresh = await Target.start(); // eslint-disable-line no-await-in-loop
-    await new Sessions(fresh.port).run(generate(seed, index)).catch(() => undefined); // eslint-disable-line no-await-in-loop
-    await fresh.stop(); // eslint-disable-line no-await-in-loop
+    const fresh = await Target.start();
+    await new Sessions(fresh.port).run(generate(seed, index)).catch(() => undefined);
+    await fresh.stop();
     if (fresh.fault !== undefined) return found(index, fresh.fault);
   }
   return found(indices[0] ?? 0, `one of the inputs ${indices.join(', ')}, and none of them alone: ${fault}`);

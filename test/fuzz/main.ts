@@ -15,7 +15,7 @@ const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
 for (let current = seed; current < seed + seeds; current++) {
   const begun = Date.now();
-  const { finding, slowest } = await fuzz({ seed: current, n, first }); // eslint-disable-line no-await-in-loop
+  const { finding, slowest } = await fuzz({ seed: current, n, first });
   const seconds = ((Date.now() - begun) / 1_000).toFixed(1);
   if (finding === undefined) {
     print(

@@ -20,7 +20,7 @@ afterEach(stopProxies);
 const authorization = (): { authorization: string } => ({ authorization: `Bearer ${token()}` });
 
 const turns = async (count: number): Promise<void> => {
-  for (let i = 0; i < count; i++) await new Promise(setImmediate); // eslint-disable-line no-await-in-loop
+  for (let i = 0; i < count; i++) await new Promise(setImmediate);
 };
 
 /** The 101 of an application, as bytes. */
@@ -205,9 +205,9 @@ describe('a hostile application', () => {
     const client = await RawClient.connect(`${test.url}/chat`, { token: token() });
     for (let i = 0; i < 20; i++) {
       for (const socket of app.sockets) socket.write(text);
-      await client.next(); // eslint-disable-line no-await-in-loop
+      await client.next();
       test.clock.advance(250);
-      await turns(5); // eslint-disable-line no-await-in-loop
+      await turns(5);
     }
     expect(client.socket.readyState).toBe(client.socket.OPEN);
     client.socket.terminate();
@@ -297,7 +297,7 @@ it('a client whose pong is behind what a slow application has yet to read is the
   const [session] = test.app.get(WsSessions).find() as [Session];
   while (!session.socket.isStopped) {
     client.send(Buffer.alloc(10_000));
-    await turns(1); // eslint-disable-line no-await-in-loop
+    await turns(1);
   }
   const application = await app.accepted();
   application.on('pong', () => undefined);
@@ -312,7 +312,7 @@ it('a client whose pong is behind what a slow application has yet to read is the
     const message = Buffer.alloc(4);
     message.writeUInt32BE(i);
     client.send(message);
-    await until(() => heard === i); // eslint-disable-line no-await-in-loop
+    await until(() => heard === i);
     test.clock.advance(250);
   }
   expect(session.isLive).toBe(true);
@@ -352,7 +352,7 @@ describe('an end', () => {
     const closed = closeOf(await app.accepted());
     for (let i = 0; i < 12; i++) {
       clock.advance(250);
-      await turns(20); // eslint-disable-line no-await-in-loop
+      await turns(20);
     }
     expect((await closed).reason).toBe('NO_PONG');
     client.destroy();

@@ -260,9 +260,9 @@ describe('what goes on to the application', () => {
       options: { auth: { sources: ['header'] }, upstreams: { '/files/*path': { urls: [`${app.url}/f/*path`] } } },
     });
     for (const path of ['/files/../admin', '/files/%2e%2e/admin', '/files/a/..']) {
-      const socket = await openTcp(port); // eslint-disable-line no-await-in-loop
+      const socket = await openTcp(port);
       socket.write(handshake(path, [`Authorization: Bearer ${token()}`]));
-      const [answer] = (await once(socket, 'data')) as [Buffer]; // eslint-disable-line no-await-in-loop
+      const [answer] = (await once(socket, 'data')) as [Buffer];
       expect(answer.toString()).toMatch(/^HTTP\/1\.1 400 /);
       socket.destroy();
     }

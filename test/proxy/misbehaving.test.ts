@@ -125,7 +125,7 @@ describe('an application that breaks the connection', () => {
     const client = await RawClient.connect(`${url}/chat`, { token: token() });
     for (let i = 0; i < 12; i++) {
       clock.advance(250);
-      for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate); // eslint-disable-line no-await-in-loop
+      for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
     }
     expect(await client.closed).toEqual({ code: 1014, reason: 'BAD_GATEWAY' });
     expect(log.lines).toMatchObject([{ code: 'BAD_GATEWAY', reason: `${app.url} does not answer a ping` }]);
@@ -171,10 +171,10 @@ describe('a reader that never reads', () => {
     const message = Buffer.alloc(8_000, 'x');
     while (!stopped() && socket.readyState === socket.OPEN) {
       socket.send(message);
-      await new Promise(setImmediate); // eslint-disable-line no-await-in-loop
+      await new Promise(setImmediate);
     }
     for (let i = 0; i < 50; i++) socket.send(message);
-    for (let i = 0; i < 50; i++) await new Promise(setImmediate); // eslint-disable-line no-await-in-loop
+    for (let i = 0; i < 50; i++) await new Promise(setImmediate);
   }
 
   it('as client stops the application, holds no more than its bound, and ends as SLOW_CONSUMER', async () => {
@@ -216,14 +216,14 @@ describe('a reader that never reads', () => {
     );
     const sessions = test.app.get(WsSessions).find() as Session[]; // because there are no others
     for (const [index, { socket }] of clients.entries())
-      await flood(socket, () => (sessions[index] as Session).socket.isStopped); // eslint-disable-line no-await-in-loop
+      await flood(socket, () => (sessions[index] as Session).socket.isStopped);
     const held = (): number => sessions.filter(({ isLive }) => isLive).reduce((sum, { outbound }) => sum + outbound, 0);
     expect(held()).toBeGreaterThan(1_048_576);
     test.clock.advance(250);
     expect(held()).toBeLessThanOrEqual(1_048_576);
     expect(held()).toBeGreaterThan(0);
     expect(sessions.filter(({ isLive }) => !isLive).reduce((sum, { outbound }) => sum + outbound, 0)).toBe(0);
-    for (let i = 0; i < 4; i++) (await app.accepted()).resume(); // eslint-disable-line no-await-in-loop
+    for (let i = 0; i < 4; i++) (await app.accepted()).resume();
   });
 
   it.each(['client', 'application'])('as %s that reads again gets all of it in its order', async (side) => {
@@ -241,7 +241,7 @@ describe('a reader that never reads', () => {
       message.writeUInt32BE(i);
       from.send(message);
     }
-    for (let i = 0; i < 100; i++) await new Promise(setImmediate); // eslint-disable-line no-await-in-loop
+    for (let i = 0; i < 100; i++) await new Promise(setImmediate);
     to.resume();
     await until(() => heard.length === count);
     expect(heard).toEqual(Array.from({ length: count }, (_, index) => index));

@@ -174,7 +174,7 @@ describe('the token as first message', () => {
     for (const client of [patient, flooding]) client.send(token());
     await until(() => silent.sockets.size === 2);
     for (let i = 0; i < 1_000; i++) flooding.send('x'.repeat(60_000));
-    for (let i = 0; i < 200; i++) await new Promise(setImmediate); // eslint-disable-line no-await-in-loop
+    for (let i = 0; i < 200; i++) await new Promise(setImmediate);
     const held = test.app.get(WsSessions).find() as Session[]; // because there are no others
     expect(Math.max(...held.map(({ intake }) => intake.handling))).toBeLessThan(500_000);
     test.clock.advance(6_000);

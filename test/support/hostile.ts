@@ -114,7 +114,7 @@ export class Attacker {
 
   /** Writes the same again and again. @returns false when the server has cut the connection */
   async repeat(bytes: Buffer, times: number): Promise<boolean> {
-    for (let i = 0; i < times; i++) if (!(await this.write(bytes))) return false; // eslint-disable-line no-await-in-loop
+    for (let i = 0; i < times; i++) if (!(await this.write(bytes))) return false;
     return true;
   }
 
@@ -163,7 +163,7 @@ export const neverAnswered: Attack = async (target, token) => {
 export const slowHeaders: Attack = async (target) => {
   const attackers = await Promise.all(Array.from({ length: 200 }, () => Attacker.connect(target)));
   const lines = handshake('/ws').split('\r\n').slice(0, -2);
-  for (const line of lines) await Promise.all(attackers.map((attacker) => attacker.write(`${line}\r\n`))); // eslint-disable-line no-await-in-loop
+  for (const line of lines) await Promise.all(attackers.map((attacker) => attacker.write(`${line}\r\n`)));
   return attackers;
 };
 
@@ -212,7 +212,7 @@ export const pingsUnread: Attack = async (target, token) => {
   const attacker = await Attacker.open(target, bearer(token));
   attacker.socket.pause();
   for (let i = 0; i < 20_000; i++) {
-    if (!(await attacker.write(encodeFrame({ opcode: 9, payload: 'p'.repeat(125) })))) break; // eslint-disable-line no-await-in-loop
+    if (!(await attacker.write(encodeFrame({ opcode: 9, payload: 'p'.repeat(125) })))) break;
   }
   return [attacker];
 };
@@ -229,9 +229,9 @@ export const pongFlood: Attack = async (target, token) => {
 export const hugeLengths: Attack = async (target, token) => {
   const attackers: Attacker[] = [];
   for (const declared of [65_537n, 1n << 31n, (1n << 53n) - 1n, (1n << 64n) - 1n]) {
-    const attacker = await Attacker.open(target, bearer(token)); // eslint-disable-line no-await-in-loop
-    await attacker.write(encodeFrame({ opcode: 2, declared, lengthBits: 64 })); // eslint-disable-line no-await-in-loop
-    await attacker.repeat(Buffer.alloc(65_536), 16); // eslint-disable-line no-await-in-loop
+    const attacker = await Attacker.open(target, bearer(token));
+    await attacker.write(encodeFrame({ opcode: 2, declared, lengthBits: 64 }));
+    await attacker.repeat(Buffer.alloc(65_536), 16);
     attackers.push(attacker);
   }
   return attackers;
@@ -248,8 +248,8 @@ export const deepJson: Attack = async (target, token) => {
   ];
   const attackers: Attacker[] = [];
   for (const body of bodies) {
-    const attacker = await Attacker.open(target, bearer(token)); // eslint-disable-line no-await-in-loop
-    await attacker.repeat(textFrame(body), 40); // eslint-disable-line no-await-in-loop
+    const attacker = await Attacker.open(target, bearer(token));
+    await attacker.repeat(textFrame(body), 40);
     attackers.push(attacker);
   }
   return attackers;
@@ -295,7 +295,7 @@ export const badTokens: Attack = async (target) => {
 async function inTurns(count: number, width: number, run: () => Promise<void>): Promise<void> {
   let left = count;
   const lane = async (): Promise<void> => {
-    while (left-- > 0) await run(); // eslint-disable-line no-await-in-loop
+    while (left-- > 0) await run();
   };
   await Promise.all(Array.from({ length: width }, lane));
 }

@@ -45,7 +45,7 @@ export class Mob {
   async run(ms: number): Promise<Deeds> {
     const over = pause(ms).then(() => (this.#isOver = true));
     const repeat = async (act: () => Promise<void>): Promise<void> => {
-      while (!this.#isOver) await act(); // eslint-disable-line no-await-in-loop
+      while (!this.#isOver) await act();
     };
     await Promise.all([
       repeat(() => this.#silent()),
@@ -67,7 +67,7 @@ export class Mob {
   }
 
   async #sleep(ms: number): Promise<void> {
-    for (let left = ms; left > 0 && !this.#isOver; left -= 100) await pause(Math.min(left, 100)); // eslint-disable-line no-await-in-loop
+    for (let left = ms; left > 0 && !this.#isOver; left -= 100) await pause(Math.min(left, 100));
   }
 
   #tcp(bytes: string): Socket {
@@ -94,7 +94,7 @@ export class Mob {
     for (let i = 0; i < 200 && !this.#isOver; i++) {
       switched.write('GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n');
       if (i % 50 === 0) this.#tcp(handshake('/nowhere'));
-      await pause(50); // eslint-disable-line no-await-in-loop
+      await pause(50);
     }
     switched.destroy();
   }
@@ -130,7 +130,7 @@ export class Mob {
     for (let i = 0; i < times && !this.#isOver && socket.readyState === WebSocket.OPEN; i++) {
       if (socket.bufferedAmount < 2_000_000) socket.send(requests[request]);
       this.deeds.sent++;
-      await this.#sleep(everyMs); // eslint-disable-line no-await-in-loop
+      await this.#sleep(everyMs);
     }
   }
 
@@ -160,7 +160,7 @@ export class Mob {
     const { _socket: stream } = socket as unknown as { _socket: Socket }; // because ws does not show it
     for (let i = 0; i < 100 && !this.#isOver; i++) {
       if (isSlow) stream.read(1);
-      await this.#sleep(100); // eslint-disable-line no-await-in-loop
+      await this.#sleep(100);
     }
     socket.terminate();
   }

@@ -57,7 +57,7 @@ export class Peer {
       if (this.isClosed || !this.socket.writable) return;
       if (cut > from) this.socket.write(bytes.subarray(from, cut));
       from = Math.max(from, cut);
-      if (cuts.length > 0) await new Promise(setImmediate); // eslint-disable-line no-await-in-loop
+      if (cuts.length > 0) await new Promise(setImmediate);
     }
   }
 
@@ -67,7 +67,6 @@ export class Peer {
     while (this.broken === undefined && !isDone()) {
       const left = deadline - Date.now();
       if (left <= 0) return false;
-      // eslint-disable-next-line no-await-in-loop
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, left);
         this.#wake = () => {

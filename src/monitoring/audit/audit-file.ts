@@ -239,7 +239,7 @@ export class AuditFile extends AuditSink {
   /** The only place that writes; never two at once. */
   async #drain(): Promise<void> {
     try {
-      // oxlint-disable-next-line no-await-in-loop -- one batch after the other is what a chain is
+      // One batch after the other is what a chain is.
       while (this.#isPending) await this.#step();
     } catch (error) {
       if (this.#stopRetrying !== undefined) return; // it has been told, and is tried again
@@ -349,7 +349,7 @@ export class AuditFile extends AuditSink {
 
   async #writeBatch(batch: Batch): Promise<void> {
     while (batch.offset < batch.bytes.length) {
-      // oxlint-disable-next-line no-await-in-loop -- a full disk takes a part, and the rest when there is room again
+      // A full disk takes a part, and the rest when there is room again.
       const { bytesWritten } = await this.#handle.write(batch.bytes, batch.offset);
       batch.offset += bytesWritten;
       this.#size += bytesWritten;

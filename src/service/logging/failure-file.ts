@@ -88,7 +88,7 @@ export class FailureFile {
   async #drain(): Promise<void> {
     try {
       while (this.#lines.length > 0) {
-        // oxlint-disable-next-line no-await-in-loop -- one after the other, so that lines stay in their order
+        // One after the other, so that lines stay in their order.
         await this.#step();
       }
     } catch (error) {
@@ -110,7 +110,7 @@ export class FailureFile {
     let written = 0;
     try {
       while (written < bytes.length) {
-        // oxlint-disable-next-line no-await-in-loop -- a disk that is almost full takes a part
+        // A disk that is almost full takes a part.
         written += (await handle.write(bytes, written)).bytesWritten;
       }
     } finally {
@@ -175,7 +175,7 @@ export class FailureFile {
     await this.#release();
     for (let number = FILES_KEPT; number >= 1; number--) {
       const from = number === 1 ? this.path : `${this.path}.${number - 1}`;
-      // oxlint-disable-next-line no-await-in-loop -- from the oldest to the newest, each into the place of the one before
+      // From the oldest to the newest, each into the place of the one before.
       if (await fileExists(from)) await rename(from, `${this.path}.${number}`);
     }
   }

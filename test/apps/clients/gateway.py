@@ -94,7 +94,10 @@ class Gateway:
         return channel
 
     def leave(self, channel: Channel) -> None:
-        if self._channels.pop(channel.name, None) is not None and channel.phase != "missing":
+        if self._channels.get(channel.name) is not channel:
+            return  # left already; another one may have its name
+        del self._channels[channel.name]
+        if channel.phase != "missing":
             self._send({"event": "unsubscribe", "data": {"channel": channel.name}})
 
     async def request(self, event: str, data: Any = None, *, timeout: Optional[float] = None, idempotent: bool = False) -> Any:
@@ -233,8 +236,8 @@ class Gateway:
         if asked is not None:  # at once: what was missed comes behind it
             for index, channel in enumerate(asked):
                 self._subscribed(channel, {"error": data} if event == "exception" else data["channels"][index])
-        elif "channel" in frame:
-            self._published(frame["channel"], event, data, frame.get("offset"))
+        elif "channel" in frame and self._published(frame["channel"], event, data, frame.get("offset")):
+            pass
         elif answers is not None:
             if answers.qsize() >= MAX_UNREAD:
                 self._answers.pop(frame["id"])
@@ -322,19 +325,22 @@ class Gateway:
         told = {"code": error["code"], "message": error.get("message", ""), "resubscribe": error["retryable"]}
         self._tell(channel, "unsubscribed", told)
 
-    def _published(self, name: str, event: str, data: Any, offset: Optional[int]) -> None:
+    def _published(self, name: str, event: str, data: Any, offset: Optional[int]) -> bool:
+        """True for what is of a channel with a listener; the server may have joined the client to others."""
         channel = self._channels.get(name)
         if channel is None or channel.phase != "subscribed":
-            return
+            return False
         if event == "unsubscribed":
-            return self._refused(channel, {**data, "retryable": data["resubscribe"]})
+            self._refused(channel, {**data, "retryable": data["resubscribe"]})
+            return True
         if event == "gap":
             channel.position = {"epoch": data["epoch"], "offset": data["offset"]}
         elif offset is not None and channel.position is not None:
             if offset <= channel.position["offset"]:
-                return  # it has been here already
+                return True  # it has been here already
             channel.position = {**channel.position, "offset": offset}
         self._tell(channel, event, data)
+        return True
 
     def _tell(self, channel: Channel, event: str, data: Any) -> None:
         asyncio.get_running_loop().call_soon(channel.listener, event, data)  # its errors are its own

@@ -116,8 +116,8 @@ class Regular {
 
   async #live(): Promise<void> {
     while (!this.isOver) {
-      await this.#connect(); // eslint-disable-line no-await-in-loop
-      await new Promise((resolve) => setTimeout(resolve, 5)); // eslint-disable-line no-await-in-loop
+      await this.#connect();
+      await new Promise((resolve) => setTimeout(resolve, 5));
     }
   }
 
@@ -150,10 +150,10 @@ describe('an application that restarts under load', () => {
     const { port } = new URL(app.url);
     const clients = Array.from({ length: 16 }, () => new Regular(`ws://127.0.0.1:${target.port}/ws`));
     for (let i = 0; i < RESTARTS; i++) {
-      await new Promise((resolve) => setTimeout(resolve, 40)); // eslint-disable-line no-await-in-loop
-      await app.stop(); // eslint-disable-line no-await-in-loop
-      await new Promise((resolve) => setTimeout(resolve, 5)); // eslint-disable-line no-await-in-loop
-      app = await UpstreamApp.start(undefined, { port: Number(port) }); // eslint-disable-line no-await-in-loop
+      await new Promise((resolve) => setTimeout(resolve, 40));
+      await app.stop();
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      app = await UpstreamApp.start(undefined, { port: Number(port) });
     }
     const before = clients.map(({ answers }) => answers);
     await expect

@@ -429,7 +429,6 @@ export class ShapesGateway extends BaseGateway {
     throw new Error('lost');
   }
   @SubscribeMessage('a text thrown') textThrown(): never {
-    // oxlint-disable-next-line no-throw-literal
     throw 'lost' as unknown as Error;
   }
   @UseFilters(NotFoundFilter) @SubscribeMessage('a filter') filtered(): never {

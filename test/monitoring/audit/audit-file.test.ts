@@ -79,10 +79,10 @@ describe('the file', () => {
     let written = 0;
     for (let round = 0; round < 50; round++) {
       file.write(entry(++written));
-      // oxlint-disable-next-line no-await-in-loop -- a record in every phase of a write that goes on
+      // A record in every phase of a write that goes on
       for (let turn = 0; turn < round; turn++) await Promise.resolve();
       file.write(entry(++written));
-      // oxlint-disable-next-line no-await-in-loop -- as above
+      // As above
       if (round % 7 === 0) await file.flush();
     }
     await file.flush();
@@ -118,7 +118,7 @@ describe('a restart', () => {
       const path = auditPath();
       const half = bytes.subarray(start, start + length);
       writeFileSync(path, bytes.subarray(0, start + length));
-      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      // One after the other
       await writeAudit(path, 1);
       expect(readFileSync(path).subarray(0, start + length)).toEqual(bytes.subarray(0, start + length));
       expect(JSON.parse(linesOf(path)[4] as string)).toMatchObject({
@@ -127,12 +127,12 @@ describe('a restart', () => {
         details: { halfLine: length, halfLineHash: auditHash(undefined)(half) },
       });
       const crashes = [{ afterSeq: 3, halfLine: length, atEnd: false }];
-      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      // One after the other
       expect(await verifyAudit([path])).toMatchObject({ intact: true, records: 6, crashes });
       const lines = linesOf(path);
       for (const tampered of [lines.toSpliced(3, 1), lines.with(3, `${lines[3]}x`)]) {
         writeFileSync(path, tampered.map((line) => `${line}\n`).join(''));
-        // oxlint-disable-next-line no-await-in-loop -- one after the other
+        // One after the other
         expect(await verifyAudit([path])).toMatchObject({ intact: false });
       }
     }

@@ -68,7 +68,7 @@ describe('the lines of the log', () => {
     const client = await Client.connect(`${url}/ws`, { token: token() });
     const codes: string[] = [];
     for (let n = 0; n < 200; n++) {
-      // oxlint-disable-next-line no-await-in-loop -- one after the other, as one peer does
+      // One after the other, as one peer does
       const { status } = await refusal(`${url}/ws`);
       codes.push(String(status));
     }
@@ -84,7 +84,7 @@ describe('the lines of the log', () => {
     const client = await Client.connect(`${url}/ws`, { token: token() });
     const incidents = new Set<unknown>();
     for (let n = 0; n < 200; n++) {
-      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      // One after the other
       const { data } = await client.ask({ event: 'fault', data: 'x', id: n });
       incidents.add((data as { incidentId: string }).incidentId);
     }

@@ -157,7 +157,7 @@ describe('the file of failures', () => {
     const { log } = open(file, { maxFileBytes: 10 });
     for (let n = 0; n < 20; n++) {
       log.write(line(n));
-      // oxlint-disable-next-line no-await-in-loop -- a write each
+      // A write each
       await log.flush();
     }
     await log.close();
@@ -187,7 +187,7 @@ describe('the file of failures', () => {
       const readiness = async (): Promise<unknown> => (await fetch(`${service.http}/readyz`)).json();
       const fail = async (times: number): Promise<void> => {
         for (let n = 0; n < times; n++) {
-          // oxlint-disable-next-line no-await-in-loop -- one answer, one line
+          // One answer, one line
           await client.ask({ event: 'message', data: { text: 1 }, id: n });
         }
       };
