@@ -18,8 +18,7 @@ export class EventTraffic {
   waits = false;
   /** True once a handler of the event has answered with a stream. */
   streams = false;
-  /** Number of durations in the buckets, and their sum in milliseconds. */
-  timed = 0;
+  /** The sum of the durations in the buckets, in milliseconds. */
   timedMs = 0;
   /** Number of durations up to the bound of the same index, and above the bound before it. */
   readonly buckets = new Float64Array(DURATION_BOUNDS_MS.length + 1);
@@ -27,7 +26,6 @@ export class EventTraffic {
   constructor(readonly event: string) {}
 
   took(milliseconds: number): void {
-    this.timed++;
     this.timedMs += milliseconds;
     let at = 0; // most handlers are quick, so this ends soon
     while (at < DURATION_BOUNDS_MS.length && milliseconds > (DURATION_BOUNDS_MS[at] as number)) at++; // because at is in range

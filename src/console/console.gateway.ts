@@ -4,6 +4,7 @@ import { IsArray, IsInt, IsNotEmpty, IsOptional, IsString, Matches, Max, MaxLeng
 import { finalize } from 'rxjs';
 import type { Observable } from 'rxjs';
 import type { Principal } from '../authentication/principal.js';
+import { definedOf } from '../base/defined.js';
 import type { BanTarget } from '../firewall/bans.js';
 import { WsFirewall } from '../firewall/ws-firewall.js';
 import { CurrentSession, OwnGateway, Scopes } from '../gateway/decorators.js';
@@ -98,7 +99,7 @@ export class ConsoleGateway {
 
   @SubscribeMessage('ws-gateway.sessions')
   list(@MessageBody() query: SessionsDto): SessionsReply {
-    return this.data.sessions(given(query));
+    return this.data.sessions(definedOf(query));
   }
 
   @SubscribeMessage('ws-gateway.sessions.end')
@@ -118,7 +119,7 @@ export class ConsoleGateway {
     @MessageBody() { address, subject, forMs, reason }: BanDto,
     @CurrentSession() session: WsSession,
   ): Promise<void> {
-    const target = given({ address, subject }) as BanTarget; // because ban() checks it
+    const target = definedOf({ address, subject }) as BanTarget; // because ban() checks it
     try {
       await this.firewall.ban(target, { forMs, actor: actorOf(session), ...(reason !== undefined && { reason }) });
     } catch (error) {
@@ -168,9 +169,4 @@ export class ConsoleGateway {
 
 function actorOf({ principal }: WsSession): string {
   return (principal as Principal).subject; // because the guard has let it through
-}
-
-/** Without the members that are undefined: a filter that has one selects nothing. */
-function given<T extends object>(members: T): Partial<T> {
-  return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined)) as Partial<T>; // because only members are left out
 }

@@ -1,6 +1,7 @@
 import { Inject, Logger, Module } from '@nestjs/common';
 import type { DynamicModule, MiddlewareConsumer, NestModule, OnApplicationBootstrap, Type } from '@nestjs/common';
 import { WebSocketGateway } from '@nestjs/websockets';
+import type { TokenSource } from '../authentication/credentials.js';
 import { contain, loggerFaults } from '../base/contain.js';
 import { visible } from '../base/visible.js';
 import { pathnameOf } from '../base/pathname.js';
@@ -43,7 +44,7 @@ export class WsConsoleModule implements NestModule, OnApplicationBootstrap {
   configure(consumer: MiddlewareConsumer): void {
     const { page, path, title, socket } = this.options;
     const { sources } = this.#inForce.auth;
-    const served = new ConsolePage(page, path, { title, socket, via: viaOf(sources) });
+    const served = new ConsolePage(page, path, { title, socket, via: viaOf(sources) ?? 'cookie' });
     consumer.apply(served.middleware).forRoutes(...served.routes);
   }
 
@@ -51,7 +52,7 @@ export class WsConsoleModule implements NestModule, OnApplicationBootstrap {
     const { auth, firewall } = this.#inForce;
     const { sources } = auth;
     const { origins } = firewall;
-    if (!sources.some((source) => ['message', 'subprotocol', 'cookie'].includes(source))) {
+    if (viaOf(sources) === undefined) {
       this.#warn(
         'The console cannot sign in: auth.sources has none of message, subprotocol and cookie, which a browser can use',
       );
@@ -66,9 +67,11 @@ export class WsConsoleModule implements NestModule, OnApplicationBootstrap {
   }
 }
 
-function viaOf(sources: readonly string[]): PageConfig['via'] {
-  if (sources.includes('message')) return 'message';
-  return sources.includes('subprotocol') ? 'subprotocol' : 'cookie';
+/** What a page can use, the best first. */
+const VIA = ['message', 'subprotocol', 'cookie'] as const satisfies readonly TokenSource[];
+
+function viaOf(sources: readonly TokenSource[]): PageConfig['via'] | undefined {
+  return VIA.find((via) => sources.includes(via));
 }
 
 /** A class of its own for each path, since a decorator writes the path on the class. */

@@ -1,3 +1,4 @@
+import { getHeapStatistics } from 'node:v8';
 import { Observable } from 'rxjs';
 import type { WsClock } from '../base/clock.js';
 import type { ConnectionContext } from '../connection/context.js';
@@ -6,8 +7,8 @@ import type { EventTraffic } from '../connection/traffic.js';
 import { EventLoopWatch } from '../monitoring/metrics/event-loop.js';
 import type { Totals } from '../monitoring/totals.js';
 import { quantilesOf } from './percentiles.js';
-import { POINTS, Ring } from './ring.js';
-import { CODE_KINDS, SERIES } from './wire.js';
+import { Ring } from './ring.js';
+import { CODE_KINDS, POINTS, SERIES } from './wire.js';
 import type { CodeKind, Live, LiveHistory, LiveTick, SeriesName } from './wire.js';
 
 const SECOND_MS = 1_000;
@@ -44,7 +45,6 @@ export class History {
   ) {}
 
   start(): void {
-    this.#loop.start();
     this.#sampled(); // what was before is no part of the first second
     this.#stop = this.clock.every(SECOND_MS, () => this.sample());
   }
@@ -52,11 +52,6 @@ export class History {
   stop(): void {
     this.#stop?.();
     this.#loop.stop();
-  }
-
-  /** How many look on. */
-  get listeners(): number {
-    return this.#listeners.size;
   }
 
   /** What it holds, in bytes. */
@@ -71,8 +66,13 @@ export class History {
     return new Observable((subscriber) => {
       subscriber.next(this.#history());
       const listener = (tick: LiveTick): void => subscriber.next(tick);
+      // Its timer of 20 ms costs more than all else here, and no page shows what it was before.
+      if (this.#listeners.size === 0) this.#loop.start();
       this.#listeners.add(listener);
-      return () => this.#listeners.delete(listener);
+      return () => {
+        this.#listeners.delete(listener);
+        if (this.#listeners.size === 0) this.#loop.stop();
+      };
     });
   }
 
@@ -112,8 +112,8 @@ export class History {
       p95,
       p99,
       loop: utilization,
-      loopDelay: delay.p99 * SECOND_MS,
-      heap: process.memoryUsage().heapUsed,
+      loopDelay: this.#listeners.size === 0 ? NaN : delay.p99 * SECOND_MS,
+      heap: getHeapStatistics().used_heap_size,
     };
     return { values, codes: this.#newCodes() };
   }

@@ -56,11 +56,11 @@ export class ConsolePage {
     private readonly config: Omit<PageConfig, 'page'>,
   ) {
     this.#mount = path === '' ? '/' : `/${path}/`;
-    for (const name of namesIn(folder)) {
-      const plain = readFileSync(new URL(name, folder));
-      const zipped = name.endsWith('.gz') ? undefined : readIfThere(new URL(`${name}.gz`, folder));
-      if (!name.endsWith('.gz'))
-        this.#assets.set(name, { type: TYPES[extname(name)] ?? 'application/octet-stream', plain, zipped });
+    const files = new Map(namesIn(folder).map((name) => [name, readFileSync(new URL(name, folder))]));
+    for (const [name, plain] of files) {
+      if (name.endsWith('.gz')) continue;
+      const type = TYPES[extname(name)] ?? 'application/octet-stream';
+      this.#assets.set(name, { type, plain, zipped: files.get(`${name}.gz`) });
     }
     if (!this.#assets.has('index.html')) throw new Error(`The console's page is not built: ${folder.pathname}`);
   }
@@ -79,13 +79,11 @@ export class ConsolePage {
       const [last = ''] = pathname.split('/').slice(-1);
       return answer(request, response, 308, { Location: `${last}/` }); // relative, so a proxy's prefix needs nothing
     }
-    const at = pathname.lastIndexOf(this.#mount);
-    const name = at === -1 ? undefined : pathname.slice(at + this.#mount.length);
-    if (this.#mount === '/' && pathname === '/') return this.#send(request, response, 'index.html', next);
-    if (name === '') return this.#send(request, response, 'index.html', next);
-    const wanted = this.#mount === '/' ? pathname.slice(1) : (name ?? '');
-    if (wanted === 'config.json') return this.#sendConfig(request, response, pathname);
-    this.#send(request, response, wanted, next);
+    const at = this.#mount === '/' ? 0 : pathname.lastIndexOf(this.#mount);
+    if (at === -1) return next();
+    const name = pathname.slice(at + this.#mount.length);
+    if (name === 'config.json') return this.#sendConfig(request, response, pathname);
+    this.#send(request, response, name || 'index.html', next);
   };
 
   #send(request: Request, response: ServerResponse, name: string, next: () => void): void {
@@ -141,15 +139,6 @@ function namesIn(folder: URL): string[] {
       .map((entry) => `${entry.parentPath}/${entry.name}`.slice(folder.pathname.length).replace(/^\//, ''));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw error;
-  }
-}
-
-function readIfThere(file: URL): Buffer | undefined {
-  try {
-    return readFileSync(file);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;
   }
 }

@@ -1,5 +1,4 @@
-/** Points that are kept: 15 minutes, one a second. */
-export const POINTS = 900;
+import { POINTS } from './wire.js';
 
 /** The last numbers of one series. */
 export class Ring {

@@ -1,4 +1,9 @@
+import type { FailureEvent } from '../session/events.js';
+
 /** What the console's page and its gateway say to each other, beside the protocol itself. */
+
+/** Points that are kept, and shown: 15 minutes, one a second. */
+export const POINTS = 900;
 
 /** Series of plain numbers, one value a second. */
 export const SERIES = [
@@ -43,23 +48,9 @@ export interface LiveTick {
 
 export type Live = LiveHistory | LiveTick;
 
-export interface FailureRow {
+/** A failure as the log would show it. */
+export interface FailureRow extends Omit<FailureEvent, 'stack'> {
   readonly at: number;
-  readonly kind: 'upgrade' | 'request' | 'connection' | 'http';
-  readonly level: 'debug' | 'info' | 'warn' | 'error';
-  readonly code: string;
-  readonly message: string;
-  readonly sessionId?: string;
-  readonly subject?: string;
-  readonly clientAddress?: string;
-  readonly event?: string;
-  readonly route?: string;
-  readonly status?: number;
-  readonly closeCode?: number;
-  readonly incidentId?: string;
-  readonly durationMs?: number;
-  readonly reason?: string;
-  readonly cause?: string;
 }
 
 /** Values of `ws-gateway.failures`: the newest, oldest first, then batches. */

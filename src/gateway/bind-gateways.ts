@@ -56,7 +56,7 @@ export class GatewayBinder {
     this.#bindRawPaths(applications);
     this.#demandHandlers(applications);
     const handlers = new Handlers(this.config, this.modules, this.moduleRef, this.guard, this.pipe, this.filter);
-    for (const server of this.adapter.servers) for (const route of this.channels.of(server)) server.router.add(route);
+    this.bindChannels();
     // The package's own gateway comes first: no other gateway may handle `auth`.
     for (const host of hosts.toSorted((a, b) => Number(b.everywhere) - Number(a.everywhere))) {
       const server = this.#serverOf(host);
@@ -128,11 +128,7 @@ export class GatewayBinder {
 
   /** A reload may bring the first rules for channels. An application's own handler of such an event keeps it. */
   bindChannels(): void {
-    for (const server of this.adapter.servers) {
-      for (const route of this.channels.of(server)) {
-        if (server.router.find(route.event) === undefined) server.router.add(route);
-      }
-    }
+    for (const server of this.adapter.servers) for (const route of this.channels.of(server)) server.router.add(route);
   }
 
   #serverOf(host: GatewayHost): GatewayServer | undefined {

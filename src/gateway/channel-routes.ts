@@ -16,7 +16,7 @@ export class ChannelRoutes {
 
   of(server: GatewayServer): Route[] {
     const { channels } = this;
-    if (!channels.isOn) return [];
+    if (!channels.isOn || server.raw !== undefined) return []; // a path of frames that are not ours has no pushes
     const route = (event: string, call: Route['call']): Route => ({
       event,
       serial: false,

@@ -3,8 +3,8 @@
 /** A string of 1 to 64 UTF-16 units or an integer from 0 to 2^53 − 1. */
 export type MessageId = string | number;
 
-export const MAX_EVENT_LENGTH = 128;
-export const MAX_ID_LENGTH = 64;
+const MAX_EVENT_LENGTH = 128;
+const MAX_ID_LENGTH = 64;
 
 /** The subprotocol of this contract. It is optional for a client. */
 export const SUBPROTOCOL = 'ws-gateway.v1';

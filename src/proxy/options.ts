@@ -1,5 +1,8 @@
+import { pathnameOf } from '../base/pathname.js';
 import { flag, group, listOf, membersOf, Option, show, text, token, whole } from '../base/options.js';
 import type { GivenOf, Place, ResolvedOf } from '../base/options.js';
+import { PathPattern } from '../connection/paths.js';
+import { UrlTemplate } from './forwarded.js';
 
 /** Token of `options.upstreams`. */
 export const UPSTREAM_OPTIONS = Symbol('nestjs-ws-gateway.upstream-options');
@@ -156,9 +159,27 @@ function readUpstreams(given: unknown, place: Place): ResolvedUpstreams {
   if (entries.length > MAX_UPSTREAMS) place.complain(`must have at most ${MAX_UPSTREAMS} paths`);
   const read = entries.map(([path, options]) => {
     const at = place.item(path);
+    const before = at.problems.length;
     if (!/^\/[^\s?#]*$/.test(path))
       at.complain('must be a path, which begins with a slash and holds no space, "?" or "#"');
-    return [path, UPSTREAM.read(options, at)];
+    const upstream = UPSTREAM.read(options, at);
+    if (at.problems.length === before) checkReadable(path, upstream, at);
+    return [path, upstream];
   });
   return Object.fromEntries(read) as ResolvedUpstreams; // because each is read as one
+}
+
+/** Complains of what the pattern of a schema does not tell: parameters of the path, and of its URLs. */
+function checkReadable(path: string, { urls }: ResolvedUpstream, place: Place): void {
+  try {
+    templatesOf(path, urls);
+  } catch (error) {
+    place.complain(`cannot be read: ${(error as Error).message}`);
+  }
+}
+
+/** @throws Error for a path or a URL that cannot be read */
+function templatesOf(path: string, urls: readonly string[]): UrlTemplate[] {
+  const { names } = new PathPattern(pathnameOf(path));
+  return urls.map((url) => new UrlTemplate(url, names));
 }

@@ -53,7 +53,7 @@ export class PathUpstream implements Upstream, UpstreamHost {
   readonly #sockets = new Set<UpstreamSocket>();
   readonly #selected = new WeakMap<IncomingMessage, string>();
 
-  /** @throws Error for a URL or a key that cannot be read */
+  /** @throws Error for a key that cannot be read */
   constructor(
     private readonly server: GatewayServer,
     readonly options: ResolvedUpstream,

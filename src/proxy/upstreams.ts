@@ -33,7 +33,7 @@ export class Upstreams {
   /**
    * Serves their paths. Before the gateways are bound: this package's own handlers are for those where a first message brings the token.
    *
-   * @throws Error for a path that a gateway of the application's has, a URL or a key that cannot be read
+   * @throws Error for a path that a gateway of the application's has, or a key that cannot be read
    */
   serve(adapter: WsGatewayAdapter): void {
     for (const [path, options] of Object.entries(this.options ?? {})) {
@@ -78,7 +78,7 @@ export class Upstreams {
   }
 }
 
-/** @throws Error for a URL or a key that cannot be read */
+/** @throws Error for a key that cannot be read */
 function serve(server: GatewayServer, options: ResolvedUpstream, path: string): PathUpstream {
   const { context } = server;
   let upstream: PathUpstream;

@@ -1,7 +1,7 @@
 import type { Position } from '../engine/engine.js';
 import { GatewayError } from '../protocol/errors.js';
 import { isEventName, isJsonObject } from '../protocol/message.js';
-import { isCursor } from './members.js';
+import { isCursor, MAX_PAGE, PAGE } from './members.js';
 import { isChannelName, isKey } from './names.js';
 
 /** What clients send about channels, checked. Each function throws GatewayError VALIDATION_FAILED, which quotes nothing. */
@@ -95,15 +95,12 @@ export function batchOf(data: unknown): readonly Record<string, unknown>[] | und
   return channels.map((item: unknown, index) => objectOf(item, `channels.${index}`));
 }
 
-export function isReserved(event: string, exceptionEvent: string): boolean {
-  return RESERVED.has(event) || event === exceptionEvent;
-}
-
 /** @param exceptionEvent `errors.event` */
 export function eventOf(event: unknown, exceptionEvent: string): string {
   if (event === undefined) return 'publication';
   if (!isEventName(event)) throw invalid('event', 'event', 'event must be a string of 1 to 128 characters');
-  if (isReserved(event, exceptionEvent)) throw invalid('event', 'reserved', 'event is one of the contract');
+  if (RESERVED.has(event) || event === exceptionEvent)
+    throw invalid('event', 'reserved', 'event is one of the contract');
   return event;
 }
 
@@ -121,9 +118,9 @@ export function publicationOf(data: unknown, exceptionEvent: string): Publicatio
 
 export function presenceOf(data: unknown): PresenceQuery {
   const channel = channelOf(data);
-  const { limit = 100, cursor } = objectOf(data);
-  if (!Number.isInteger(limit) || (limit as number) < 1 || (limit as number) > 1_000) {
-    throw invalid('limit', 'limit', 'limit must be a whole number from 1 to 1000');
+  const { limit = PAGE, cursor } = objectOf(data);
+  if (!Number.isInteger(limit) || (limit as number) < 1 || (limit as number) > MAX_PAGE) {
+    throw invalid('limit', 'limit', `limit must be a whole number from 1 to ${MAX_PAGE}`);
   }
   return { channel, limit: limit as number, cursor: cursorOf(cursor) }; // because it is an integer
 }

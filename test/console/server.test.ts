@@ -183,6 +183,7 @@ describe('the data of the console', () => {
     expect(history.series.open).toEqual([2]);
     expect(history.series.messagesIn).toEqual([2]);
     expect(history.series.p99[0]).toBeGreaterThan(0);
+    expect(history.series.loopDelay).toEqual([null]); // measured while a console looks on
     expect(history.codes).toEqual({
       refusals: { ORIGIN_FORBIDDEN: [1] },
       exceptions: { VALIDATION_FAILED: [1] },
@@ -193,7 +194,7 @@ describe('the data of the console', () => {
     expect(tick).toMatchObject({
       kind: 'tick',
       at: t.clock.now(),
-      values: { messagesIn: 0, p99: null },
+      values: { messagesIn: 0, p99: null, loopDelay: expect.any(Number) as number },
       codes: { refusals: {} },
     });
     await live.return();

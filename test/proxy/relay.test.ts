@@ -155,6 +155,17 @@ describe('the token as first message', () => {
     expect(await client.next()).toBe('{"event":"ping"}');
   });
 
+  it('is all that is answered before it: the channels of the gateway are for its own paths', async () => {
+    const app = await upstream(echo);
+    const rules = [{ pattern: 'news', subscribe: { anonymous: true }, publish: { anonymous: true } }];
+    const { url } = await proxy(app.url, {}, { ...later, channels: { rules } });
+    const client = await RawClient.connect(`${url}/chat`);
+    expect(await client.ask({ event: 'subscribe', data: { channel: 'news' }, id: 1 })).toMatchObject({
+      event: 'exception',
+      data: { code: 'UNAUTHENTICATED' },
+    });
+  });
+
   it('that is bad never reaches the application', async () => {
     const app = await upstream();
     const { url } = await proxy(app.url, {}, later);

@@ -58,7 +58,6 @@ const WORDS: Readonly<Record<keyof typeof ERRORS, string>> = {
 };
 
 export interface Advice {
-  readonly message: string;
   readonly words: string;
   readonly spec: ErrorSpec | undefined;
 }
@@ -66,10 +65,10 @@ export interface Advice {
 /** What a code means, and what to do about it. */
 export function explain(code: string): Advice {
   if (!Object.hasOwn(ERRORS, code)) {
-    return { message: code, words: 'A code of the application. Its documentation says what to do.', spec: undefined };
+    return { words: 'A code of the application. Its documentation says what to do.', spec: undefined };
   }
   const known = code as keyof typeof ERRORS; // because it has it
-  return { message: ERRORS[known].message, words: WORDS[known], spec: ERRORS[known] };
+  return { words: WORDS[known], spec: ERRORS[known] };
 }
 
 /** What a client does after a close, by the rule that it obeys `reconnect`. */

@@ -1,7 +1,9 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { JSX } from 'preact';
 import uPlot from 'uplot';
+import { POINTS } from '../wire.js';
 import { clock, NONE, short, time } from './format.js';
+import { Head } from './table.js';
 
 export interface Line {
   readonly label: string;
@@ -24,7 +26,6 @@ const COLOURS = ['--c1', '--c2', '--c3', '--c4', '--c5', '--c6'] as const;
 /** A second sign beside colour. */
 const DASHES: readonly (readonly number[])[] = [[], [6, 4], [2, 3], [10, 3, 2, 3], [1, 3], [12, 5]];
 const HEIGHT = 168;
-const WINDOW_S = 900;
 const SYNC = uPlot.sync('console');
 
 let zoom: { min: number; max: number } | undefined;
@@ -45,7 +46,7 @@ function colourOf(name: string): string {
 }
 
 /** Changes with the theme, so that plots are drawn anew. */
-export function useTheme(): number {
+function useTheme(): number {
   const [turn, set] = useState(0);
   useEffect(() => {
     const changed = (): void => set((before) => before + 1);
@@ -225,7 +226,7 @@ function lastOf({ data: [seconds] }: uPlot): number {
 /** The window is 15 minutes, and what there is of them in the first ones; at least two. */
 function firstOf(u: uPlot): number {
   const last = lastOf(u);
-  return Math.max(last - WINDOW_S, Math.min(u.data[0][0] ?? last, last - 120));
+  return Math.max(last - POINTS, Math.min(u.data[0][0] ?? last, last - 120));
 }
 
 /** Points without a neighbour, which a line does not show. */
@@ -328,14 +329,7 @@ function PlotTable({
     <div class="scroll" tabIndex={0} role="region" aria-label={`${title}, as a table`}>
       <table>
         <thead>
-          <tr>
-            <th scope="col">Minute</th>
-            {lines.map(({ label }) => (
-              <th scope="col" class="end" key={label}>
-                {label}
-              </th>
-            ))}
-          </tr>
+          <Head names={['Minute']} numbers={lines.map(({ label }) => label)} />
         </thead>
         <tbody>
           {rows.map(([minute, from, to]) => (

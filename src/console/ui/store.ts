@@ -1,6 +1,6 @@
 import { createClient, isConnectionError, isException } from '../../client/index.js';
 import type { ClientState, GatewayClient } from '../../client/index.js';
-import { CODE_KINDS, SERIES } from '../wire.js';
+import { CODE_KINDS, POINTS, SERIES } from '../wire.js';
 import type { Point } from './point.js';
 import type {
   About,
@@ -38,8 +38,6 @@ export interface Console {
   pushes: Record<string, unknown>;
 }
 
-/** Points on the page: 15 minutes, one a second. */
-export const POINTS = 900;
 const MAX_ROWS = 500;
 
 export interface State {
@@ -73,16 +71,17 @@ export class Store {
   };
   readonly client: GatewayClient<Console>;
   readonly #listeners = new Set<() => void>();
-  readonly #config: PageConfig;
   #token: string | undefined;
   #toldAt = 0;
   #abort: AbortController | undefined;
 
-  constructor(config: PageConfig, token: string | undefined) {
-    this.#config = config;
+  constructor(
+    readonly config: PageConfig,
+    token: string | undefined,
+  ) {
     this.#token = token;
     this.client = createClient<Console>({
-      url: urlOf(config),
+      url: gatewayUrl(config, config.socket),
       auth: config.via === 'cookie' ? 'cookie' : { token: () => this.#token ?? '', via: config.via },
       whenHidden: 'pause',
     });
@@ -93,12 +92,8 @@ export class Store {
     document.addEventListener('visibilitychange', () => (document.hidden ? this.#stop() : this.#begin()));
   }
 
-  get config(): PageConfig {
-    return this.#config;
-  }
-
   get needsToken(): boolean {
-    return this.#config.via !== 'cookie' && this.#token === undefined;
+    return this.config.via !== 'cookie' && this.#token === undefined;
   }
 
   /** Now, as the server's clock has it. */
@@ -219,14 +214,7 @@ export class Store {
   }
 }
 
-/** A proxy may have put a prefix before what the server sees. */
-function urlOf({ page, socket }: PageConfig): string {
-  const { pathname } = location;
-  const prefix = page !== '/' && pathname.endsWith(page) ? pathname.slice(0, -page.length) : '';
-  return new URL(`${prefix}${socket}`, location.href.replace(/^http/, 'ws')).href.replace(/#.*$/, '');
-}
-
-/** For the playground: a gateway's URL beside this page. */
+/** The URL of a gateway beside this page. A proxy may have put a prefix before what the server sees. */
 export function gatewayUrl({ page }: PageConfig, path: string): string {
   const { pathname } = location;
   const prefix = page !== '/' && pathname.endsWith(page) ? pathname.slice(0, -page.length) : '';

@@ -3,7 +3,7 @@ export interface Durations {
   /** Value of the label. */
   readonly of: string;
   /** How many took as long, by the bounds, and at the end those that took longer. */
-  readonly counts: readonly number[];
+  readonly counts: ArrayLike<number>;
   readonly seconds: number;
 }
 

@@ -145,7 +145,7 @@ export class PrometheusMetrics extends WsMetrics {
       () =>
         [...traffic.events].map(({ event, buckets, timedMs }) => ({
           of: event,
-          counts: [...buckets],
+          counts: buckets,
           seconds: timedMs / 1_000,
         })),
     );

@@ -1,3 +1,4 @@
+import { definedOf } from '../../base/defined.js';
 import { visible } from '../../base/visible.js';
 import { isErrorCode, specOf } from '../../protocol/errors.js';
 import type { CatalogueCode } from '../../protocol/errors.js';
@@ -83,9 +84,4 @@ function detailsOf({ details }: FailureData): string {
 
 function when({ retryAfterMs }: FailureData): string {
   return typeof retryAfterMs === 'number' ? `after ${retryAfterMs} ms` : 'after a pause that grows each time';
-}
-
-/** What a gateway leaves out is as the catalogue has it. */
-function definedOf<T extends object>(values: T): Partial<T> {
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as Partial<T>; // because entries are left out, none is changed
 }

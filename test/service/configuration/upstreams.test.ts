@@ -37,6 +37,11 @@ it.each([
   [[], 'ws-gateway proxy needs an application: --to ws://127.0.0.1:9000'],
   [['--to', 'http://x'], 'upstreams["/{*path}"].urls must hold URLs as ws://127.0.0.1:9000'],
   [['--to', 'ws://x', '--path', 'chat'], 'upstreams["chat"] must be a path'],
+  [
+    ['--to', 'ws://x', '--path', '/a:'],
+    'upstreams["/a:"] cannot be read: A gateway\'s path cannot be read: Missing parameter name at index 3: /a:',
+  ],
+  [['--to', 'ws://x/:b', '--path', '/a'], 'upstreams["/a"] cannot be read: ws://x/:b needs "b"'],
 ])('`ws-gateway proxy %j` says what is wrong', async (args, problem) => {
   const { exited, output } = run(['proxy', ...args], { JWT_SECRET: SECRET });
   expect(await exited).toBe(1);

@@ -3,6 +3,7 @@ import type { JSX } from 'preact';
 import { Explained } from '../explained.js';
 import { ms, time } from '../format.js';
 import { useConsole, useStore } from '../hooks.js';
+import { Head } from '../table.js';
 import type { FailureRow } from '../../wire.js';
 
 /** Rows that are drawn; the rest is a filter away. */
@@ -70,16 +71,7 @@ export function Failures({ query }: { query: URLSearchParams }): JSX.Element {
         <div class="scroll" tabIndex={0} role="region" aria-label="Failures, the newest first">
           <table>
             <thead>
-              <tr>
-                {['Time', 'Code', 'Kind', 'Event', 'Subject', 'Address'].map((each) => (
-                  <th scope="col" key={each}>
-                    {each}
-                  </th>
-                ))}
-                <th scope="col" class="end">
-                  Took
-                </th>
-              </tr>
+              <Head names={['Time', 'Code', 'Kind', 'Event', 'Subject', 'Address']} numbers={['Took']} />
             </thead>
             <tbody>
               {rows.map((row) => (

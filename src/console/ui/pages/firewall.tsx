@@ -4,6 +4,7 @@ import type { FirewallReply } from '../../wire.js';
 import { count, span } from '../format.js';
 import { usePolled, useStore } from '../hooks.js';
 import { sentenceOf } from '../store.js';
+import { Head, Table } from '../table.js';
 
 const HOUR_MS = 3_600_000;
 
@@ -82,16 +83,7 @@ function Bans({ bans, lift }: { bans: FirewallReply['bans']; lift(id: string): v
     <div class="scroll" tabIndex={0} role="region" aria-label="Bans, the oldest first">
       <table>
         <thead>
-          <tr>
-            {['Whom', 'Kind', 'Reason', 'Left'].map((each) => (
-              <th scope="col" key={each}>
-                {each}
-              </th>
-            ))}
-            <th scope="col">
-              <span class="muted">Act</span>
-            </th>
-          </tr>
+          <Head names={['Whom', 'Kind', 'Reason', 'Left']} hasAct />
         </thead>
         <tbody>
           {bans.map(({ id, kind, target, reason, until, isDry }) => (
@@ -167,46 +159,5 @@ function BanForm({ ban }: { ban(what: Ban): void }): JSX.Element {
       </label>
       <button class="danger">Ban</button>
     </form>
-  );
-}
-
-interface TableProps {
-  readonly title: string;
-  readonly head: readonly string[];
-  readonly rows: readonly (readonly string[])[];
-  readonly none: string;
-}
-
-export function Table({ title, head, rows, none }: TableProps): JSX.Element {
-  return (
-    <section class="card" aria-label={title}>
-      <h2>{title}</h2>
-      {rows.length === 0 ? (
-        <p class="empty">{none}</p>
-      ) : (
-        <table>
-          <thead>
-            <tr>
-              {head.map((each, index) => (
-                <th scope="col" class={index === 0 ? '' : 'end'} key={each}>
-                  {each}
-                </th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {rows.map((row, at) => (
-              <tr key={`${row[0]} ${at}`}>
-                {row.map((cell, index) => (
-                  <td key={head[index]} class={index === 0 ? 'mono' : 'end'}>
-                    {cell}
-                  </td>
-                ))}
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      )}
-    </section>
   );
 }

@@ -1,47 +1,20 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { JSX } from 'preact';
-import { createClient, isConnectionError, isException } from '../../../client/index.js';
-import type { ClientAuth, ClientState, Frame, GatewayClient } from '../../../client/index.js';
+import { isConnectionError, isException } from '../../../client/index.js';
+import type { ClientState } from '../../../client/index.js';
 import type { About, EventRow } from '../../wire.js';
-import { nextStep } from '../explain.js';
 import { Explained } from '../explained.js';
 import { ms, time } from '../format.js';
 import { useConsole, usePolled, useStore } from '../hooks.js';
+import { jsonProblem, snippets } from '../snippets.js';
 import { gatewayUrl, sentenceOf } from '../store.js';
-import type { Store } from '../store.js';
+import { authOf, open } from '../trial.js';
+import type { Seen, Session, Who } from '../trial.js';
 import { accessOf } from './events.js';
 import { Copy } from './failures.js';
 
 const MAX_CONNECTIONS = 3;
 const MAX_FRAMES = 300;
-const MINT_SECONDS = 600;
-
-/** Who a connection speaks for. */
-interface Who {
-  readonly kind: 'minted' | 'pasted' | 'nobody';
-  readonly sub: string;
-  readonly roles: string;
-  readonly scope: string;
-  readonly token: string;
-}
-
-interface Seen {
-  readonly at: number;
-  readonly direction: 'in' | 'out' | 'note';
-  readonly text: string;
-  /** Of an exception, a disconnect, or a close. */
-  readonly code?: string;
-  /** What happens next, of the end of a connection. */
-  readonly next?: string;
-  /** Milliseconds since the frame with the same id went out. */
-  readonly tookMs?: number;
-}
-
-interface Session {
-  readonly client: GatewayClient;
-  /** What frames that are none go through. */
-  raw(): WebSocket | undefined;
-}
 
 /** Tries events by hand. It is the first user of our own client. */
 export function Playground({ query }: { query: URLSearchParams }): JSX.Element {
@@ -113,10 +86,10 @@ function Pane({ number, about, events, event, path: wantedPath, close }: PanePro
   };
   useEffect(() => disconnect, []);
 
-  const connect = async (seconds = MINT_SECONDS): Promise<void> => {
+  const connect = async (as = who, seconds?: number): Promise<void> => {
     disconnect();
     try {
-      const made = open(gatewayUrl(store.config, path), await authOf(store, who, seconds), note, setState);
+      const made = open(gatewayUrl(store.config, path), await authOf(store, as, seconds), note, setState);
       session.current = made;
       await made.client.connect();
     } catch (error) {
@@ -165,7 +138,15 @@ function Pane({ number, about, events, event, path: wantedPath, close }: PanePro
         note={note}
         url={gatewayUrl(store.config, path)}
       />
-      <Provoke session={session} isOpen={isOpen} isMinted={isMinted} about={about} note={note} reconnect={connect} />
+      <Provoke
+        session={session}
+        isOpen={isOpen}
+        isMinted={isMinted}
+        about={about}
+        note={note}
+        expireIn={(seconds) => void connect(who, seconds)}
+        beSilent={() => void connect({ ...who, kind: 'nobody' })}
+      />
       <Timeline frames={frames} clear={() => setFrames([])} />
     </section>
   );
@@ -213,76 +194,6 @@ function WhoFields({ who, set, canMint }: { who: Who; set(who: Who): void; canMi
   );
 }
 
-async function authOf(
-  store: Store,
-  { kind, sub, roles, scope, token }: Who,
-  seconds: number,
-): Promise<ClientAuth | undefined> {
-  if (kind === 'nobody') return undefined;
-  const via = store.config.via === 'subprotocol' ? 'subprotocol' : 'message';
-  if (kind === 'pasted') return { token: () => token.trim(), via };
-  const claims = { sub, roles: roles.split(/[\s,]+/).filter((role) => role !== ''), scope, seconds };
-  const minted = await store.client.request('ws-gateway.mint', claims);
-  return { token: () => minted.token, via };
-}
-
-function open(
-  url: string,
-  auth: ClientAuth | undefined,
-  note: (seen: Omit<Seen, 'at'>) => void,
-  setState: (state: ClientState) => void,
-): Session {
-  let raw: WebSocket | undefined;
-  const sent = new Map<string | number, number>();
-  const onFrame = (direction: 'in' | 'out', frame: Frame): void => {
-    const { id } = frame;
-    if (direction === 'out' && id !== undefined) sent.set(id, performance.now());
-    const began = direction === 'in' && id !== undefined ? sent.get(id) : undefined;
-    note({
-      direction,
-      text: JSON.stringify(frame),
-      ...(began !== undefined && { tookMs: performance.now() - began }),
-      ...explained(frame),
-    });
-  };
-  const client = createClient({
-    url,
-    ...(auth !== undefined && { auth }),
-    onFrame,
-    createSocket: (to, protocols) => {
-      const socket = (raw = new WebSocket(to, protocols));
-      socket.addEventListener('close', ({ code, reason }) =>
-        note({ direction: 'note', text: `closed with ${code}${reason === '' ? '' : ` ${reason}`}` }),
-      );
-      return socket;
-    },
-  });
-  client.subscribe(setState);
-  return { client, raw: () => raw };
-}
-
-/** The code of a frame that says no, and what a client does then. */
-function explained({ event, data }: Frame): Pick<Seen, 'code' | 'next'> {
-  if (event !== 'exception' && event !== 'disconnect') return {};
-  const { code, reconnect, retryable, retryAfterMs } = (data ?? {}) as {
-    code?: string;
-    reconnect?: boolean;
-    retryable?: boolean;
-    retryAfterMs?: number;
-  };
-  if (code === undefined) return {};
-  if (event === 'disconnect') return { code, next: nextStep(reconnect === true, retryAfterMs) };
-  return {
-    code,
-    ...(retryable === true && {
-      next:
-        retryAfterMs === undefined
-          ? 'The same request may succeed later.'
-          : `The same request may succeed in ${ms(retryAfterMs)}.`,
-    }),
-  };
-}
-
 interface SenderProps {
   readonly events: readonly EventRow[];
   readonly event: string | undefined;
@@ -302,7 +213,7 @@ function Sender({ events, event, session, isOpen, note, url }: SenderProps): JSX
   const row = events.find((each) => each.event === chosen);
   const example = row?.example;
   const shown = text ?? (example === null || example === undefined ? '' : JSON.stringify(example, null, 2));
-  const problem = useMemo(() => problemOf(shown), [shown]);
+  const problem = useMemo(() => jsonProblem(shown), [shown]);
 
   const send = async (): Promise<void> => {
     const client = session.current?.client;
@@ -383,44 +294,18 @@ function Sender({ events, event, session, isOpen, note, url }: SenderProps): JSX
   );
 }
 
-function problemOf(text: string): string | undefined {
-  if (text.trim() === '') return undefined;
-  try {
-    JSON.parse(text);
-    return undefined;
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  }
-}
-
-function snippets(url: string, event: string, data: string): [language: string, code: string][] {
-  const value = data.trim() === '' ? undefined : data;
-  const compact = value === undefined || problemOf(value) !== undefined ? '' : JSON.stringify(JSON.parse(value));
-  const frame = `{"event": ${JSON.stringify(event)}, "data": ${compact || 'null'}, "id": 1}`;
-  return [
-    [
-      'TypeScript',
-      `import { createClient } from 'nestjs-ws-gateway-client';\n\nconst client = createClient({ url: '${url}', auth: { token: () => token } });\nconst reply = await client.request('${event}'${compact === '' ? '' : `, ${compact}`});\n`,
-    ],
-    [
-      'Python',
-      `import asyncio, websockets\n\nasync def main(token):\n    async with websockets.connect('${url}', extra_headers={'Authorization': 'Bearer ' + token}) as socket:\n        await socket.send('''${frame}''')\n        print(await socket.recv())\n\nasyncio.run(main('…'))\n`,
-    ],
-    ['ws-gateway', `npx ws-gateway try --url ${url} --token "$TOKEN"\n`],
-  ];
-}
-
 interface ProvokeProps {
   readonly session: { current: Session | undefined };
   readonly isOpen: boolean;
   readonly isMinted: boolean;
   readonly about: About;
   readonly note: (seen: Omit<Seen, 'at'>) => void;
-  reconnect(seconds?: number): Promise<void>;
+  expireIn(seconds: number): void;
+  beSilent(): void;
 }
 
 /** Bounded acts that a gateway answers with a code. They are violations, so they are for minted subjects only. */
-function Provoke({ session, isOpen, isMinted, about, note, reconnect }: ProvokeProps): JSX.Element {
+function Provoke({ session, isOpen, isMinted, about, note, expireIn, beSilent }: ProvokeProps): JSX.Element {
   const { maxMessageBytes, messageBurst } = about.limits;
   const burst = Math.min(1_000, (messageBurst ?? 100) * 2);
   const send = (text: string, times: number, says: string): void => {
@@ -441,7 +326,8 @@ function Provoke({ session, isOpen, isMinted, about, note, reconnect }: ProvokeP
           `sends a little more than ${maxMessageBytes} bytes`,
         ),
     ],
-    ['A token of 5 seconds', () => void reconnect(5)],
+    ['A token of 5 seconds', () => expireIn(5)],
+    ['Silence', beSilent],
   ];
   return (
     <div class="row">

@@ -1,7 +1,7 @@
 import type { JSX } from 'preact';
 import { bytes, count, span } from '../format.js';
 import { usePolled, useStore } from '../hooks.js';
-import { Table } from './firewall.js';
+import { Table } from '../table.js';
 
 /** What a state of the cluster means. */
 const STATES: Readonly<Record<string, string>> = {

@@ -3,6 +3,7 @@ import type { JSX } from 'preact';
 import { bytes, count, NONE, span } from '../format.js';
 import { usePolled, useStore } from '../hooks.js';
 import { sentenceOf } from '../store.js';
+import { Head } from '../table.js';
 import type { SessionRow } from '../../wire.js';
 
 type By = 'subject' | 'clientAddress' | 'sessionId';
@@ -64,22 +65,11 @@ export function Sessions(): JSX.Element {
       <div class="scroll" tabIndex={0} role="region" aria-label="Sessions, the oldest first">
         <table>
           <thead>
-            <tr>
-              {['Subject', 'Address', 'Path', 'Session', 'Connected', 'Expires'].map((each) => (
-                <th scope="col" key={each}>
-                  {each}
-                </th>
-              ))}
-              <th scope="col" class="end">
-                In flight
-              </th>
-              <th scope="col" class="end">
-                Queued
-              </th>
-              <th scope="col">
-                <span class="muted">Act</span>
-              </th>
-            </tr>
+            <Head
+              names={['Subject', 'Address', 'Path', 'Session', 'Connected', 'Expires']}
+              numbers={['In flight', 'Queued']}
+              hasAct
+            />
           </thead>
           <tbody>
             {value?.items.map((session) => (
